@@ -1,0 +1,1 @@
+"""The language of Handrail: messages, plans, the view reducer. No IO."""

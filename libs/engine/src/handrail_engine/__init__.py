@@ -1,0 +1,1 @@
+"""The rules of Handrail: pure decide, evolve and outgoing."""

@@ -1,0 +1,1 @@
+"""The shell that every Handrail service shares: bus, lifecycle, settings, logs, health."""

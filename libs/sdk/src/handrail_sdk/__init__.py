@@ -1,0 +1,1 @@
+"""For users of Handrail: write agents and workflows, start and watch them."""

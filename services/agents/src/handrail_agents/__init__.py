@@ -1,0 +1,1 @@
+"""Runs tasks and compensations, heartbeats, answers; holds the effect ledger."""

@@ -1,0 +1,1 @@
+"""Projects events to Redis and streams them over SSE."""

@@ -1,0 +1,1 @@
+"""Plans, decides, journals, publishes, wakes, dead-letters, compensates."""

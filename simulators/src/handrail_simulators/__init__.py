@@ -1,0 +1,1 @@
+"""Vendor, mailbox, payroll and bank, played deterministically with a durable ledger of effects."""
