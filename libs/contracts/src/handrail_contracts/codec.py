@@ -1,0 +1,66 @@
+"""Bytes to messages and back, by topic. Consumers ignore unknown fields; whatever cannot be read raises Undecodable."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from handrail_contracts import topics
+from handrail_contracts.commands import Nudge
+from handrail_contracts.envelope import BadEnvelope, Envelope, read
+from handrail_contracts.tasks import DeadLetter, Heartbeat, Progress, Result, Task
+
+Message = Nudge | Result | Heartbeat | Progress | DeadLetter | Task | dict[str, Any]
+
+_MODELS: dict[str, type[Nudge | Result | Heartbeat | Progress | DeadLetter]] = {
+    topics.COMMANDS: Nudge,
+    topics.RESULTS: Result,
+    topics.HEARTBEATS: Heartbeat,
+    topics.PROGRESS: Progress,
+    topics.DEAD_LETTERS: DeadLetter,
+}
+MAX_VALUE_BYTES = 4 * 1024 * 1024
+
+
+class Undecodable(ValueError):
+    """A record that belongs into quarantine. `reason` is one plain sentence without the payload."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def encode(message: BaseModel) -> bytes:
+    """The JSON value of a message; fields that hold their default are left out."""
+    return message.__pydantic_serializer__.to_json(message, exclude_defaults=True)
+
+
+def decode(topic: str, headers: Sequence[tuple[str, bytes]], value: bytes | None) -> tuple[Envelope, Message]:
+    """Reads a record of one of our topics. Raises Undecodable."""
+    if value is not None and len(value) > MAX_VALUE_BYTES:
+        raise Undecodable(f"Expected at most {MAX_VALUE_BYTES} bytes, but the record has {len(value)}.")
+    try:
+        envelope, data = read(headers, value)
+    except BadEnvelope as e:
+        raise Undecodable(str(e)) from e
+    model = _MODELS.get(topic)
+    if model is None and topic.startswith(topics.TASKS_PREFIX):
+        model = Task
+    try:
+        if model is None:
+            event: Any = json.loads(data)
+            if not isinstance(event, dict):
+                raise Undecodable("Expected a JSON object, but the value is not one.")
+            return envelope, event
+        return envelope, model.__pydantic_validator__.validate_json(data)
+    except ValidationError as e:
+        first = e.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = "/".join(str(part) for part in first["loc"])
+        raise Undecodable(
+            f"Expected a valid {model.__name__ if model else 'event'}, but at /{where}: {first['msg'][:160]}."
+        ) from e
+    except (ValueError, RecursionError) as e:
+        raise Undecodable("Expected JSON in UTF-8, but the value is not.") from e

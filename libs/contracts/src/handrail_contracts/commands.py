@@ -1,0 +1,83 @@
+"""What people and clients order: the bodies at the door, and the command rows that the gateway stores for the owner."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints
+
+from handrail_contracts.model import Door, Json, Wire
+from handrail_contracts.plan import Plan
+
+TraceId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+Text = Annotated[str, StringConstraints(max_length=20_000)]
+
+
+class StartRequest(Door):
+    """`POST /workflows`: at least one of intent, blueprint, plan; a plan goes without a blueprint."""
+
+    intent: Text | None = None
+    blueprint: str | None = None
+    input: dict[str, Any] = Field(default_factory=dict[str, Any])
+    plan: Plan | None = None
+    trace_id: str | None = None
+    labels: dict[Label, Label] = Field(default_factory=dict[str, str], max_length=64)
+    deadline_s: float | None = Field(default=None, gt=0, le=365 * 86_400)
+
+
+class ResumeRequest(Door):
+    """`POST /workflows/{trace_id}/resume`: what a person pressed."""
+
+    action_id: str
+    input: Json = None
+    pause_id: str | None = None
+    comment: Text | None = None
+    evidence_digest: str | None = None
+    override_claim: bool = False
+
+
+class PauseRequest(Door):
+    """`POST /workflows/{trace_id}/pause`: the panic button."""
+
+    comment: Text | None = None
+
+
+class CancelRequest(Door):
+    """`POST /workflows/{trace_id}/cancel`."""
+
+    compensate: bool = True
+    comment: Text | None = None
+
+
+class ClaimRequest(Door):
+    """`POST /pauses/{pause_id}/claim`, for so many seconds."""
+
+    seconds: int = Field(default=300, ge=1, le=86_400)
+
+
+class ReasonRequest(Door):
+    """`POST …/discard` and `…/replay`."""
+
+    reason: Text | None = None
+
+
+class CommandKind(StrEnum):
+    """What a command row orders."""
+
+    START = "start"
+    DECIDE = "decide"
+    PAUSE = "pause"
+    CANCEL = "cancel"
+    CLAIM = "claim"
+    MESSAGE = "message"
+    ESCALATE = "escalate"
+
+
+class Nudge(Wire):
+    """Ids only: there is a command row for this workflow. Losing one costs a poll interval, nothing else."""
+
+    tenant: str = "default"
+    trace_id: str
+    command_id: str

@@ -1,0 +1,38 @@
+"""How strict a message is depends on who wrote it: a stranger at the door, a peer on the wire, or we ourselves."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+Json = Any
+"""Any JSON value. Not pydantic's `JsonValue`: walking every payload in Python costs more than the whole message."""
+
+
+class Door(BaseModel):
+    """Written by a stranger: unknown fields are refused, so that a typing error is told and not swallowed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Wire(BaseModel):
+    """Written by a peer that may be newer than we are: unknown fields are ignored."""
+
+    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+
+
+def iso(at_ms: int) -> str:
+    """The instant `at_ms` (milliseconds since 1970, UTC) as RFC 3339 with milliseconds and `Z`."""
+    seconds, ms = divmod(at_ms, 1000)
+    t = datetime.fromtimestamp(seconds, UTC)
+    return f"{t.year:04d}-{t.month:02d}-{t.day:02d}T{t.hour:02d}:{t.minute:02d}:{t.second:02d}.{ms:03d}Z"
+
+
+def ms_of(text: str) -> int:
+    """The inverse of `iso`, for any RFC 3339 time with a zone. Raises ValueError where there is none."""
+    t = datetime.fromisoformat(text)
+    if t.tzinfo is None:
+        raise ValueError(f"Expected a time with a zone, as 2026-01-31T12:00:00Z, but {text[:40]!r} has none.")
+    return round(t.timestamp() * 1000)

@@ -1,0 +1,296 @@
+"""The tables, in schema `handrail` (and the agents' ledger in schema `agents`). DESIGN section 5 says what each is for.
+
+Every table begins with `tenant`. `json` (not `jsonb`) keeps event data byte for byte as it was on the wire and costs
+less to write; what must be searched has a column of its own.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSON, JSONB
+
+SCHEMA = "handrail"
+metadata = MetaData(schema=SCHEMA)
+_TS = DateTime(timezone=True)
+
+
+def _tenant(**kw: bool) -> Column[str]:
+    return Column("tenant", Text, nullable=False, server_default=text("'default'"), **kw)
+
+
+clock = Table(
+    "clock",
+    metadata,
+    Column("one", Boolean, primary_key=True, server_default=text("true")),
+    Column("offset_ms", BigInteger, nullable=False, server_default=text("0")),
+)
+
+member = Table(
+    "member",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("seen_at", _TS, nullable=False),
+)
+
+partition = Table(
+    "partition",
+    metadata,
+    Column("p", Integer, primary_key=True),
+    Column("owner", Text),
+    Column("epoch", BigInteger, nullable=False, server_default=text("0")),
+    Column("lease_until", _TS),
+    Column("batch", BigInteger, nullable=False, server_default=text("0")),
+    Column("bus_id", Text),
+    Column("offsets", JSONB, nullable=False, server_default=text("'{}'::jsonb")),  # topic -> [next offset, last ce_id]
+    Column("next_pseq", BigInteger, nullable=False, server_default=text("1")),
+    Column("published_upto", BigInteger, nullable=False, server_default=text("0")),
+)
+
+journal = Table(
+    "journal",
+    metadata,
+    Column("born", Integer, primary_key=True),  # ISO week of acceptance as yyyyww: the range-partition key
+    _tenant(primary_key=True),
+    Column("trace_id", Text, primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("p", Integer, nullable=False),
+    Column("pseq", BigInteger, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("data", JSON, nullable=False),
+    Column("meta", JSON),
+    Column("causation", Text),
+    Column("at", _TS, nullable=False),
+    Index("journal_pseq", "p", "pseq"),
+    postgresql_partition_by="RANGE (born)",
+)
+
+snapshot = Table(
+    "snapshot",
+    metadata,
+    _tenant(primary_key=True),
+    Column("trace_id", Text, primary_key=True),
+    Column("seq", Integer, nullable=False),
+    Column("fold_version", Integer, nullable=False),
+    Column("state", LargeBinary, nullable=False),
+)
+
+workflow = Table(
+    "workflow",
+    metadata,
+    _tenant(primary_key=True),
+    Column("trace_id", Text, primary_key=True),
+    Column("p", Integer, nullable=False),
+    Column("born", Integer, nullable=False),
+    Column("blueprint", Text),
+    Column("intent", Text),
+    Column("status", Text, nullable=False),
+    Column("labels", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("counts", JSON, nullable=False, server_default=text("'{}'::json")),  # node state -> how many, at `seq`
+    Column("seq", Integer, nullable=False, server_default=text("0")),
+    Column("created_at", _TS, nullable=False),
+    Column("updated_at", _TS, nullable=False),
+    Column("ended_at", _TS),
+    Column("wake_at", _TS),
+    Column("parked_reason", Text),
+    Index("workflow_wake", "p", "wake_at", postgresql_where=text("wake_at IS NOT NULL")),
+    Index("workflow_newest", "tenant", text("created_at DESC"), text("trace_id DESC")),
+    Index("workflow_status", "tenant", "status", text("created_at DESC"), text("trace_id DESC")),
+    Index("workflow_open", "p", postgresql_where=text("ended_at IS NULL")),
+    Index("workflow_labels", "labels", postgresql_using="gin"),
+)
+
+pause = Table(
+    "pause",
+    metadata,
+    _tenant(nullable=False),
+    Column("pause_id", Text, primary_key=True),
+    Column("trace_id", Text, nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("node_id", Text),
+    Column("kind", Text, nullable=False),
+    Column("data", JSON, nullable=False),  # the event's data
+    Column("state", Text, nullable=False, server_default=text("'open'")),  # open, then a ResolutionOutcome
+    Column("failed_agent", Text),
+    Column("error_code", Text),
+    Column("opened_at", _TS, nullable=False),
+    Column("closed_at", _TS),
+    Column("expires_at", _TS),
+    Column("claimed_by", Text),
+    Column("claimed_until", _TS),
+    Index(
+        "pause_open", "tenant", text("opened_at DESC"), text("pause_id DESC"), postgresql_where=text("state = 'open'")
+    ),
+    Index("pause_closed", "tenant", text("closed_at DESC"), postgresql_where=text("state <> 'open'")),
+    Index("pause_workflow", "tenant", "trace_id"),
+)
+
+decision = Table(
+    "decision",
+    metadata,
+    _tenant(nullable=False),
+    Column("pause_id", Text, primary_key=True),
+    Column("trace_id", Text, nullable=False),
+    Column("outcome", Text, nullable=False),  # ResolutionOutcome
+    Column("action_id", Text),
+    Column("input", JSON),
+    Column("comment", Text),
+    Column("actor", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("evidence_digest", Text),
+    Column("decided_at", _TS, nullable=False),
+    Column("applied", Boolean, nullable=False, server_default=text("false")),
+    Index("decision_workflow", "tenant", "trace_id"),
+)
+
+command = Table(
+    "command",
+    metadata,
+    Column("n", BigInteger, primary_key=True, autoincrement=True),
+    _tenant(nullable=False),
+    Column("command_id", Text, nullable=False, unique=True),
+    Column("trace_id", Text, nullable=False),
+    Column("p", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("body", JSON, nullable=False),
+    Column("actor", Text, nullable=False, server_default=text("'local'")),
+    Column("channel", Text, nullable=False, server_default=text("'api'")),
+    Column("traceparent", Text),
+    Column("at", _TS, nullable=False),
+    Column("applied_pseq", BigInteger),
+    Index("command_unapplied", "p", "n", postgresql_where=text("applied_pseq IS NULL")),
+    Index("command_start", "tenant", "trace_id", unique=True, postgresql_where=text("kind = 'start'")),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    _tenant(primary_key=True),
+    Column("method", Text, primary_key=True),
+    Column("path", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("body_digest", Text, nullable=False),
+    Column("status", SmallInteger, nullable=False),
+    Column("headers", JSON, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("at", _TS, nullable=False),
+    Index("idempotency_age", "at"),
+)
+
+agent = Table(
+    "agent",
+    metadata,
+    _tenant(primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("action", Text, primary_key=True),
+    Column("version", Text, primary_key=True),
+    Column(
+        "manifest", JSONB, nullable=False
+    ),  # schemas, effect class, retry, timeouts, resolutions, context, compensatable
+    Column("registered_at", _TS, nullable=False),
+    Column("last_seen", _TS, nullable=False),
+)
+
+blueprint = Table(
+    "blueprint",
+    metadata,
+    _tenant(primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("body", JSON, nullable=False),  # the compiled Blueprint
+    Column("loaded_at", _TS, nullable=False),
+)
+
+dead_letter = Table(
+    "dead_letter",
+    metadata,
+    _tenant(nullable=False),
+    Column("dead_letter_id", Text, primary_key=True),
+    Column("trace_id", Text, nullable=False),
+    Column("node_id", Text),
+    Column("kind", Text, nullable=False, server_default=text("'task'")),  # task | compensation | foreign | late_effect
+    Column("agent", Text),
+    Column("error_code", Text),
+    Column("data", JSON, nullable=False),
+    Column("pause_id", Text),
+    Column("state", Text, nullable=False, server_default=text("'open'")),  # open | replayed | discarded | closed
+    Column("reason", Text),
+    Column("at", _TS, nullable=False),
+    Index("dead_letter_newest", "tenant", text("at DESC"), text("dead_letter_id DESC")),
+    Index("dead_letter_workflow", "tenant", "trace_id"),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    _tenant(nullable=False),
+    Column("id", BigInteger, primary_key=True, autoincrement=True),
+    Column("topic", Text, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("bus_id", Text, nullable=False),
+    Column("key", LargeBinary),
+    Column("value", LargeBinary),
+    Column("headers", JSON, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("kind", Text, nullable=False, server_default=text("'undecodable'")),  # undecodable | parked
+    Column("trace_id", Text),
+    Column("state", Text, nullable=False, server_default=text("'open'")),
+    Column("state_reason", Text),
+    Column("at", _TS, nullable=False),
+    UniqueConstraint("bus_id", "topic", "partition", "offset", name="quarantine_once"),
+    Index("quarantine_newest", "tenant", text("id DESC")),
+)
+
+outbound = Table(
+    "outbound",
+    metadata,
+    _tenant(nullable=False),
+    Column("id", Text, primary_key=True),
+    Column("channel", Text, nullable=False),
+    Column("trace_id", Text),
+    Column("pause_id", Text),
+    Column("body", JSON, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("due_at", _TS),
+    Column("state", Text, nullable=False, server_default=text("'due'")),
+    Index("outbound_due", "due_at", postgresql_where=text("state = 'due'")),
+)
+
+blob = Table(
+    "blob",
+    metadata,
+    _tenant(primary_key=True),
+    Column("digest", Text, primary_key=True),
+    Column("trace_id", Text, nullable=False),
+    Column("content_type", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("at", _TS, nullable=False),
+)
+
+effect = Table(
+    "effect",
+    metadata,
+    Column("effect_key", Text, primary_key=True),
+    Column("attempt", Integer, nullable=False),
+    Column("state", Text, nullable=False),  # INTENT | DONE | FAILED | TOMBSTONE
+    Column("result", LargeBinary),
+    Column("worker", Text),
+    Column("claimed_at", _TS, nullable=False),
+    Column("closed_at", _TS),
+    schema="agents",
+)
