@@ -28,8 +28,8 @@ metadata = MetaData(schema=SCHEMA)
 _TS = DateTime(timezone=True)
 
 
-def _tenant(**kw: bool) -> Column[str]:
-    return Column("tenant", Text, nullable=False, server_default=text("'default'"), **kw)
+def _tenant(*, primary_key: bool = False) -> Column[str]:
+    return Column("tenant", Text, nullable=False, server_default=text("'default'"), primary_key=primary_key)
 
 
 clock = Table(
@@ -116,7 +116,7 @@ workflow = Table(
 pause = Table(
     "pause",
     metadata,
-    _tenant(nullable=False),
+    _tenant(),
     Column("pause_id", Text, primary_key=True),
     Column("trace_id", Text, nullable=False),
     Column("seq", Integer, nullable=False),
@@ -141,7 +141,7 @@ pause = Table(
 decision = Table(
     "decision",
     metadata,
-    _tenant(nullable=False),
+    _tenant(),
     Column("pause_id", Text, primary_key=True),
     Column("trace_id", Text, nullable=False),
     Column("outcome", Text, nullable=False),  # ResolutionOutcome
@@ -160,7 +160,7 @@ command = Table(
     "command",
     metadata,
     Column("n", BigInteger, primary_key=True, autoincrement=True),
-    _tenant(nullable=False),
+    _tenant(),
     Column("command_id", Text, nullable=False, unique=True),
     Column("trace_id", Text, nullable=False),
     Column("p", Integer, nullable=False),
@@ -218,7 +218,7 @@ blueprint = Table(
 dead_letter = Table(
     "dead_letter",
     metadata,
-    _tenant(nullable=False),
+    _tenant(),
     Column("dead_letter_id", Text, primary_key=True),
     Column("trace_id", Text, nullable=False),
     Column("node_id", Text),
@@ -237,7 +237,7 @@ dead_letter = Table(
 quarantine = Table(
     "quarantine",
     metadata,
-    _tenant(nullable=False),
+    _tenant(),
     Column("id", BigInteger, primary_key=True, autoincrement=True),
     Column("topic", Text, nullable=False),
     Column("partition", Integer, nullable=False),
@@ -259,7 +259,7 @@ quarantine = Table(
 outbound = Table(
     "outbound",
     metadata,
-    _tenant(nullable=False),
+    _tenant(),
     Column("id", Text, primary_key=True),
     Column("channel", Text, nullable=False),
     Column("trace_id", Text),
