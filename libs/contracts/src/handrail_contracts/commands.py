@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -58,9 +58,23 @@ class ClaimRequest(Door):
 
 
 class ReasonRequest(Door):
-    """`POST …/discard` and `…/replay`."""
+    """`POST …/discard`."""
 
     reason: Text | None = None
+
+
+class ReplayRequest(Door):
+    """`POST …/replay`. `input` is for a dead letter whose only retry asks for one."""
+
+    reason: Text | None = None
+    input: Json = None
+
+
+class MessageRequest(Door):
+    """`POST /pauses/{pause_id}/messages`: somebody speaks in the conversation of an escalation."""
+
+    role: Literal["operator", "user", "agent"]
+    text: Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
 
 
 class CommandKind(StrEnum):

@@ -74,6 +74,18 @@ def _button(action_id: str, text: str, kind: ResolutionKind, **more: Any) -> Res
 _ABORT = _button("RES_ABORT_SAGA", "Abort and roll back", ResolutionKind.COMPENSATE, style="danger")
 _JSON_INPUT: dict[str, Any] = {"requires_input": True, "input_schema": "json"}
 
+SHORTHANDS: dict[str, dict[str, Any]] = {
+    "url": {"type": "string", "format": "uri", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[^/]", "maxLength": 2048},
+    "email": {"type": "string", "format": "email", "maxLength": 254},
+    "text": {"type": "string", "minLength": 1, "maxLength": 20_000},
+    "number": {"type": "number"},
+    "integer": {"type": "integer"},
+    "boolean": {"type": "boolean"},
+    "date": {"type": "string", "format": "date"},
+    "json": {},
+}
+"""What each shorthand of `input_schema` stands for, as JSON Schema 2020-12 (formats are asserted)."""
+
 DEFAULT_RESOLUTIONS: dict[PauseKind, tuple[Resolution, ...]] = {
     PauseKind.FAILURE: (
         _button("RES_RETRY", "Try again", ResolutionKind.RETRY, style="primary"),

@@ -1,0 +1,239 @@
+"""What the HTTP API answers, published as JSON Schema. The gateway writes plain dictionaries; tests hold them against these."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from handrail_contracts.events import ErrorInfo, NodeStatus, WorkflowStatus
+from handrail_contracts.model import Json
+from handrail_contracts.pauses import Pause, ResolutionOutcome
+
+
+class Answer(BaseModel):
+    """Any answer: fields may be added later, none is taken away."""
+
+    model_config = ConfigDict(extra="allow", populate_by_name=True)
+
+
+class Links(Answer):
+    """Where a workflow is seen."""
+
+    state: str
+    events: str
+    console: str
+
+
+class Accepted(Answer):
+    """`202` of `POST /workflows`: it is durable."""
+
+    trace_id: str
+    status: WorkflowStatus
+    links: Links
+
+
+class Ordered(Answer):
+    """`202` of pause, cancel and messages: stored, will be applied."""
+
+    trace_id: str
+    status: str
+
+
+class Resuming(Answer):
+    """`202` of resume; with `resolved_by` the `200` of the same decision again."""
+
+    trace_id: str
+    pause_id: str
+    action_id: str
+    status: str = "RESUMING"
+    resolved_by: str | None = None
+
+
+class NodeView(Answer):
+    """A node of the state. `error` is that of its last failed attempt."""
+
+    id: str
+    agent: str
+    action: str
+    depends_on: list[str]
+    state: NodeStatus
+    attempt: int
+    max_attempts: int
+    started_at: str | None
+    finished_at: str | None
+    output: Json = None
+    error: ErrorInfo | None = None
+
+
+class State(Answer):
+    """`GET /workflows/{trace_id}/state`. `history` stands only where it was asked for."""
+
+    trace_id: str
+    status: WorkflowStatus
+    blueprint: str | None
+    intent: str | None
+    input: dict[str, Any]
+    labels: dict[str, str]
+    cursor: str
+    output: Json = None
+    reason: str | None
+    created_at: str | None
+    updated_at: str | None
+    nodes: list[NodeView]
+    pauses: list[Pause]
+    history: list[dict[str, Any]] | None = None
+    history_truncated: bool | None = None
+    history_next: str | None = None
+
+
+class NodeChange(Answer):
+    """What a button would do to one node."""
+
+    node_id: str
+    from_: NodeStatus = Field(alias="from")
+    to: NodeStatus
+
+
+class Preview(Answer):
+    """What a button would do, only what changes."""
+
+    action_id: str
+    status_after: WorkflowStatus
+    nodes: list[NodeChange]
+    undo: list[str]
+
+
+class WorkflowSummary(Answer):
+    """A workflow in a list. `counts`: node state -> how many."""
+
+    trace_id: str
+    status: WorkflowStatus
+    blueprint: str | None
+    intent: str | None
+    labels: dict[str, str]
+    counts: dict[str, int]
+    created_at: str
+    updated_at: str
+    ended_at: str | None
+
+
+class Decided(Answer):
+    """How a pause was closed, and by whom."""
+
+    outcome: ResolutionOutcome
+    action_id: str | None
+    input: Json = None
+    comment: str | None
+    actor: str
+    channel: str
+    decided_at: str
+    applied: bool
+
+
+class InboxPause(Pause):
+    """A pause over all workflows: its payload, how it stands, and of which workflow."""
+
+    model_config = ConfigDict(extra="allow", populate_by_name=True)
+    state: str
+    decision: Decided | None
+    closed_at: str | None
+    workflow: dict[str, Any]
+
+
+class Claimed(Answer):
+    """`200` of claim and release."""
+
+    pause_id: str
+    claimed_by: str | None
+    claimed_until: str | None
+
+
+class DeadLetterView(Answer):
+    """A task that needed, or needs, a person."""
+
+    dead_letter_id: str
+    trace_id: str
+    node_id: str | None
+    kind: str
+    agent: str | None
+    error_code: str | None
+    pause_id: str | None
+    state: str
+    reason: str | None
+    at: str
+
+
+class QuarantineView(Answer):
+    """A record that was set aside. `value` and `key` are base64, null where the record had none."""
+
+    id: int
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    kind: str
+    trace_id: str | None
+    state: str
+    at: str
+    key: str | None
+    value: str | None
+
+
+class AgentView(Answer):
+    """An agent and its actions. `alive`: seen within the last 15 s by the database clock."""
+
+    name: str
+    alive: bool
+    last_seen: str
+    actions: list[dict[str, Any]]
+
+
+class BlueprintView(Answer):
+    """The newest version of a blueprint."""
+
+    name: str
+    version: int
+    digest: str
+    title: str
+    description: str
+    input_schema: dict[str, Any]
+    defaults: dict[str, Any]
+    match: dict[str, Any]
+    nodes: list[dict[str, Any]]
+
+
+class Feedback(Answer):
+    """One line of `GET /feedback.jsonl`. `final` is what was executed, null when rejected; `patch` is RFC 6902."""
+
+    decision_id: str
+    trace_id: str
+    pause_id: str
+    kind: str
+    outcome: str
+    proposed: Json = None
+    final: Json = None
+    patch: list[dict[str, Any]]
+    comment: str | None
+    actor: str
+    channel: str
+    policy: dict[str, Any] | None
+    waited_s: float
+    later: dict[str, Any]
+
+
+ANSWERS: tuple[type[BaseModel], ...] = (
+    Accepted,
+    Ordered,
+    Resuming,
+    State,
+    Preview,
+    WorkflowSummary,
+    InboxPause,
+    Claimed,
+    DeadLetterView,
+    QuarantineView,
+    AgentView,
+    BlueprintView,
+    Feedback,
+)

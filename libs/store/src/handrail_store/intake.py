@@ -1,0 +1,270 @@
+"""What the gateway writes: idempotency keys, commands, decisions, claims. One connection in, nothing committed here.
+
+Every function works inside of the caller's transaction, except `start_many`, which is one statement and so its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from handrail_store.connect import AnyConnection
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUse:
+    """One use of an idempotency key; `body_digest` tells whether a second use carries the same body."""
+
+    tenant: str
+    method: str
+    path: str
+    key: str
+    body_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """The first answer to a key. `headers` is a JSON object, `body` the bytes as sent."""
+
+    body_digest: str
+    status: int
+    headers: bytes
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NewCommand:
+    """A command row. `body` is encoded JSON; `p` the partition of the workflow."""
+
+    command_id: str
+    tenant: str
+    trace_id: str
+    p: int
+    kind: str
+    body: bytes
+    actor: str
+    channel: str
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewStart:
+    """A start command, and where it came with a key the answer that is kept for it."""
+
+    command: NewCommand
+    use: KeyUse | None
+    answer: KeptAnswer | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewDecision:
+    """The one decision of a pause. `input` is encoded JSON or None."""
+
+    tenant: str
+    pause_id: str
+    trace_id: str
+    outcome: str
+    action_id: str | None
+    input: bytes | None
+    comment: str | None
+    actor: str
+    channel: str
+    evidence_digest: str | None
+
+
+_START_MANY = """
+WITH asked AS MATERIALIZED (
+  SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::json[], $6::text[], $7::text[], $8::text[],
+                       $9::text[], $10::text[], $11::text[], $12::smallint[], $13::json[], $14::bytea[])
+    WITH ORDINALITY AS a (command_id, tenant, trace_id, p, body, actor, channel, traceparent,
+                          path, key, digest, status, headers, answer, i)
+), clock AS MATERIALIZED (SELECT handrail.clock() AS now
+), kept AS (
+  INSERT INTO handrail.idempotency (tenant, method, path, key, body_digest, status, headers, body, at)
+  SELECT tenant, 'POST', path, key, digest, status, headers, answer, now FROM asked, clock WHERE key IS NOT NULL
+  ON CONFLICT DO NOTHING RETURNING tenant, path, key
+)
+INSERT INTO handrail.command (command_id, tenant, trace_id, p, kind, body, actor, channel, traceparent, at)
+SELECT command_id, tenant, trace_id, p, 'start', body, actor, channel, traceparent, now FROM asked, clock
+ WHERE key IS NULL OR (tenant, path, key) IN (SELECT tenant, path, key FROM kept)
+ ORDER BY i
+ON CONFLICT (tenant, trace_id) WHERE kind = 'start' DO NOTHING
+RETURNING command_id
+"""
+
+
+async def start_many(connection: AnyConnection, starts: Sequence[NewStart]) -> set[str]:
+    """Stores many starts in one statement, each with its key; answers the command_ids that were stored.
+
+    Left out are those whose key was used before (read it with `recall`) and those whose trace_id is taken. A key and a
+    trace_id chosen by the client do not go together here (a taken trace_id would leave its key behind): use `recall`,
+    `add_command` and `keep`. No key may stand twice in `starts`. Waits for other transactions that use the same keys.
+    """
+    commands = [s.command for s in starts]
+    rows = await connection.fetch(
+        _START_MANY,
+        [c.command_id for c in commands],
+        [c.tenant for c in commands],
+        [c.trace_id for c in commands],
+        [c.p for c in commands],
+        [c.body for c in commands],
+        [c.actor for c in commands],
+        [c.channel for c in commands],
+        [c.traceparent for c in commands],
+        [s.use.path if s.use else None for s in starts],
+        [s.use.key if s.use else None for s in starts],
+        [s.use.body_digest if s.use else None for s in starts],
+        [s.answer.status if s.answer else None for s in starts],
+        [s.answer.headers if s.answer else None for s in starts],
+        [s.answer.body if s.answer else None for s in starts],
+    )
+    return {row["command_id"] for row in rows}
+
+
+_NO_ANSWER_YET = 0
+
+
+async def recall(connection: AnyConnection, use: KeyUse) -> KeptAnswer | None:
+    """The answer that was kept for this key, or None: then the key is ours until the transaction ends.
+
+    Waits for a transaction that holds the key. Raises asyncpg.LockNotAvailableError past lock_timeout.
+    """
+    ours = await connection.fetchval(
+        "INSERT INTO handrail.idempotency (tenant, method, path, key, body_digest, status, headers, body, at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, '{}', '', handrail.clock()) ON CONFLICT DO NOTHING RETURNING true",
+        use.tenant,
+        use.method,
+        use.path,
+        use.key,
+        use.body_digest,
+        _NO_ANSWER_YET,
+    )
+    if ours:
+        return None
+    row = await connection.fetchrow(
+        "SELECT body_digest, status, headers, body FROM handrail.idempotency"
+        " WHERE (tenant, method, path, key) = ($1, $2, $3, $4)",
+        use.tenant,
+        use.method,
+        use.path,
+        use.key,
+    )
+    if row is None:  # deleted by housekeeping between the two statements
+        return await recall(connection, use)
+    return KeptAnswer(row["body_digest"], row["status"], bytes(row["headers"]), row["body"])
+
+
+async def keep(connection: AnyConnection, use: KeyUse, answer: KeptAnswer) -> None:
+    """Keeps the answer under the key that `recall` reserved in this transaction."""
+    await connection.execute(
+        "UPDATE handrail.idempotency SET status = $5, headers = $6, body = $7"
+        " WHERE (tenant, method, path, key) = ($1, $2, $3, $4)",
+        use.tenant,
+        use.method,
+        use.path,
+        use.key,
+        answer.status,
+        answer.headers,
+        answer.body,
+    )
+
+
+async def forget_keys(connection: AnyConnection, older_than_days: int, limit: int = 5_000) -> int:
+    """Deletes keys that are older, at most `limit` of them; answers how many. Idempotent."""
+    done = await connection.execute(
+        "DELETE FROM handrail.idempotency WHERE ctid IN (SELECT ctid FROM handrail.idempotency"
+        " WHERE at < handrail.clock() - make_interval(days => $1) LIMIT $2)",
+        older_than_days,
+        limit,
+    )
+    return int(done.split()[1])
+
+
+async def add_command(connection: AnyConnection, command: NewCommand) -> bool:
+    """Stores a command; False when it is a start whose trace_id is taken."""
+    return bool(
+        await connection.fetchval(
+            "INSERT INTO handrail.command (command_id, tenant, trace_id, p, kind, body, actor, channel, traceparent, at)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, handrail.clock())"
+            " ON CONFLICT (tenant, trace_id) WHERE kind = 'start' DO NOTHING RETURNING true",
+            command.command_id,
+            command.tenant,
+            command.trace_id,
+            command.p,
+            command.kind,
+            command.body,
+            command.actor,
+            command.channel,
+            command.traceparent,
+        )
+    )
+
+
+async def lock_pause(connection: AnyConnection, tenant: str, pause_id: str) -> Any:
+    """The pause `FOR UPDATE` with its decision (columns `d_…`) and the clock as `now`, or None. Raises
+    asyncpg.LockNotAvailableError past lock_timeout."""
+    locked = await connection.fetchval(
+        "SELECT pause_id FROM handrail.pause WHERE tenant = $1 AND pause_id = $2 FOR UPDATE", tenant, pause_id
+    )
+    if locked is None:
+        return None
+    # A statement of its own: its snapshot is taken after the lock, so it sees what the last holder committed.
+    return await connection.fetchrow(
+        "SELECT p.pause_id, p.trace_id, p.node_id, p.kind, p.state, p.data, p.opened_at, p.closed_at, p.expires_at,"
+        " p.claimed_by, p.claimed_until, d.outcome AS d_outcome, d.action_id AS d_action_id, d.input AS d_input,"
+        " d.actor AS d_actor, d.channel AS d_channel, d.decided_at AS d_decided_at, d.applied AS d_applied,"
+        " handrail.clock() AS now"
+        " FROM handrail.pause p LEFT JOIN handrail.decision d USING (pause_id) WHERE p.pause_id = $1",
+        pause_id,
+    )
+
+
+async def add_decision(connection: AnyConnection, decision: NewDecision) -> datetime:
+    """Stores the decision of a pause that the caller has locked and found undecided; answers when."""
+    return await connection.fetchval(
+        "INSERT INTO handrail.decision (tenant, pause_id, trace_id, outcome, action_id, input, comment, actor, channel,"
+        " evidence_digest, decided_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, handrail.clock())"
+        " RETURNING decided_at",
+        decision.tenant,
+        decision.pause_id,
+        decision.trace_id,
+        decision.outcome,
+        decision.action_id,
+        decision.input,
+        decision.comment,
+        decision.actor,
+        decision.channel,
+        decision.evidence_digest,
+    )
+
+
+async def set_claim(connection: AnyConnection, pause_id: str, by: str | None, seconds: int | None) -> datetime | None:
+    """Claims a pause that the caller has locked for `by`, or frees it; answers until when."""
+    return await connection.fetchval(
+        "UPDATE handrail.pause SET claimed_by = $2,"
+        " claimed_until = handrail.clock() + make_interval(secs => $3::double precision)"
+        " WHERE pause_id = $1 RETURNING claimed_until",
+        pause_id,
+        by,
+        seconds,
+    )
+
+
+async def close_dead_letter(connection: AnyConnection, dead_letter_id: str, state: str, reason: str | None) -> None:
+    """Marks a dead letter that the caller has locked as `replayed` or `discarded`."""
+    await connection.execute(
+        "UPDATE handrail.dead_letter SET state = $2, reason = $3 WHERE dead_letter_id = $1",
+        dead_letter_id,
+        state,
+        reason,
+    )
+
+
+async def close_quarantined(connection: AnyConnection, record_id: int, state: str, reason: str | None) -> None:
+    """Marks a quarantined record that the caller has locked as `replayed` or `discarded`."""
+    await connection.execute(
+        "UPDATE handrail.quarantine SET state = $2, state_reason = $3 WHERE id = $1", record_id, state, reason
+    )

@@ -1,0 +1,200 @@
+"""What the gateway reads of workflows: summaries, journal, lists. Every function is one statement, and so one snapshot.
+
+Connections come from a pool with `raw_json`: json columns are `bytes` here, encoded as they were written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from handrail_store.connect import AnyConnection
+
+Rows = list[Any]
+
+
+async def workflow(connection: AnyConnection, tenant: str, trace_id: str) -> Any:
+    """The summary, or of one that was accepted and not begun its start command (status ACCEPTED, seq 0); else None."""
+    return await connection.fetchrow(
+        "SELECT trace_id, status, born, blueprint, intent, seq, ended_at, parked_reason FROM handrail.workflow"
+        " WHERE tenant = $1 AND trace_id = $2"
+        " UNION ALL SELECT trace_id, 'ACCEPTED', NULL, NULL, NULL, 0, NULL, NULL FROM handrail.command c"
+        " WHERE c.tenant = $1 AND c.trace_id = $2 AND c.kind = 'start'"
+        " AND NOT EXISTS (SELECT FROM handrail.workflow w WHERE w.tenant = $1 AND w.trace_id = $2)",
+        tenant,
+        trace_id,
+    )
+
+
+async def started(connection: AnyConnection, tenant: str, trace_id: str) -> Any:
+    """The start command (`body`, `at`, `actor`) of a workflow, or None."""
+    return await connection.fetchrow(
+        "SELECT body, at, actor FROM handrail.command WHERE tenant = $1 AND trace_id = $2 AND kind = 'start'",
+        tenant,
+        trace_id,
+    )
+
+
+_BORN = "(SELECT born FROM handrail.workflow WHERE tenant = $1 AND trace_id = $2)"
+
+
+async def events_after(
+    connection: AnyConnection, tenant: str, trace_id: str, after: int, limit: int, born: int | None = None
+) -> Rows:
+    """(seq, data, born) of at most `limit` events with seq > `after`, oldest first. `born` saves a look-up."""
+    if born is None:
+        return await connection.fetch(
+            f"SELECT seq, data, born FROM handrail.journal WHERE born = {_BORN} AND tenant = $1 AND trace_id = $2"
+            " AND seq > $3 ORDER BY seq LIMIT $4",
+            tenant,
+            trace_id,
+            after,
+            limit,
+        )
+    return await connection.fetch(
+        "SELECT seq, data, born FROM handrail.journal WHERE born = $5 AND tenant = $1 AND trace_id = $2"
+        " AND seq > $3 ORDER BY seq LIMIT $4",
+        tenant,
+        trace_id,
+        after,
+        limit,
+        born,
+    )
+
+
+async def newest_events(connection: AnyConnection, tenant: str, trace_id: str, limit: int) -> Rows:
+    """(seq, data, born) of the newest `limit` events, oldest first."""
+    rows = await connection.fetch(
+        f"SELECT seq, data, born FROM handrail.journal WHERE born = {_BORN} AND tenant = $1 AND trace_id = $2"
+        " ORDER BY seq DESC LIMIT $3",
+        tenant,
+        trace_id,
+        limit,
+    )
+    return rows[::-1]
+
+
+async def journal_rows(connection: AnyConnection, tenant: str, trace_id: str) -> Rows:
+    """The whole journal (seq, type, data, meta, at) with what never leaves the service; for folding an engine state."""
+    return await connection.fetch(
+        f"SELECT seq, type, data, meta, at FROM handrail.journal WHERE born = {_BORN} AND tenant = $1"
+        " AND trace_id = $2 ORDER BY seq",
+        tenant,
+        trace_id,
+    )
+
+
+async def messages(connection: AnyConnection, tenant: str, trace_id: str, pause_id: str) -> list[bytes]:
+    """The MESSAGE_ADDED events of one pause, oldest first."""
+    rows = await connection.fetch(
+        f"SELECT data FROM handrail.journal WHERE born = {_BORN} AND tenant = $1 AND trace_id = $2"
+        " AND type = 'MESSAGE_ADDED' AND data->>'pause_id' = $3 ORDER BY seq",
+        tenant,
+        trace_id,
+        pause_id,
+    )
+    return [row["data"] for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A place in a list, newest first: rows strictly older than (`at`, `id`); None is the beginning."""
+
+    limit: int
+    at: datetime | None = None
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowFilter:
+    """What a list of workflows is narrowed to; empty means all. `labels` must all stand; `q` is text of the intent, or
+    the beginning of a trace_id."""
+
+    status: Sequence[str] = ()
+    blueprint: str | None = None
+    labels: Sequence[tuple[str, str]] = ()
+    q: str | None = None
+
+
+def like(text: str) -> str:
+    """`text` as a literal inside of a LIKE pattern."""
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+async def workflows(connection: AnyConnection, tenant: str, wanted: WorkflowFilter, page: Page) -> Rows:
+    """Summaries, newest first, also of those that were accepted and not begun."""
+    arguments: list[Any] = [tenant, page.limit]
+
+    def bind(value: Any) -> str:
+        arguments.append(value)
+        return f"${len(arguments)}"
+
+    where: list[str] = []
+    if wanted.status:
+        where.append(f"status = ANY({bind(list(wanted.status))}::text[])")
+    if wanted.blueprint is not None:
+        where.append(f"blueprint = {bind(wanted.blueprint)}")
+    for name, value in wanted.labels:
+        where.append(f"labels @> jsonb_build_object({bind(name)}::text, {bind(value)}::text)")
+    if wanted.q:
+        text = like(wanted.q)
+        where.append(f"(intent ILIKE {bind(f'%{text}%')} OR trace_id LIKE {bind(f'{text}%')})")
+    if page.at is not None:
+        where.append(f"(created_at, trace_id) < ({bind(page.at)}::timestamptz, {bind(page.id)}::text)")
+    narrowed = "".join(f" AND {clause}" for clause in where)
+    columns = "trace_id, status, blueprint, intent, labels, counts, created_at, updated_at, ended_at, parked_reason"
+    order = "ORDER BY created_at DESC, trace_id DESC LIMIT $2"
+    return await connection.fetch(
+        f"WITH begun AS (SELECT {columns} FROM handrail.workflow WHERE tenant = $1{narrowed} {order}),"
+        " waiting AS MATERIALIZED (SELECT c.trace_id, 'ACCEPTED' AS status, c.body->>'blueprint' AS blueprint,"
+        " c.body->>'intent' AS intent, coalesce((c.body->'labels')::jsonb, '{}') AS labels, '{}'::json AS counts,"
+        " c.at AS created_at, c.at AS updated_at, NULL::timestamptz AS ended_at, NULL::text AS parked_reason"
+        " FROM handrail.command c WHERE c.applied_pseq IS NULL AND c.kind = 'start' AND c.tenant = $1"
+        " AND NOT EXISTS (SELECT FROM handrail.workflow w WHERE w.tenant = $1 AND w.trace_id = c.trace_id))"
+        f" SELECT * FROM (SELECT * FROM begun UNION ALL (SELECT {columns} FROM waiting WHERE true{narrowed} {order}))"
+        f" AS both_kinds {order}",
+        *arguments,
+    )
+
+
+async def agents(connection: AnyConnection, tenant: str) -> Rows:
+    """Every action ever registered, of its newest registration, with `seen_ago_s`."""
+    return await connection.fetch(
+        "SELECT DISTINCT ON (name, action) name, action, version, manifest, registered_at, last_seen,"
+        " extract(epoch FROM handrail.clock() - last_seen)::double precision AS seen_ago_s"
+        " FROM handrail.agent WHERE tenant = $1 ORDER BY name, action, registered_at DESC, last_seen DESC",
+        tenant,
+    )
+
+
+async def blueprints(connection: AnyConnection, tenant: str) -> Rows:
+    """The newest version of every blueprint."""
+    return await connection.fetch(
+        "SELECT DISTINCT ON (name) name, version, digest, body, loaded_at FROM handrail.blueprint"
+        " WHERE tenant = $1 ORDER BY name, version DESC",
+        tenant,
+    )
+
+
+async def blob(connection: AnyConnection, tenant: str, trace_id: str, digest: str) -> Any:
+    """(content_type, body) of a large value of that workflow, or None."""
+    return await connection.fetchrow(
+        "SELECT content_type, body FROM handrail.blob WHERE tenant = $1 AND digest = $3 AND (trace_id = $2 OR EXISTS"
+        " (SELECT FROM handrail.journal j WHERE j.tenant = $1 AND j.trace_id = $2"
+        f" AND j.born = {_BORN} AND strpos(j.data::text, $3) > 0))",
+        tenant,
+        trace_id,
+        digest,
+    )
+
+
+async def backlog(connection: AnyConnection) -> int:
+    """How many journal rows are committed and not yet published, over all partitions."""
+    return int(
+        await connection.fetchval(
+            "SELECT coalesce(sum(next_pseq - 1 - published_upto), 0)::bigint FROM handrail.partition"
+        )
+    )
