@@ -98,7 +98,7 @@ InputSchema = Literal["url", "email", "text", "number", "integer", "boolean", "d
 
 class Resolution(Door):
     """One button of a pause, declared by people, never by a model. `sets` names the input that a retry's value replaces;
-    `to` is a savepoint or node where an undo stops; `outcome` refines `mark`: happened, not_happened, undone."""
+    `outcome` refines `mark`: happened, not_happened, undone."""
 
     action_id: Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
     display_text: Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -107,7 +107,6 @@ class Resolution(Door):
     style: Literal["primary", "neutral", "danger"] = "neutral"
     kind: ResolutionKind
     sets: str | None = None
-    to: str | None = None
     outcome: Literal["happened", "not_happened", "undone"] | None = None
 
 

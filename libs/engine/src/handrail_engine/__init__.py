@@ -1,1 +1,16 @@
-"""The rules of Handrail: pure decide, evolve and outgoing."""
+"""The rules of Handrail, pure: no clock, no ids drawn, no randomness, no logging, no IO.
+
+`decide(state, input, now)` says what follows from an input, as journal rows and messages; `evolve(state, row)` folds one
+row; `outgoing(state, row)` says what a row sends. The orchestrator journals what is decided; the gateway asks the same
+functions what a button would do. Time is milliseconds since 1970, handed in.
+
+| file | rules of |
+|---|---|
+| `plan.py` `references.py` | what a plan may be; where a node's inputs come from |
+| `state.py` `lifecycle.py` `evolve.py` | what is known of a workflow, which moves exist, how a row changes it |
+| `inputs.py` `decide.py` `turn.py` | what can happen, who answers it, how rows are collected |
+| `nodes.py` `retry.py` | dispatch, results, retries, skips |
+| `pauses.py` | opening and closing pauses, what each button does |
+| `compensation.py` | abort, drain, undo in reverse |
+| `preview.py` `explain.py` | what a button would do; why a workflow is not moving |
+"""

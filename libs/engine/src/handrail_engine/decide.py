@@ -1,0 +1,353 @@
+"""`decide(state, input, now) -> Decided | Rejection`: what follows. The table of who answers which input is `_answer`."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+from handrail_contracts.events import NODES_PER_EVENT, WorkflowStatus
+from handrail_contracts.events import EventType as T
+from handrail_contracts.events import NodeStatus as N
+from handrail_contracts.ids import digest
+from handrail_contracts.model import iso
+from handrail_contracts.pauses import PauseKind
+from handrail_contracts.tasks import DeadLetter, Heartbeat, Result, TaskKind
+from handrail_engine import compensation, nodes, pauses
+from handrail_engine.evolve import claim
+from handrail_engine.inputs import Cancel, Claim, Decision, Input, Now, PanicPause, Rejection, Say, Start, Wake
+from handrail_engine.lifecycle import OPEN
+from handrail_engine.outgoing import cancel_for, task_for
+from handrail_engine.references import MISSING, dig, parse, resolve
+from handrail_engine.retry import GIVE_UP_AFTER_MS, resend_s, start_window_s
+from handrail_engine.state import DEADLINE_TIMER, PAUSE_TIMER, NodeState, Row, WorkflowState, due_ms
+from handrail_engine.turn import Message, Turn
+
+PLANNER_AGENT, PLANNER_ACTION, PLAN_NODE = "planner", "plan", "plan"
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """Rows to append, in order, and messages to send once they are committed. Both may be empty."""
+
+    rows: list[Row]
+    messages: list[Message]
+
+
+def decide(s: WorkflowState, what: Input, now: Now) -> Decided | Rejection:
+    """What follows from `what`. Afterwards `s` has the rows (see `turn.py`); a Rejection leaves it as it was.
+
+    Duplicates are Rejections. Raises only on a bug or on a journal that this code did not write.
+    """
+    if s.ended:
+        return Rejection("ended", f"the workflow is {s.status}")
+    if s.exists == isinstance(what, Start):
+        return (
+            Rejection("duplicate", "the workflow exists")
+            if s.exists
+            else Rejection("unknown-workflow", "it was never started")
+        )
+    t = Turn(s, now)
+    rejection = _answer(t, what)
+    if rejection is not None and not t.rows and not t.messages:
+        return rejection
+    _drain(t)
+    _finish(t)
+    return Decided(t.rows, t.messages)
+
+
+def _answer(t: Turn, what: Input) -> Rejection | None:
+    s = t.state
+    match what:
+        case Result():
+            if what.node_id not in s.nodes:
+                return Rejection("unknown-node", f"{what.node_id[:80]!r} is not in this plan")
+            return compensation.answered(t, what) if what.kind is TaskKind.COMPENSATE else nodes.answered(t, what)
+        case Wake():
+            return _wake(t)
+        case Start():
+            return _start(t, what)
+        case Decision():
+            return pauses.decide_pause(t, what)
+        case DeadLetter():
+            return _dead_letter(t, what)
+        case PanicPause():
+            if any(p.kind == PauseKind.MANUAL for p in s.pauses.values()):
+                return Rejection("already-paused", "a manual pause is open")
+            return pauses.open_manual(t, what.comment)
+        case Cancel():
+            return _cancel(t, what)
+        case Claim():
+            if what.pause_id not in s.pauses:
+                return Rejection("stale-pause", "the pause is not open")
+            t.emit(
+                T.PAUSE_UPDATED, pause_id=what.pause_id, claimed_by=what.claimed_by, claimed_until=what.claimed_until
+            )
+        case Say():
+            if what.pause_id not in s.pauses:
+                return Rejection("stale-pause", "the pause is not open")
+            t.emit(T.MESSAGE_ADDED, pause_id=what.pause_id, role=what.role, text=what.text, actor=what.actor)
+        case _:
+            assert_never(what)
+    return None
+
+
+def _start(t: Turn, c: Start) -> None:
+    planning = c.nodes is None
+    status = WorkflowStatus.PLANNING if planning else WorkflowStatus.ACCEPTED
+    accepted: dict[str, Any] = {
+        "intent": c.intent,
+        "blueprint": c.blueprint,
+        "input": c.input,
+        "labels": c.labels,
+        "status": status.value,
+    }
+    if c.deadline_s is not None:
+        accepted["deadline_at"] = iso(t.now.ms + int(c.deadline_s * 1000))
+    t.emit(T.WORKFLOW_ACCEPTED, **accepted)
+    if c.nodes is None:
+        plan_node = {
+            "id": PLAN_NODE,
+            "agent": PLANNER_AGENT,
+            "action": PLANNER_ACTION,
+            "inputs": {"intent": c.intent, "input": c.input},
+        }
+        t.emit(T.NODES_ADDED, {"nodes": [plan_node]}, nodes=[_summary(plan_node)], by=None)
+        t.queue.append(PLAN_NODE)
+        return
+    edges = sum(len(n.get("depends_on", ())) for n in c.nodes)
+    names = digest(
+        "\n".join(f"{n['id']} {n['agent']} {n['action']} {' '.join(n.get('depends_on', ()))}" for n in c.nodes).encode()
+    )
+    first = c.nodes[:NODES_PER_EVENT]
+    meta: dict[str, Any] = {"nodes": first, **({"output": c.output} if c.output else {})}
+    t.emit(
+        T.WORKFLOW_PLANNED,
+        meta,
+        nodes=[_summary(n) for n in first],
+        node_count=len(c.nodes),
+        edge_count=edges,
+        plan_digest=names,
+    )
+    for i in range(NODES_PER_EVENT, len(c.nodes), NODES_PER_EVENT):
+        part = c.nodes[i : i + NODES_PER_EVENT]
+        t.emit(T.NODES_ADDED, {"nodes": part}, nodes=[_summary(n) for n in part], by=None)
+    t.queue.extend(n["id"] for n in c.nodes if not n.get("depends_on"))
+
+
+def _summary(c: dict[str, Any]) -> dict[str, Any]:
+    attempts = c.get("retry", {}).get("max_attempts", 3)
+    return {
+        "id": c["id"],
+        "agent": c["agent"],
+        "action": c["action"],
+        "depends_on": c.get("depends_on", []),
+        "state": N.PENDING.value,
+        "attempt": 0,
+        "max_attempts": attempts,
+    }
+
+
+def _drain(t: Turn) -> None:
+    s = t.state
+    while t.queue:
+        nodes.consider(t, s.nodes[t.queue.popleft()])
+
+
+def _finish(t: Turn) -> None:
+    s = t.state
+    if s.ended:
+        return
+    if s.ending is not None:
+        if compensation.finished(s):
+            _end(t, _how_it_ended(s), s.ending.reason)
+    elif s.exists and s.nodes and s.unsettled == 0 and not s.pauses:
+        skipped = s.counts.get(N.SKIPPED, 0)
+        _end(t, WorkflowStatus.COMPLETED_WITH_SKIPS if skipped else WorkflowStatus.COMPLETED, None)
+
+
+def _how_it_ended(s: WorkflowState) -> WorkflowStatus:
+    assert s.ending is not None
+    if s.ending.end is not WorkflowStatus.COMPENSATED:
+        return s.ending.end
+    stands = s.counts.get(N.COMPENSATION_FAILED, 0) + s.counts.get(N.NOT_REVERSIBLE, 0)
+    if stands or s.ending.stopped:
+        return WorkflowStatus.COMPENSATION_INCOMPLETE
+    return WorkflowStatus.COMPENSATED
+
+
+_END_EVENTS = {
+    WorkflowStatus.COMPLETED: T.WORKFLOW_COMPLETED,
+    WorkflowStatus.COMPLETED_WITH_SKIPS: T.WORKFLOW_COMPLETED,
+    WorkflowStatus.COMPENSATED: T.WORKFLOW_COMPENSATED,
+    WorkflowStatus.COMPENSATION_INCOMPLETE: T.WORKFLOW_COMPENSATION_INCOMPLETE,
+    WorkflowStatus.FAILED: T.WORKFLOW_FAILED,
+    WorkflowStatus.CANCELLED: T.WORKFLOW_CANCELLED,
+}
+
+
+def _end(t: Turn, status: WorkflowStatus, reason: str | None) -> None:
+    s = t.state
+    done = status in (WorkflowStatus.COMPLETED, WorkflowStatus.COMPLETED_WITH_SKIPS)
+    totals = {k.lower(): v for k, v in sorted(s.counts.items()) if v}
+    totals = {"nodes": len(s.nodes), **totals}
+    t.emit(_END_EVENTS[status], status=status.value, output=_output(s) if done else None, reason=reason, totals=totals)
+
+
+def _output(s: WorkflowState) -> Any:
+    """The output mapping, else the outputs of the sinks under their node ids."""
+    if s.output_mapping is None:
+        return {n.spec.id: n.output for n in s.nodes.values() if not s.children[n.spec.id]}
+
+    def look_up(text: str) -> Any:
+        ref = parse(text, s.nodes)
+        return dig(s.input if ref.node_id is None else s.nodes[ref.node_id].output, ref.path)
+
+    found = resolve(s.output_mapping, look_up)
+    return None if found is MISSING else found
+
+
+def _cancel(t: Turn, c: Cancel) -> Rejection | None:
+    if t.state.ending is not None:
+        return Rejection("already-ending", "the workflow is winding down")
+    reason = c.comment or f"cancelled by {c.actor}"
+    compensation.begin(t, WorkflowStatus.COMPENSATED if c.compensate else WorkflowStatus.CANCELLED, reason)
+    return None
+
+
+def _dead_letter(t: Turn, d: DeadLetter) -> Rejection | None:
+    s = t.state
+    node = s.nodes.get(d.node_id or "")
+    if node is None:
+        return Rejection("unknown-node", "the dead letter names no node of this plan")
+    if d.dead_letter_id is not None:
+        if node.dead_letter is None or node.dead_letter[0] != d.dead_letter_id:
+            return Rejection("duplicate", "its pause was opened already")
+        pauses.open_failure(t, node)
+        return None
+    if any(p.node_id == node.spec.id for p in s.pauses.values()):
+        return Rejection("duplicate", "a pause of this node is open")
+    evidence, mark = pauses.evidence_of(d.error.evidence if d.error else d.task)
+    reason = d.reason or (d.error.message if d.error else "") or f"A dead letter came for {node.spec.id}."
+    pauses.open_pause(t, PauseKind.FAILURE, node, reason=reason, raw_evidence=evidence, evidence_digest=mark)
+    return None
+
+
+def _wake(t: Turn) -> Rejection | None:
+    s, now = t.state, t.now.ms
+    while s.timers and s.timers[0][0] <= now and not s.ended:
+        _, name = heapq.heappop(s.timers)
+        if name == DEADLINE_TIMER:
+            if s.deadline_ms is not None and s.deadline_ms <= now:
+                pauses.open_deadline(t)
+        elif name.startswith(PAUSE_TIMER):
+            pause = s.pauses.get(name[len(PAUSE_TIMER) :])
+            if pause is not None and pause.expires_ms is not None and pause.expires_ms <= now:
+                pauses.expire(t, pause)
+        else:
+            node = s.nodes[name]
+            due = due_ms(s, node)
+            if due is not None and due <= now:
+                _node_due(t, node)
+            s.arm(node)
+    return Rejection("nothing-due") if not t.rows and not t.messages else None
+
+
+def _node_due(t: Turn, node: NodeState) -> None:
+    live, now = node.live, t.now.ms
+    if live is not None and live.lease_until is not None:
+        (compensation.claim_lost if node.state is N.COMPENSATING else nodes.claim_lost)(t, node)
+    elif live is not None:
+        _unclaimed(t, node)
+    elif node.dead_letter is not None:
+        pauses.open_failure(t, node)
+    elif node.state is N.RETRYING:
+        nodes.retry_due(t, node)
+    elif (
+        node.state is N.COMPENSATING
+        and node.undo.retry_ms is not None
+        and node.undo.retry_ms <= now
+        and not t.state.held
+    ):
+        compensation.dispatch_undo(t, node)
+
+
+def _unclaimed(t: Turn, node: NodeState) -> None:
+    """Nobody has claimed the attempt: send it again under the same number, or give it up once it can no longer start."""
+    s, now, live = t.state, t.now.ms, node.live
+    assert live is not None
+    too_late = live.start_before + GIVE_UP_AFTER_MS
+    doing = node.state in OPEN
+    if doing and s.ending is not None:
+        if now >= too_late:
+            compensation.give_up(t, node)
+        else:
+            live.look_at = too_late
+            t.messages.append(cancel_for(s, node))
+        return
+    patience = int(node.spec.timeouts.schedule_to_start_s * 1000)
+    silent = now - t.now.last_claim.get(node.spec.agent, 0) >= patience
+    if doing and silent and now >= node.scheduled_ms + patience:
+        if now >= too_late:
+            nodes.no_agent(t, node)
+        else:
+            live.look_at = too_late
+        return
+    resend(t, node)
+
+
+def resend(t: Turn, node: NodeState) -> None:
+    """Sends the open attempt again: same number, same key, a fresh window to start in that ends no later than patience does."""
+    live, now = node.live, t.now.ms
+    assert live is not None
+    live.sends += 1
+    live.look_at = now + int(resend_s(live.sends) * 1000)
+    live.start_before = now + int(start_window_s(live.sends) * 1000)
+    patient_until = node.scheduled_ms + int(node.spec.timeouts.schedule_to_start_s * 1000)
+    if patient_until > now:
+        live.look_at = min(live.look_at, patient_until)
+        live.start_before = min(live.start_before, max(patient_until, now + 1_000))
+    t.messages.append(task_for(t.state, node))
+
+
+def adopt(s: WorkflowState, now: Now) -> list[Message]:
+    """What must be sent again when the bus lost its log: every open attempt as unclaimed, every dead letter not yet back.
+
+    Changes only what the owner knows (leases); journals nothing.
+    """
+    t = Turn(s, now)
+    for node in s.nodes.values():
+        if node.live is not None and node.live.lease_until is None:
+            resend(t, node)
+            s.arm(node)
+    return t.messages
+
+
+def renew(s: WorkflowState, now: Now) -> None:
+    """A new owner starts every lease afresh: it cannot know which heartbeats it missed. Timers are set anew."""
+    s.timers.clear()
+    for node in s.nodes.values():
+        live = node.live
+        if live is not None and live.lease_until is not None:
+            claim(node, now.ms)
+        elif live is not None:
+            live.look_at = max(live.look_at, now.ms + 1_000)
+        s.arm(node)
+    if s.deadline_ms is not None:
+        heapq.heappush(s.timers, (s.deadline_ms, DEADLINE_TIMER))
+    for p in s.pauses.values():
+        if p.expires_ms is not None:
+            heapq.heappush(s.timers, (p.expires_ms, PAUSE_TIMER + p.pause_id))
+
+
+def heard(s: WorkflowState, beat: Heartbeat, now: Now) -> bool:
+    """A heartbeat: the lease of the open attempt runs anew. False when it belongs to no claimed attempt that is open."""
+    node = s.nodes.get(beat.node_id)
+    if node is None or node.live is None or node.live.lease_until is None:
+        return False
+    undo = node.state is N.COMPENSATING
+    attempt, key = (node.undo.attempt, s.undo_key(node)) if undo else (node.attempt, s.do_key(node))
+    if beat.attempt != attempt or beat.effect_key != key:
+        return False
+    claim(node, now.ms)
+    return True

@@ -1,0 +1,95 @@
+"""What can happen to a workflow: the inputs of `decide`. Results, heartbeats and dead letters are contracts' own types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from handrail_contracts.tasks import DeadLetter, Result
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """The instant of a batch in ms, and when an attempt of each agent was last claimed anywhere (ms; absent: never seen)."""
+
+    ms: int
+    last_claim: Mapping[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A start command. `nodes` is the compiled plan (`plan.compile_plan`), None when the planner agent is to make one."""
+
+    intent: str | None
+    blueprint: str | None
+    input: dict[str, Any]
+    labels: dict[str, str]
+    nodes: list[dict[str, Any]] | None
+    output: dict[str, Any] | None = None
+    deadline_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a person pressed, as the one row of table `decision` says."""
+
+    pause_id: str
+    action_id: str
+    input: Any = None
+    comment: str | None = None
+    actor: str = "local"
+    channel: str = "api"
+
+
+@dataclass(frozen=True, slots=True)
+class PanicPause:
+    """A person pauses the workflow by hand."""
+
+    comment: str | None = None
+    actor: str = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """A person ends the workflow, with undo or without."""
+
+    compensate: bool = True
+    comment: str | None = None
+    actor: str = "local"
+    channel: str = "api"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A pause was claimed or released; times RFC 3339."""
+
+    pause_id: str
+    claimed_by: str | None
+    claimed_until: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Somebody spoke in an escalation's conversation."""
+
+    pause_id: str
+    role: str
+    text: str
+    actor: str = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Time has passed: everything that is due is done."""
+
+
+Input = Start | Decision | PanicPause | Cancel | Claim | Say | Wake | Result | DeadLetter
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """The input changes nothing, and why. Logged, counted, committed with its offset; never a journal row."""
+
+    reason: str
+    detail: str = ""

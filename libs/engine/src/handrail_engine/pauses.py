@@ -1,0 +1,314 @@
+"""Opening a pause, closing it, and what each button does. The first decision on a pause is the only one (DESIGN D9)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from handrail_contracts.events import EventType as T
+from handrail_contracts.events import NodeStatus as N
+from handrail_contracts.events import WorkflowStatus as W
+from handrail_contracts.ids import pause_id
+from handrail_contracts.model import iso
+from handrail_contracts.pauses import DEFAULT_RESOLUTIONS, PauseKind
+from handrail_contracts.plan import EffectClass, PauseScope, Resolution, ResolutionKind
+from handrail_contracts.tasks import Failure, Result
+from handrail_engine import compensation, nodes
+from handrail_engine.inputs import Decision, Rejection
+from handrail_engine.outgoing import inputs_of
+from handrail_engine.references import MISSING, dig
+from handrail_engine.state import NodeState, PauseState
+from handrail_engine.turn import Turn
+
+SYSTEM = "system"
+TIMEOUT = "system:timeout"
+_WORKFLOW_SCOPED = frozenset({PauseKind.FAILURE, PauseKind.AMBIGUOUS, PauseKind.MANUAL})
+
+
+def button(r: Resolution | Mapping[str, Any]) -> dict[str, Any]:
+    """A resolution as the pause payload shows it; what is not set is left out."""
+    model = r if isinstance(r, Resolution) else Resolution.model_validate(r)
+    shown = model.model_dump(mode="json", exclude_none=True, by_alias=True)
+    if shown["kind"] == ResolutionKind.COMPENSATE and "style" not in model.model_fields_set:
+        shown["style"] = "danger"
+    return shown
+
+
+def _defaults(kind: PauseKind) -> list[dict[str, Any]]:
+    return [button(r) for r in DEFAULT_RESOLUTIONS[kind]]
+
+
+def evidence_of(value: Any) -> tuple[dict[str, Any] | None, str | None]:
+    """What the outside world said as the payload shows it, and its digest (SHA-256 over sorted, compact JSON)."""
+    if value is None:
+        return None, None
+    kind = "text/plain" if isinstance(value, str) else "application/json"
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    shown = {"content_type": kind, "body": value, "truncated": False}
+    return shown, "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def open_pause(
+    t: Turn,
+    kind: PauseKind,
+    node: NodeState | None,
+    *,
+    reason: str | None = None,
+    resolutions: list[dict[str, Any]] | None = None,
+    then: dict[str, Any] | None = None,
+    **payload: Any,
+) -> None:
+    """Emits WORKFLOW_PAUSED_HITL with the payload of CONTRACT section 5. `payload` overrides single fields of it."""
+    s = t.state
+    spec = node.spec if node else None
+    undo = kind is PauseKind.COMPENSATION_FAILURE
+    error = ((node.undo.error if undo else node.error) or {}) if node else {}
+    evidence, digest = evidence_of(error.get("evidence"))
+    scope = spec.pause_scope if spec and spec.pause_scope and not undo else None
+    scope = scope or (PauseScope.WORKFLOW if kind in _WORKFLOW_SCOPED else PauseScope.BRANCH)
+    if resolutions is None:
+        own = spec.resolutions if spec and kind is PauseKind.FAILURE else ()
+        resolutions = [button(r) for r in own] or _defaults(kind)
+    expiry = (
+        spec.expiry
+        if spec and any(r["action_id"] == (spec.expiry or {}).get("action_id") for r in resolutions)
+        else None
+    )
+    body: dict[str, Any] = {
+        "failed_agent": spec.agent if spec else None,
+        "failure_reason": reason or error.get("message") or error.get("code") or "A person is needed.",
+        "context_snapshot": context_of(t, node) if node else {},
+        "available_resolutions": resolutions,
+        "pause_id": pause_id(s.tenant, s.trace_id, s.seq + 1),
+        "kind": kind.value,
+        "node_id": spec.id if spec else None,
+        "raw_evidence": evidence,
+        "evidence_digest": digest,
+        "attempts": list(node.undo.attempts if undo else node.attempts) if node else [],
+        "proposed_action": None,
+        "confidence": None,
+        "risk": None,
+        "transcript": None,
+        "assignees": [],
+        "claimed_by": None,
+        "claimed_until": None,
+        "expires_at": iso(t.now.ms + int(expiry["after_s"] * 1000)) if expiry else None,
+        "on_expiry": expiry["action_id"] if expiry else None,
+    }
+    body.update(payload)
+    meta = {"scope": scope.value, **({"expiry": expiry} if expiry else {}), **({"then": then} if then else {})}
+    t.emit(T.WORKFLOW_PAUSED_HITL, meta, **body)
+
+
+def context_of(t: Turn, node: NodeState) -> dict[str, Any]:
+    """What a pause shows of the node's inputs: `context` maps names to `input.<path>`; what is missing is null."""
+    inputs = inputs_of(t.state, node)
+    shown: dict[str, Any] = {}
+    for name, path in node.spec.context.items():
+        found = dig(inputs, tuple(path.split(".")[1:])) if path.startswith("input.") else MISSING
+        shown[name] = None if found is MISSING else found
+    return shown
+
+
+def open_failure(t: Turn, node: NodeState) -> None:
+    """The dead letter came back (or its wake-up was first): a person takes over."""
+    if node.state is N.COMPENSATION_FAILED:
+        open_pause(t, PauseKind.COMPENSATION_FAILURE, node)
+        return
+    t.move(node, N.AWAITING_HUMAN)
+    open_pause(t, PauseKind.FAILURE, node)
+
+
+def open_ambiguous(t: Turn, node: NodeState, then: dict[str, Any] | None = None) -> None:
+    """Nobody knows whether the effect happened, and repeating it could do it twice: only a person can find out."""
+    said = node.error["message"] if node.error else "The outcome of an attempt is unknown."
+    reason = f"It is not known whether {node.spec.action} of {node.spec.id} happened. {said}"
+    open_pause(t, PauseKind.AMBIGUOUS, node, reason=reason, then=then)
+
+
+def escalate(t: Turn, node: NodeState, r: Result) -> None:
+    """The agent asks for a person. It has stopped speaking; what it knew goes with the pause."""
+    e = r.escalation
+    if e is None:
+        nodes.failed(
+            t, node, Failure(code="invalid-result", message="The agent escalated without a reason."), False, {}
+        )
+        return
+    times = {k: v for k, v in (("worker", r.worker), ("started_at", r.started_at)) if v}
+    t.move(node, N.AWAITING_HUMAN, {"outcome": "escalated"}, finished_at=r.finished_at or t.at, **times)
+    open_pause(
+        t,
+        PauseKind.ESCALATION,
+        node,
+        reason=e.reason,
+        context_snapshot=e.metadata or context_of(t, node),
+        transcript=e.transcript,
+    )
+
+
+def open_manual(t: Turn, comment: str | None) -> None:
+    """The panic button."""
+    open_pause(t, PauseKind.MANUAL, None, reason=comment or "Paused by hand.")
+
+
+def open_deadline(t: Turn) -> None:
+    """The workflow's deadline has passed: go on without one, or undo."""
+    error = {"code": "deadline", "message": "The workflow did not end before its deadline."}
+    evidence, digest = evidence_of(error)
+    go_on = {"action_id": "RES_RESUME", "display_text": "Go on without a deadline", "requires_input": False}
+    resolutions = [{**go_on, "style": "primary", "kind": "resume"}, _defaults(PauseKind.MANUAL)[1]]
+    open_pause(
+        t,
+        PauseKind.FAILURE,
+        None,
+        reason=error["message"],
+        resolutions=resolutions,
+        raw_evidence=evidence,
+        evidence_digest=digest,
+    )
+
+
+def close(
+    t: Turn,
+    pause: PauseState,
+    outcome: str,
+    action_id: str | None,
+    actor: str,
+    meta: dict[str, Any] | None = None,
+    **more: Any,
+) -> None:
+    """Emits HITL_RESOLVED."""
+    body: dict[str, Any] = {"channel": SYSTEM, "comment": None, "input": None, **more}
+    t.emit(
+        T.HITL_RESOLVED,
+        meta,
+        pause_id=pause.pause_id,
+        outcome=outcome,
+        action_id=action_id,
+        actor=actor,
+        node_id=pause.node_id,
+        **body,
+    )
+
+
+def supersede_all(t: Turn) -> None:
+    """An abort or a cancel answers every other open pause."""
+    for pause in list(t.state.pauses.values()):
+        close(t, pause, "superseded", None, SYSTEM)
+
+
+def decide_pause(t: Turn, d: Decision) -> Rejection | None:
+    """Applies the one decision of a pause."""
+    pause = t.state.pauses.get(d.pause_id)
+    if pause is None:
+        return Rejection("stale-pause", f"pause {d.pause_id} is not open")
+    chosen = next((r for r in pause.data["available_resolutions"] if r["action_id"] == d.action_id), None)
+    if chosen is None:
+        return Rejection("action-not-allowed", f"{d.action_id[:80]!r} is not offered")
+    press(t, pause, chosen, "decided", d)
+    return None
+
+
+def expire(t: Turn, pause: PauseState) -> None:
+    """The pause's deadline passed: the declared default is pressed, by `system:timeout`."""
+    expiry = pause.expiry or {}
+    chosen = next(r for r in pause.data["available_resolutions"] if r["action_id"] == expiry["action_id"])
+    d = Decision(pause.pause_id, chosen["action_id"], expiry.get("input"), None, TIMEOUT, SYSTEM)
+    press(t, pause, chosen, "expired", d)
+
+
+def press(t: Turn, pause: PauseState, chosen: dict[str, Any], outcome: str, d: Decision) -> None:
+    """Closes the pause and does what the button says, then lets go what was waiting."""
+    s = t.state
+    kind = ResolutionKind(chosen["kind"])
+    node = s.nodes.get(pause.node_id) if pause.node_id is not None else None
+    meta = {
+        "kind": kind.value,
+        **({"no_deadline": True} if kind is ResolutionKind.RESUME and pause.kind == "failure" else {}),
+    }
+    close(t, pause, outcome, d.action_id, d.actor, meta, channel=d.channel, comment=d.comment, input=d.input)
+    if kind is ResolutionKind.COMPENSATE:
+        compensation.begin(t, W.COMPENSATED, d.comment or f"{chosen['display_text']}, by {d.actor}")
+        return
+    ambiguous_first = _needs_ambiguous_pause(node, chosen, d)
+    if not s.pauses and not ambiguous_first:
+        t.emit(T.WORKFLOW_RESUMED, status=(W.COMPENSATING if s.ending else W.RUNNING).value)
+    if node is None:
+        pass
+    elif pause.kind == PauseKind.COMPENSATION_FAILURE:
+        compensation.decided(t, node, kind, d)
+    elif node.state is N.AWAITING_HUMAN:
+        if ambiguous_first:
+            open_ambiguous(t, node, then={"sets": {chosen["sets"]: d.input}})
+        else:
+            _act(t, node, pause, kind, chosen, d)
+    release(t)
+
+
+def _needs_ambiguous_pause(node: NodeState | None, chosen: dict[str, Any], d: Decision) -> bool:
+    """A changed input under a new effect key, while the old effect may stand: first a person must say whether it does."""
+    if (
+        node is None
+        or chosen["kind"] != ResolutionKind.RETRY
+        or not chosen.get("sets")
+        or node.state is not N.AWAITING_HUMAN
+    ):
+        return False
+    return node.in_doubt and node.spec.effect_class is not EffectClass.PURE
+
+
+def _act(
+    t: Turn, node: NodeState, pause: PauseState, kind: ResolutionKind, chosen: dict[str, Any], d: Decision
+) -> None:
+    match kind:
+        case ResolutionKind.RETRY:
+            sets = {chosen["sets"]: d.input} if chosen.get("sets") else None
+            _retry(t, node, sets)
+        case ResolutionKind.SKIP | ResolutionKind.REJECT:
+            nodes.skip(t, node, f"skipped by {d.actor}", d.input if kind is ResolutionKind.SKIP else None)
+        case ResolutionKind.MARK if chosen.get("outcome") == "happened":
+            t.move(node, N.COMPLETE, {"outcome": "ok"}, output=d.input, finished_at=t.at)
+            t.ready_again(node)
+        case ResolutionKind.MARK:
+            _retry(t, node, (pause.then or {}).get("sets"), sure=True)
+        case ResolutionKind.RESPOND | ResolutionKind.CLOSE:
+            output = {"response": d.input} if kind is ResolutionKind.RESPOND else {"response": None}
+            t.move(node, N.COMPLETE, {"outcome": "ok"}, output=output, finished_at=t.at)
+            t.ready_again(node)
+        case ResolutionKind.HAND_BACK:
+            _retry(t, node, None, conversation=list(pause.data["transcript"] or ()))
+        case _:
+            nodes.dispatch(t, node, round=True)
+
+
+def _retry(
+    t: Turn, node: NodeState, sets: dict[str, Any] | None, *, sure: bool = False, conversation: list[Any] | None = None
+) -> None:
+    """A fresh round of attempts. A changed input, or a person's word that nothing happened, is a new effect: a new key."""
+    meta: dict[str, Any] = {"round": True}
+    if sets:
+        meta["sets"] = sets
+    if sets or sure:
+        meta["generation"] = node.generation + 1
+    if conversation is not None:
+        meta["conversation"] = conversation
+    if node.in_doubt and not sure and node.spec.effect_class is EffectClass.QUERYABLE:
+        meta["look_up"] = True
+    nodes.dispatch(t, node, **meta)
+
+
+def release(t: Turn) -> None:
+    """When nothing is held back any more: dispatch what became ready meanwhile, and retries that are due."""
+    s = t.state
+    if s.held:
+        return
+    if s.ending is not None:
+        compensation.advance_all(t)
+        return
+    for node in list(s.nodes.values()):
+        if node.state is N.PENDING and not node.waiting:
+            t.queue.append(node.spec.id)
+        elif node.state is N.RETRYING and node.retry_ms is not None and node.retry_ms <= t.now.ms:
+            nodes.retry_due(t, node)

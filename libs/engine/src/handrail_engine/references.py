@@ -1,0 +1,123 @@
+"""Where a node's inputs come from: `{"$from": "input.budget"}`, `{"$from": "nodes.quote.output.price", "default": 0}`.
+
+A node id may hold dots, so a path is read against the known ids, longest first. A reference with a `default` lives
+without its source; one without takes its node down when the source was skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+FROM = "$from"
+MISSING: Any = object()
+"""What a lookup answers when there is nothing at the path; never a value of a workflow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A parsed path. `node_id` is None for the workflow's input."""
+
+    node_id: str | None
+    path: tuple[str, ...]
+
+
+class BadReference(ValueError):
+    """The text is not a reference."""
+
+
+def is_reference(value: Any) -> bool:
+    """True for `{"$from": …}` with an optional `default` and nothing else."""
+    return isinstance(value, dict) and FROM in value and set(value) <= {FROM, "default"}
+
+
+def parse(text: Any, node_ids: Collection[str]) -> Reference:
+    """Reads `input…` or `nodes.<id>.output…`. Raises BadReference with a sentence for the author."""
+    if not isinstance(text, str):
+        raise BadReference("Expected a reference such as input.sku or nodes.quote.output.price, but it is not a text.")
+    if text == "input" or text.startswith("input."):
+        return Reference(None, tuple(text.split(".")[1:]))
+    if text.startswith("nodes."):
+        rest = text[6:]
+        cut = rest.find(".output")
+        while cut >= 0:
+            tail = rest[cut + 7 :]
+            if rest[:cut] in node_ids and (tail == "" or tail.startswith(".")):
+                return Reference(rest[:cut], tuple(tail.split(".")[1:]))
+            cut = rest.find(".output", cut + 1)
+    raise BadReference(f"Expected input.<path> or nodes.<id>.output.<path> with a known node, but found {text[:80]!r}.")
+
+
+def walk(value: Any, pointer: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """All references inside a JSON value, each with its JSON pointer. Iterative, so depth costs nothing."""
+    stack: list[tuple[str, Any]] = [(pointer, value)]
+    while stack:
+        at, v = stack.pop()
+        if isinstance(v, dict):
+            if FROM in v and set(v) <= {FROM, "default"}:
+                yield at, v
+            else:
+                stack.extend((f"{at}/{str(k).replace('~', '~0').replace('/', '~1')}", x) for k, x in v.items())
+        elif isinstance(v, list):
+            stack.extend((f"{at}/{i}", x) for i, x in enumerate(v))
+
+
+def dig(value: Any, path: tuple[str, ...]) -> Any:
+    """The value at a dotted path through objects and lists, or MISSING."""
+    for part in path:
+        if isinstance(value, dict):
+            if part not in value:
+                return MISSING
+            value = value[part]
+        elif isinstance(value, list):
+            if not part.isdigit() or int(part) >= len(value):
+                return MISSING
+            value = value[int(part)]
+        else:
+            return MISSING
+    return value
+
+
+def resolve(value: Any, look_up: Callable[[str], Any]) -> Any:
+    """The value with every reference replaced by what `look_up(text)` answers; MISSING becomes the default, else null."""
+    if isinstance(value, dict):
+        if FROM in value and set(value) <= {FROM, "default"}:
+            found = look_up(value[FROM])
+            return value.get("default") if found is MISSING else found
+        return {k: resolve(v, look_up) for k, v in value.items()}
+    if isinstance(value, list):
+        return [resolve(v, look_up) for v in value]
+    return value
+
+
+def holds(condition: Mapping[str, Any], found: Any) -> bool:
+    """Whether a `when` condition holds for the value at its `ref`. All given comparisons must hold; comparing unlike types is false."""
+    for op, want in condition.items():
+        if op == "ref":
+            continue
+        if op == "exists":
+            if (found is not MISSING) != want:
+                return False
+            continue
+        value = None if found is MISSING else found
+        match op:
+            case "eq":
+                ok = value == want
+            case "ne":
+                ok = value != want
+            case "in":
+                ok = value in want
+            case "gt" | "ge" | "lt" | "le":
+                ok = _compare(op, value, want)
+            case _:
+                ok = False
+        if not ok:
+            return False
+    return True
+
+
+def _compare(op: str, value: Any, want: float) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return {"gt": value > want, "ge": value >= want, "lt": value < want, "le": value <= want}[op]

@@ -1,0 +1,45 @@
+"""When the next attempt may come. Deterministic: the jitter is a hash of trace, node and attempt, so a replay waits the same."""
+
+from __future__ import annotations
+
+import zlib
+
+from handrail_contracts.plan import RetryPolicy
+
+
+def jitter_fraction(trace_id: str, node_id: str, attempt: int) -> float:
+    """A fraction in [0, 1) that is the same whenever it is asked for the same attempt."""
+    return zlib.crc32(f"{trace_id}/{node_id}/{attempt}".encode()) / 2**32
+
+
+def delay_s(policy: RetryPolicy, done: int, trace_id: str, node_id: str, attempt: int) -> float:
+    """Seconds to wait after the `done`-th attempt of this round (1, 2, …).
+
+    Full jitter draws from [0, delay) as in "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
+    """
+    match policy.backoff:
+        case "fixed":
+            delay = policy.initial_delay_s
+        case "linear":
+            delay = policy.initial_delay_s * done
+        case "exponential":
+            # the exponent is capped so that a thousand attempts do not overflow; max_delay_s rules long before
+            delay = policy.initial_delay_s * policy.multiplier ** min(done - 1, 60)
+    delay = min(delay, policy.max_delay_s)
+    return delay * jitter_fraction(trace_id, node_id, attempt) if policy.jitter == "full" else delay
+
+
+RESEND_FIRST_S = 10.0
+RESEND_MAX_S = 300.0
+GIVE_UP_AFTER_MS = 2_000
+"""An attempt is given up only this long after its last `start_before`: the slowest allowed claim has answered by then."""
+
+
+def resend_s(sends: int) -> float:
+    """Seconds until an unclaimed attempt is sent again, after `sends` sends: 10, 20, 40 … 300. It never counts as a retry."""
+    return min(RESEND_FIRST_S * 2.0 ** min(sends - 1, 10), RESEND_MAX_S)
+
+
+def start_window_s(sends: int) -> float:
+    """Seconds that a send may still be claimed: twice the time to the next send, so copies overlap and none is lost."""
+    return max(30.0, 2 * resend_s(sends))

@@ -1,0 +1,331 @@
+"""What is known of one workflow: the fold of its journal, plus leases that only its owner keeps.
+
+`WorkflowState` is changed by `evolve` alone. Everything in it follows from the rows, so that a replay gives the same
+`facts()`, except `live` and `timers`: claims of the owner about attempts that are out now, refreshed by heartbeats, lost
+with the owner and started afresh by the next one (DESIGN section 5, Ownership).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from handrail_contracts.events import NodeStatus, WorkflowStatus
+from handrail_contracts.ids import effect_key, undo_key
+from handrail_contracts.plan import EffectClass, OnExhausted, PauseScope, RetryPolicy, Timeouts
+from handrail_engine.references import FROM, Reference, parse, walk
+
+FOLD_VERSION = 1
+_DEFAULT_RETRY = RetryPolicy()
+_DEFAULT_UNDO_RETRY = RetryPolicy(max_attempts=3)
+_DEFAULT_TIMEOUTS = Timeouts()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One journal row: `data` is the public event, `meta` never leaves PostgreSQL."""
+
+    seq: int
+    type: str
+    data: dict[str, Any]
+    meta: dict[str, Any] | None
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Undoing:
+    """How a node is undone."""
+
+    action: str
+    retry: RetryPolicy
+    timeouts: Timeouts
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """A compiled node, immutable for the life of the workflow."""
+
+    id: str
+    agent: str
+    action: str
+    depends_on: tuple[str, ...]
+    inputs: dict[str, Any]
+    refs: tuple[tuple[str, Reference, bool], ...]  # text, parsed, may be missing
+    when: dict[str, Any] | None
+    context: dict[str, str]
+    retry: RetryPolicy
+    timeouts: Timeouts
+    effect_class: EffectClass
+    undoing: Undoing | None
+    resolutions: tuple[dict[str, Any], ...]
+    on_exhausted: OnExhausted
+    expiry: dict[str, Any] | None
+    output_schema: dict[str, Any] | None
+    optional: bool
+    irreversible: bool
+    pause_scope: PauseScope | None
+    savepoint: bool
+    gate: dict[str, Any] | None
+    compiled: dict[str, Any] = field(repr=False)
+
+
+def node_spec(c: dict[str, Any], node_ids: Mapping[str, Any]) -> NodeSpec:
+    """Reads what `plan.compile_plan` wrote. `node_ids` are all ids that a reference may name."""
+    inputs = c.get("inputs", {})
+    refs = [(r[FROM], parse(r[FROM], node_ids), "default" in r) for _, r in walk(inputs)] if inputs else []
+    when = c.get("when")
+    if when is not None:
+        refs.append((when["ref"], parse(when["ref"], node_ids), True))
+    undo = c.get("compensation")
+    timeouts = Timeouts.model_validate(c["timeouts"]) if "timeouts" in c else _DEFAULT_TIMEOUTS
+    undoing = None
+    if isinstance(undo, dict):
+        undoing = Undoing(
+            undo.get("action") or c["action"],
+            RetryPolicy.model_validate(undo["retry"]) if "retry" in undo else _DEFAULT_UNDO_RETRY,
+            Timeouts.model_validate(undo["timeouts"]) if "timeouts" in undo else timeouts,
+        )
+    return NodeSpec(
+        id=c["id"],
+        agent=c["agent"],
+        action=c["action"],
+        depends_on=tuple(c.get("depends_on", ())),
+        inputs=inputs,
+        refs=tuple(refs),
+        when=when,
+        context=c.get("context", {}),
+        retry=RetryPolicy.model_validate(c["retry"]) if "retry" in c else _DEFAULT_RETRY,
+        timeouts=timeouts,
+        effect_class=EffectClass(c.get("effect_class", "pure")),
+        undoing=undoing,
+        resolutions=tuple(c.get("resolutions") or ()),
+        on_exhausted=OnExhausted(c.get("on_exhausted", "pause")),
+        expiry=c.get("expiry"),
+        output_schema=c.get("output_schema"),
+        optional=c.get("optional", False),
+        irreversible=c.get("irreversible", False),
+        pause_scope=PauseScope(c["pause_scope"]) if c.get("pause_scope") else None,
+        savepoint=c.get("savepoint", False),
+        gate=c.get("gate"),
+        compiled=c,
+    )
+
+
+@dataclass(slots=True)
+class Live:
+    """The attempt that is out now, as its owner sees it. Times in ms; `lease_until` is None until it is claimed, and
+    `look_at` is when an unclaimed one is looked at again."""
+
+    sends: int
+    look_at: int
+    start_before: int
+    lease_until: int | None = None
+
+
+@dataclass(slots=True)
+class Undo:
+    """The second life of a node. `waiting` counts dependants whose own undo has not settled."""
+
+    waiting: int = 0
+    settled: bool = False
+    order: int = 0
+    attempt: int = 0
+    round_from: int = 0
+    claimed: bool = False
+    retry_ms: int | None = None
+    attempts: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    error: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class NodeState:
+    """One node. `waiting` counts dependencies that have not settled; `round_from` is the attempt before this round's first."""
+
+    spec: NodeSpec
+    index: int
+    waiting: int
+    state: NodeStatus = NodeStatus.PENDING
+    attempt: int = 0
+    round_from: int = 0
+    round_ms: int = 0
+    generation: int = 1
+    look_up: bool = False
+    output: Any = None
+    error: dict[str, Any] | None = None
+    attempts: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    closed: dict[int, str] = field(default_factory=dict[int, str])
+    ignored: set[str] = field(default_factory=set[str])
+    scheduled_ms: int = 0
+    started_ms: int | None = None
+    ended_seq: int = 0
+    retry_ms: int | None = None
+    overrides: dict[str, Any] = field(default_factory=dict[str, Any])
+    in_doubt: bool = False
+    worker: str | None = None
+    conversation: list[dict[str, Any]] | None = None
+    dead_letter: tuple[str, int] | None = None  # id, due in ms: waits to return and open its pause
+    undo: Undo = field(default_factory=Undo)
+    live: Live | None = None
+
+    @property
+    def max_attempts(self) -> int:
+        """The highest attempt number that this round may reach."""
+        return self.round_from + self.spec.retry.max_attempts
+
+
+@dataclass(slots=True)
+class PauseState:
+    """An open pause. `data` is its event; `scope` what waits for it; `then` what a decision goes on with."""
+
+    pause_id: str
+    kind: str
+    node_id: str | None
+    scope: PauseScope
+    data: dict[str, Any]
+    expires_ms: int | None = None
+    expiry: dict[str, Any] | None = None
+    then: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class Ending:
+    """The workflow is winding down towards `end`. With `undo` everything is undone first; `stopped`: a person said enough."""
+
+    end: WorkflowStatus
+    undo: bool
+    reason: str | None
+    stopped: bool = False
+
+
+@dataclass(slots=True)
+class WorkflowState:
+    """One workflow. `unsettled` counts nodes whose first life goes on, `undo_unsettled` those whose second must still end,
+    `out` attempts that are out."""
+
+    tenant: str
+    trace_id: str
+    status: WorkflowStatus = WorkflowStatus.ACCEPTED
+    seq: int = 0
+    exists: bool = False
+    intent: str | None = None
+    blueprint: str | None = None
+    input: dict[str, Any] = field(default_factory=dict[str, Any])
+    labels: dict[str, str] = field(default_factory=dict[str, str])
+    output_mapping: dict[str, Any] | None = None
+    created_ms: int = 0
+    updated_ms: int = 0
+    nodes: dict[str, NodeState] = field(default_factory=dict[str, NodeState])
+    children: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    counts: dict[str, int] = field(default_factory=dict[str, int])
+    unsettled: int = 0
+    undo_unsettled: int = 0
+    out: int = 0
+    pauses: dict[str, PauseState] = field(default_factory=dict[str, PauseState])
+    holding: int = 0  # open pauses of workflow scope
+    deadline_ms: int | None = None
+    deadline_left_ms: int | None = None  # while a pause is open the deadline does not run
+    ending: Ending | None = None
+    ended: bool = False
+    timers: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
+
+    @property
+    def held(self) -> bool:
+        """True while nothing new may be dispatched."""
+        return self.holding > 0
+
+    def do_key(self, node: NodeState) -> str:
+        """The effect key of the node's current generation."""
+        return effect_key(self.tenant, self.trace_id, node.spec.id, node.generation)
+
+    def undo_key(self, node: NodeState) -> str:
+        """The effect key of the node's current undo."""
+        return undo_key(self.do_key(node), node.undo.order)
+
+    def arm(self, node: NodeState) -> None:
+        """Puts the node's next due time onto the heap; an earlier, outdated entry is harmless."""
+        due = due_ms(self, node)
+        if due is not None:
+            heapq.heappush(self.timers, (due, node.spec.id))
+
+    def next_wake(self) -> int | None:
+        """The earliest instant at which something may be due, in ms; None when only people or agents can move it."""
+        return self.timers[0][0] if self.timers and not self.ended else None
+
+    def facts(self) -> dict[str, Any]:
+        """Everything that follows from the journal, as plain JSON: two states with equal facts are the same state."""
+        return {
+            "status": self.status,
+            "seq": self.seq,
+            "input": self.input,
+            "deadline": [self.deadline_ms, self.deadline_left_ms],
+            "counts": {k: v for k, v in sorted(self.counts.items()) if v},
+            "unsettled": self.unsettled,
+            "undo_unsettled": self.undo_unsettled,
+            "out": self.out,
+            "holding": self.holding,
+            "ended": self.ended,
+            "ending": [self.ending.end, self.ending.undo, self.ending.reason, self.ending.stopped]
+            if self.ending
+            else None,
+            "pauses": {k: [p.kind, p.node_id, p.scope, p.data, p.then] for k, p in sorted(self.pauses.items())},
+            "nodes": {k: _node_facts(n) for k, n in self.nodes.items()},
+        }
+
+
+PAUSE_TIMER = " pause "
+DEADLINE_TIMER = " deadline"
+"""Timers that belong to no node: a node id holds no white space, so these names cannot clash with one."""
+
+
+def due_ms(s: WorkflowState, node: NodeState) -> int | None:
+    """When this node must be looked at next, or None."""
+    live = node.live
+    if live is not None:
+        if live.lease_until is None:
+            return live.look_at
+        limits = (
+            node.spec.undoing.timeouts
+            if node.state is NodeStatus.COMPENSATING and node.spec.undoing
+            else node.spec.timeouts
+        )
+        started = node.started_ms if node.started_ms is not None else live.lease_until
+        return min(live.lease_until, started + int(limits.start_to_close_s * 1000) + 2000)
+    if node.dead_letter is not None:
+        return node.dead_letter[1]
+    if node.state is NodeStatus.RETRYING:
+        return None if s.held else node.retry_ms
+    if node.state is NodeStatus.COMPENSATING:
+        return None if s.held else node.undo.retry_ms
+    return None
+
+
+def _node_facts(n: NodeState) -> list[Any]:
+    u = n.undo
+    undo = [u.waiting, u.settled, u.order, u.attempt, u.round_from, u.claimed, u.retry_ms, u.attempts, u.error]
+    first = [
+        n.state,
+        n.waiting,
+        n.attempt,
+        n.round_from,
+        n.round_ms,
+        n.generation,
+        n.look_up,
+        n.output,
+        n.error,
+        n.attempts,
+    ]
+    times = [n.scheduled_ms, n.started_ms, n.ended_seq, n.retry_ms]
+    return [
+        *first,
+        sorted(n.closed.items()),
+        sorted(n.ignored),
+        *times,
+        n.overrides,
+        n.in_doubt,
+        n.worker,
+        n.conversation,
+        list(n.dead_letter) if n.dead_letter else None,
+        undo,
+    ]

@@ -1,0 +1,59 @@
+"""One turn of `decide`: rows are emitted one by one, each folded at once, so that the next rule sees what the last one did.
+
+`decide` advances the state that it is given: after it the state is the one that has these rows. That is safe because
+states are a cache of the journal: the owner drops a state whose rows did not commit, the gateway asks its questions of a
+state folded for that purpose. (A copy per turn would cost O(nodes) per transition.)
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from handrail_contracts.events import EventType, NodeStatus
+from handrail_contracts.model import iso
+from handrail_contracts.tasks import DeadLetter, Task
+from handrail_engine.evolve import evolve
+from handrail_engine.inputs import Now
+from handrail_engine.outgoing import outgoing
+from handrail_engine.state import NodeState, Row, WorkflowState
+
+Message = Task | DeadLetter
+
+
+@dataclass(slots=True)
+class Turn:
+    """What a turn has decided so far. `queue` holds nodes that may have become ready: a worklist, never recursion."""
+
+    state: WorkflowState
+    now: Now
+    rows: list[Row] = field(default_factory=list[Row])
+    messages: list[Message] = field(default_factory=list[Message])
+    queue: deque[str] = field(default_factory=deque[str])
+    at: str = ""
+
+    def __post_init__(self) -> None:
+        self.at = iso(self.now.ms)
+
+    def emit(self, type_: EventType, meta: dict[str, Any] | None = None, **data: Any) -> Row:
+        """Appends one row and folds it. Keys of `data` are the event's own; `from_` becomes `from`."""
+        s = self.state
+        seq = s.seq + 1
+        body: dict[str, Any] = {"event_type": type_.value, "trace_id": s.trace_id, "seq": seq, "at": self.at}
+        body.update(data)
+        row = Row(seq, type_.value, body, meta, self.now.ms)
+        evolve(s, row)
+        self.rows.append(row)
+        self.messages.extend(outgoing(s, row))
+        return row
+
+    def move(self, node: NodeState, to: NodeStatus, meta: dict[str, Any] | None = None, **data: Any) -> Row:
+        """Emits NODE_STATE_CHANGED; `attempt` defaults to the node's."""
+        attempt = data.pop("attempt", node.attempt)
+        body = {"node_id": node.spec.id, "from": node.state.value, "to": to.value, "attempt": attempt, **data}
+        return self.emit(EventType.NODE_STATE_CHANGED, meta, **body)
+
+    def ready_again(self, node: NodeState) -> None:
+        """Its dependants may be ready now."""
+        self.queue.extend(self.state.children[node.spec.id])
