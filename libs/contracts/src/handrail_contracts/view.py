@@ -84,17 +84,21 @@ class WorkflowView:
         return self.status in TERMINAL
 
     def apply(self, event: Mapping[str, Any]) -> bool:
-        """Folds one event in. False for one that was applied before (idempotent); raises Gap when one is missing."""
+        """Folds one event in. False for one that was applied before (idempotent); raises Gap when one is missing.
+
+        Raises KeyError, TypeError or AttributeError on what is not an event of ours; the view is to be thrown away then.
+        """
         seq: int = event["seq"]
         if seq <= self.cursor:
             return False
         if seq != self.cursor + 1:
             raise Gap(self.cursor + 1, seq)
-        self.cursor = seq
-        self.updated_at = event["at"]
-        if self.created_at is None:
-            self.created_at = event["at"]
         self._fold(event["event_type"], event)
+        self.updated_at = event["at"]
+        if seq == 1:
+            # Also where the view was begun from the order (`accepted`): the journal's own time wins.
+            self.created_at = event["at"]
+        self.cursor = seq
         return True
 
     def apply_all(self, events: Iterable[Mapping[str, Any]]) -> WorkflowView:
@@ -155,6 +159,8 @@ class WorkflowView:
             for field, name in _UNDO_FIELDS.items():
                 if field in event:
                     node[name] = event[field]
+            if to == NodeStatus.COMPENSATED:
+                node.pop("undo_error", None)
             return
         for field in _NODE_FIELDS:
             if field in event:
@@ -185,6 +191,16 @@ class WorkflowView:
             "nodes": list(self.nodes.values()),
             "pauses": list(self.pauses.values()),
         }
+
+    @classmethod
+    def accepted(cls, trace_id: str, order: Mapping[str, Any], at: str) -> WorkflowView:
+        """The view of a workflow that was accepted (a command row of kind `start` with the body `order`, stored at `at`)
+        and has no event yet. The first event replaces all that stands here."""
+        view = cls(trace_id)
+        view.intent, view.blueprint = order.get("intent"), order.get("blueprint")
+        view.input, view.labels = order.get("input") or {}, order.get("labels") or {}
+        view.created_at = view.updated_at = at
+        return view
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> WorkflowView:
