@@ -53,7 +53,7 @@ def small_disk(tmp_path: Path) -> Generator[Path]:
     mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
     try:
         made = subprocess.run(mount, capture_output=True, text=True, check=False)
-        refused = made.stderr.strip() if made.returncode else None
+        refused = made.stderr.splitlines()[0] if made.returncode else None
     except FileNotFoundError:
         refused = "there is no mount command"
     if refused is not None:

@@ -322,7 +322,7 @@ class LocalPostgres:
         deadline = asyncio.get_running_loop().time() + 10.0
         while servers := _servers_on(self.data):
             if recorded in servers or asyncio.get_running_loop().time() > deadline:
-                raise DataDirectoryInUse(NAME, self._directory.path, next(iter(servers)))
+                raise DataDirectoryInUse(NAME, self._directory.path, recorded if recorded in servers else min(servers))
             await asyncio.sleep(0.05)
         pid_file.unlink(missing_ok=True)
         return True
