@@ -99,6 +99,11 @@ class MemoryBus:
         members.join(tail, topics, self._logs)
         return MemoryGroupReader(self, members, tail)
 
+    def delete_records(self, partition: TopicPartition, before: int) -> None:
+        """Drops the records below offset `before`, as retention or an administrator would. For tests of what follows."""
+        log = self._log(partition)
+        self._held_bytes -= log.drop_before(before)
+
     async def close(self) -> None:
         """Lets go of all logs. Readers that wait are woken and read nothing more. Idempotent."""
         for tail in list(self._tails):

@@ -58,10 +58,24 @@ class Log:
         """Drops the oldest records until at most `size` bytes (and the record limit) remain; the newest one stays."""
         last = len(self._records) - 1
         while self._head < last and (self.bytes > size or last + 1 - self._head > self._max_records):
-            self.bytes -= self._sizes[self._head]
-            self._records[self._head] = None
-            self._head += 1
-            self.start += 1
+            self._drop_oldest()
+        self._compact()
+
+    def drop_before(self, offset: int) -> int:
+        """Drops the records below `offset`; answers how many bytes that freed."""
+        before = self.bytes
+        while self.start < min(offset, self.end):
+            self._drop_oldest()
+        self._compact()
+        return before - self.bytes
+
+    def _drop_oldest(self) -> None:
+        self.bytes -= self._sizes[self._head]
+        self._records[self._head] = None
+        self._head += 1
+        self.start += 1
+
+    def _compact(self) -> None:
         if self._head > 1024 and self._head * 2 > len(self._records):
             del self._records[: self._head], self._sizes[: self._head]
             self._head = 0
