@@ -268,3 +268,15 @@ async def close_quarantined(connection: AnyConnection, record_id: int, state: st
     await connection.execute(
         "UPDATE handrail.quarantine SET state = $2, state_reason = $3 WHERE id = $1", record_id, state, reason
     )
+
+
+async def command_waits(connection: AnyConnection, tenant: str, trace_id: str, p: int, kind: str) -> bool:
+    """True when a command of that kind is stored for the workflow (of partition `p`) and not yet applied."""
+    return await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM handrail.command WHERE p = $3 AND applied_pseq IS NULL AND tenant = $1"
+        " AND trace_id = $2 AND kind = $4)",
+        tenant,
+        trace_id,
+        p,
+        kind,
+    )

@@ -1,0 +1,1 @@
+"""What the gateway's ports look like on PostgreSQL, Redis and the bus."""

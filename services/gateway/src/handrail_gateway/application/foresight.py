@@ -1,0 +1,82 @@
+"""Preview and explain: the engine's own functions, asked on a state folded from the journal, without changing anything."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import orjson
+
+from handrail_contracts.pauses import ResolutionOutcome
+from handrail_engine.evolve import fold
+from handrail_engine.explain import explain
+from handrail_engine.preview import preview
+from handrail_engine.state import Row as EngineRow
+from handrail_engine.state import WorkflowState
+from handrail_gateway.application.faults import Refusal, pause_not_found, quote, workflow_not_found
+from handrail_gateway.application.ports import Views
+
+
+class Foresight:
+    """Answers what would happen, and why nothing does."""
+
+    def __init__(self, views: Views, tenant: str) -> None:
+        self._views, self._tenant = views, tenant
+
+    async def preview(self, trace_id: str, pause_id: str, action_id: str, input_: Any = None) -> dict[str, Any]:
+        """What the button would do at once. Raises Refusal for a pause that is over and a button that is not offered."""
+        row = await self._views.pause(self._tenant, pause_id)
+        if row is None or row["trace_id"] != trace_id:
+            raise pause_not_found(pause_id)
+        if row["state"] != "open" or row["d_outcome"] is not None:
+            decided = row["d_outcome"] in (None, ResolutionOutcome.DECIDED)
+            raise Refusal(
+                "already-resolved" if decided else "stale-pause",
+                "Expected an open pause, but it is over.",
+                trace_id=trace_id,
+                pause_id=pause_id,
+                action_id=row["d_action_id"],
+                resolved_by=row["d_actor"],
+            )
+        offered = [b["action_id"] for b in orjson.loads(row["data"])["available_resolutions"]]
+        if action_id not in offered:
+            raise Refusal(
+                "action-not-allowed",
+                f"Expected one of {', '.join(offered)}, but found {quote(action_id)}.",
+                allowed=offered,
+                trace_id=trace_id,
+                pause_id=pause_id,
+            )
+        try:
+            return preview(await self._state(trace_id), pause_id, action_id, input_, _now_ms())
+        except LookupError:
+            # Decided between the two reads.
+            raise Refusal("stale-pause", "Expected an open pause, but it is over.", pause_id=pause_id) from None
+
+    async def explain(self, trace_id: str) -> dict[str, Any]:
+        """One sentence why it is not moving, and its facts."""
+        summary = await self._views.summary(self._tenant, trace_id)
+        if summary is None:
+            raise workflow_not_found(trace_id)
+        return explain(await self._state(trace_id), _now_ms())
+
+    async def _state(self, trace_id: str) -> WorkflowState:
+        rows = await self._views.journal(self._tenant, trace_id)
+        return fold(
+            self._tenant,
+            trace_id,
+            (
+                EngineRow(
+                    r["seq"],
+                    r["type"],
+                    orjson.loads(r["data"]),
+                    None if r["meta"] is None else orjson.loads(r["meta"]),
+                    round(r["at"].timestamp() * 1000),
+                )
+                for r in rows
+            ),
+        )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

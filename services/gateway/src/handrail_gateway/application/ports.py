@@ -1,0 +1,327 @@
+"""What the use cases need from outside: a database to write to and to read from, a way to nudge the owner."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from handrail_contracts.commands import CommandKind
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """One request, as far as use cases need to know it. `path` is the full path; `digest` that of its body."""
+
+    tenant: str
+    method: str
+    path: str
+    key: str | None = None
+    digest: str = ""
+    actor: str = "local"
+    channel: str = "api"
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is sent back. `again` is what a repetition of the request gets, where that is not the same."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict[str, str])
+    again: Answer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """An order to the owner of a workflow. `body` is encoded JSON (shapes: commands of contracts)."""
+
+    command_id: str
+    tenant: str
+    trace_id: str
+    kind: CommandKind
+    body: bytes
+    actor: str
+    channel: str
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A start command with the key it came with and the answer that is kept for it."""
+
+    command: Command
+    caller: Caller
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a person pressed."""
+
+    tenant: str
+    pause_id: str
+    trace_id: str
+    action_id: str
+    input: bytes | None
+    comment: str | None
+    actor: str
+    channel: str
+    evidence_digest: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The one decision of a pause, whoever made it. `input` is decoded."""
+
+    outcome: str
+    action_id: str | None
+    input: Any
+    actor: str
+    channel: str
+    decided_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LockedPause:
+    """A pause that this transaction holds. `data` is its event; `now` the database clock."""
+
+    pause_id: str
+    trace_id: str
+    node_id: str | None
+    kind: str
+    state: str
+    data: dict[str, Any]
+    expires_at: datetime | None
+    claimed_by: str | None
+    claimed_until: datetime | None
+    decided: Decided | None
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a workflow stands. `begun`: it has events."""
+
+    trace_id: str
+    status: str
+    begun: bool
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPause:
+    """A pause among those of a workflow."""
+
+    pause_id: str
+    kind: str
+    state: str
+    decided: bool
+
+
+class Transaction(Protocol):
+    """One database transaction. It commits when its block ends, and then nudges; an exception rolls it back."""
+
+    async def recall(self, caller: Caller) -> tuple[str, Answer] | None:
+        """(body digest, answer) kept for the caller's key, or None: then the key is ours. Raises Busy when another
+        request holds it for longer than 2 s."""
+        ...
+
+    async def keep(self, caller: Caller, answer: Answer) -> None:
+        """Keeps the answer under the key that `recall` reserved."""
+        ...
+
+    async def add(self, command: Command) -> bool:
+        """Stores a command; False when it is a start whose trace_id is taken."""
+        ...
+
+    async def waiting(self, tenant: str, trace_id: str, kind: CommandKind) -> bool:
+        """True when such a command is stored and not yet applied."""
+        ...
+
+    async def summary(self, tenant: str, trace_id: str) -> Summary | None:
+        """How a workflow stands; None when it was never accepted."""
+        ...
+
+    async def pauses(self, tenant: str, trace_id: str) -> list[OpenPause]:
+        """All pauses of a workflow: open ones first, then the one closed last."""
+        ...
+
+    async def lock_pause(self, tenant: str, pause_id: str) -> LockedPause | None:
+        """The pause, held until the transaction ends."""
+        ...
+
+    async def decide(self, decision: Decision) -> datetime:
+        """Stores the decision of a pause that is locked and undecided."""
+        ...
+
+    async def claim(self, pause_id: str, by: str | None, seconds: int | None) -> datetime | None:
+        """Claims a locked pause, or frees it (`by` None); answers until when."""
+        ...
+
+    async def dead_letter(self, tenant: str, dead_letter_id: str) -> Any:
+        """The dead letter as a row, held until the transaction ends, or None."""
+        ...
+
+    async def close_dead_letter(self, dead_letter_id: str, state: str, reason: str | None) -> None:
+        """Marks it `replayed` or `discarded`."""
+        ...
+
+    async def quarantined(self, tenant: str, record_id: int) -> Any:
+        """The quarantined record as a row, held until the transaction ends, or None."""
+        ...
+
+    async def close_quarantined(self, record_id: int, state: str, reason: str | None) -> None:
+        """Marks it `replayed` or `discarded`."""
+        ...
+
+
+class Intake(Protocol):
+    """The write side of the database."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """A new transaction. Raises StoreFault."""
+        ...
+
+    async def start(self, start: Start) -> bool:
+        """Stores a start together with others that come at the same time; False when its key was used before or its
+        trace_id is taken. Not for a start with both a key and a chosen trace_id."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A place in a list, newest first: rows strictly older than (`at`, `id`); None is the beginning."""
+
+    limit: int
+    at: datetime | None = None
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowFilter:
+    """What a list of workflows is narrowed to; empty means all. `q`: text of the intent, or how a trace_id begins."""
+
+    status: tuple[str, ...] = ()
+    blueprint: str | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+    q: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PauseFilter:
+    """What an inbox is narrowed to. `state`: open, mine (claimed by `actor`) or resolved."""
+
+    state: str
+    actor: str
+    kind: tuple[str, ...] = ()
+    agent: str | None = None
+    error_code: str | None = None
+    blueprint: str | None = None
+    trace_id: str | None = None
+    q: str | None = None
+
+
+Row = Any
+"""A record of the database: columns by name, json columns as encoded bytes."""
+
+
+class Views(Protocol):
+    """The read side of the database. Everything raises StoreFault."""
+
+    async def summary(self, tenant: str, trace_id: str) -> Summary | None:
+        """How a workflow stands."""
+        ...
+
+    async def started(self, tenant: str, trace_id: str) -> tuple[dict[str, Any], str] | None:
+        """(body, RFC 3339 time) of the start command, or None."""
+        ...
+
+    async def events_after(
+        self, tenant: str, trace_id: str, after: int, limit: int, born: int | None = None
+    ) -> list[Row]:
+        """(seq, data, born) of the next events."""
+        ...
+
+    async def newest_events(self, tenant: str, trace_id: str, limit: int) -> list[Row]:
+        """(seq, data, born) of the newest events, oldest first."""
+        ...
+
+    async def journal(self, tenant: str, trace_id: str) -> list[Row]:
+        """The whole journal: seq, type, data, meta, at."""
+        ...
+
+    async def workflows(self, tenant: str, wanted: WorkflowFilter, page: Page) -> list[Row]:
+        """Summaries, newest first."""
+        ...
+
+    async def inbox(self, tenant: str, wanted: PauseFilter, page: Page, *, total_up_to: int) -> tuple[list[Row], int]:
+        """Pauses over all workflows, newest first, and how many there are in all."""
+        ...
+
+    async def pause(self, tenant: str, pause_id: str) -> Row | None:
+        """One pause with its decision and workflow."""
+        ...
+
+    async def messages(self, tenant: str, trace_id: str, pause_id: str) -> list[bytes]:
+        """The conversation of a pause as encoded events."""
+        ...
+
+    async def dead_letters(
+        self, tenant: str, page: Page, *, state: str | None, agent: str | None, trace_id: str | None
+    ) -> list[Row]:
+        """Dead letters, newest first."""
+        ...
+
+    async def dead_letter(self, tenant: str, dead_letter_id: str) -> Row | None:
+        """One dead letter."""
+        ...
+
+    async def quarantined(
+        self, tenant: str, limit: int, before: int | None, *, state: str | None, topic: str | None
+    ) -> list[Row]:
+        """Records that were set aside, newest first."""
+        ...
+
+    async def quarantined_record(self, tenant: str, record_id: int) -> Row | None:
+        """One record that was set aside."""
+        ...
+
+    async def agents(self, tenant: str) -> list[Row]:
+        """Every action ever registered."""
+        ...
+
+    async def blueprints(self, tenant: str) -> list[Row]:
+        """The newest version of every blueprint."""
+        ...
+
+    async def blob(self, tenant: str, trace_id: str, digest: str) -> tuple[str, bytes] | None:
+        """(content type, bytes) of a large value."""
+        ...
+
+    async def backlog(self) -> int:
+        """Journal rows that are committed and not yet published."""
+        ...
+
+    def decisions(self, tenant: str, since: datetime | None) -> AsyncIterator[Row]:
+        """Every decision with its pause and workflow, oldest first."""
+        ...
+
+
+class Nudges(Protocol):
+    """Tells owners that there are commands. Best effort: never blocks, never raises."""
+
+    def nudge(self, commands: Sequence[Command]) -> None:
+        """Sends soon, with others; drops when too much waits (the owner polls)."""
+        ...
+
+
+class Requeue(Protocol):
+    """Puts records back onto their topics."""
+
+    async def put(self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Any) -> None:
+        """Sends one record and waits for its acknowledgement. Raises Unavailable."""
+        ...

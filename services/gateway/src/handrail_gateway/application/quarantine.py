@@ -1,0 +1,67 @@
+"""Records that could not be read, or that parked their workflow: put back onto their topic, or let go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from handrail_contracts.commands import ReasonRequest
+from handrail_gateway.application.faults import Refusal, quote
+from handrail_gateway.application.idempotency import Once
+from handrail_gateway.application.ports import Answer, Caller, Requeue, Transaction
+
+
+def not_found(record_id: str) -> Refusal:
+    """As for workflows."""
+    return Refusal(
+        "quarantine-not-found", f"Expected a quarantined record, but there is none with id {quote(record_id)}."
+    )
+
+
+class Quarantine:
+    """Decides over quarantined records."""
+
+    def __init__(self, once: Once, requeue: Requeue) -> None:
+        self._once, self._requeue = once, requeue
+
+    async def replay(self, caller: Caller, record_id: int, request: ReasonRequest) -> Answer:
+        """`202`: the record, byte for byte, is on its topic again. Should we die right after, it may go there twice; its
+        readers know a record by its id."""
+
+        async def work(transaction: Transaction) -> Answer:
+            record = await _open(transaction, caller.tenant, record_id)
+            await self._requeue.put(
+                record["topic"], record["partition"], record["key"], record["value"], orjson.loads(record["headers"])
+            )
+            await transaction.close_quarantined(record_id, "replayed", request.reason)
+            return _answer(record_id, "replayed")
+
+        return await self._once.run(caller, work)
+
+    async def discard(self, caller: Caller, record_id: int, request: ReasonRequest) -> Answer:
+        """`202`: nobody will look at it again; it stays to be read."""
+
+        async def work(transaction: Transaction) -> Answer:
+            await _open(transaction, caller.tenant, record_id)
+            await transaction.close_quarantined(record_id, "discarded", request.reason)
+            return _answer(record_id, "discarded")
+
+        return await self._once.run(caller, work)
+
+
+async def _open(transaction: Transaction, tenant: str, record_id: int) -> Any:
+    record = await transaction.quarantined(tenant, record_id)
+    if record is None:
+        raise not_found(str(record_id))
+    if record["state"] != "open":
+        raise Refusal(
+            "already-resolved",
+            f"Expected an open record, but it is {record['state']}.",
+            state=record["state"],
+        )
+    return record
+
+
+def _answer(record_id: int, state: str) -> Answer:
+    return Answer(202, orjson.dumps({"id": record_id, "status": state.upper()}))
