@@ -1,0 +1,29 @@
+"""`rig`: each bus in turn."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from functools import partial
+
+import pytest
+import pytest_asyncio
+
+from tests.conformance.bus_rigs import KafkaRig, MemoryRig, MockRig, Rig
+
+
+@pytest.fixture(params=["memory", "mock", pytest.param("kafka", marks=pytest.mark.kafka)])
+def make_rig(request: pytest.FixtureRequest) -> Callable[[], Rig]:
+    """Asks for the engine here: an async fixture may not."""
+    if request.param == "memory":
+        return MemoryRig
+    if request.param == "mock":
+        return partial(MockRig, request.getfixturevalue("mock_kafka"))
+    return partial(KafkaRig, request.getfixturevalue("kafka_bootstrap"))
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def rig(make_rig: Callable[[], Rig]) -> AsyncGenerator[Rig]:
+    """A bus of this test's own, on the engine that the whole session shares."""
+    made = make_rig()
+    yield made
+    await made.close()
