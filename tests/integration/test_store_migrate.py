@@ -36,7 +36,11 @@ async def test_a_fresh_database_has_exactly_the_tables_of_the_metadata(empty_dat
         }
         return compare_metadata(MigrationContext.configure(sync_connection, opts=options), metadata)
 
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(empty_database))
+    # A user named as a schema would make that schema the default one, which reflection then shows without a name.
+    settings = {"search_path": "public"}
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(empty_database, server_settings=settings)
+    )
     try:
         async with engine.connect() as connection:
             assert await connection.run_sync(differences) == []
