@@ -1,0 +1,416 @@
+"""The store port on PostgreSQL: ownership, states, commands, and the batch.
+
+The batch is one statement where it can be (partitions, journal, workflow summaries, applied commands) and one
+transaction always. `handrail.fence` makes it fail as a whole when a partition's epoch has moved on: the zombie fence
+(DESIGN D4). Only `commit` and `write` store what workflows did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import orjson
+
+from handrail_orchestrator.application.ports import (
+    Batch,
+    Command,
+    CommitUnknown,
+    Decided,
+    Fenced,
+    JournalRow,
+    Owned,
+    Position,
+    Stored,
+)
+
+if TYPE_CHECKING:
+    from handrail_store.connect import AnyConnection, Pool
+
+FENCED = "HR001"
+_DETERMINISTIC = ("22", "23", "42")
+"""Classes of SQLSTATE that the same statement would meet again: bad data, violated constraints, bad statements."""
+
+_COMMIT = """
+WITH cas AS (
+  UPDATE handrail.partition t
+     SET offsets = t.offsets || u.offsets::jsonb, next_pseq = u.next_pseq, bus_id = u.bus_id, batch = t.batch + 1,
+         published_upto = greatest(t.published_upto, u.published),
+         lease_until = clock_timestamp() + make_interval(secs => $7)
+    FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $8::text[])
+         AS u(p, epoch, next_pseq, published, offsets, bus_id)
+   WHERE t.p = u.p AND t.epoch = u.epoch AND t.owner = $1 RETURNING t.p
+), fence AS MATERIALIZED (
+  SELECT handrail.fence((SELECT count(*) FROM cas), cardinality($2::int[])) AS ok
+), j AS (
+  INSERT INTO handrail.journal (born, tenant, trace_id, seq, p, pseq, type, data, meta, causation, at)
+  SELECT born, $9, trace_id, seq, p, pseq, type, data::json, meta::json, causation, to_timestamp(at / 1000.0)
+    FROM fence, unnest($10::int[], $11::text[], $12::int[], $13::int[], $14::bigint[], $15::text[], $16::text[], $17::text[],
+                $18::text[], $19::bigint[]) AS r(born, trace_id, seq, p, pseq, type, data, meta, causation, at)
+   WHERE fence.ok
+), w AS (
+  INSERT INTO handrail.workflow AS t (tenant, trace_id, p, born, blueprint, intent, status, labels, counts, seq, created_at,
+                                      updated_at, ended_at, wake_at)
+  SELECT $9, trace_id, p, born, blueprint, intent, status, labels::jsonb, counts::json, seq, to_timestamp(created / 1000.0),
+         to_timestamp(updated / 1000.0), to_timestamp(ended / 1000.0), to_timestamp(wake / 1000.0)
+    FROM fence, unnest($20::text[], $21::int[], $22::int[], $23::text[], $24::text[], $25::text[], $26::text[], $27::text[],
+                $28::int[], $29::bigint[], $30::bigint[], $31::bigint[], $32::bigint[])
+         AS s(trace_id, p, born, blueprint, intent, status, labels, counts, seq, created, updated, ended, wake)
+   WHERE fence.ok
+  ON CONFLICT (tenant, trace_id) DO UPDATE SET status = excluded.status, counts = excluded.counts, seq = excluded.seq,
+     updated_at = excluded.updated_at, ended_at = excluded.ended_at, wake_at = excluded.wake_at
+), c AS (
+  UPDATE handrail.command t SET applied_pseq = u.pseq
+    FROM fence, unnest($33::bigint[], $34::bigint[]) AS u(n, pseq) WHERE fence.ok AND t.n = u.n
+)
+SELECT ok FROM fence
+"""
+
+_ACQUIRE = """
+UPDATE handrail.partition t SET owner = $1, epoch = t.epoch + 1, lease_until = clock_timestamp() + make_interval(secs => $3)
+  FROM (SELECT p FROM handrail.partition WHERE owner IS NULL OR lease_until IS NULL OR lease_until < clock_timestamp()
+         ORDER BY p LIMIT $2 FOR UPDATE SKIP LOCKED) AS free
+ WHERE t.p = free.p RETURNING t.p, t.epoch, t.bus_id, t.offsets, t.next_pseq, t.published_upto, t.batch
+"""
+
+_ROW = (
+    "j.trace_id, j.p, j.born, j.pseq, j.seq, j.type, j.data::text AS data, j.meta::text AS meta, "
+    "(extract(epoch FROM j.at) * 1000)::bigint AS at"
+)
+_STATES = f"""
+SELECT {_ROW}, w.status, w.parked_reason, (extract(epoch FROM w.wake_at) * 1000)::bigint AS wake
+  FROM handrail.workflow w
+  JOIN handrail.journal j ON j.born = w.born AND j.tenant = w.tenant AND j.trace_id = w.trace_id
+ WHERE w.tenant = $1 AND w.trace_id = ANY($2::text[]) ORDER BY w.trace_id, j.seq
+"""
+
+
+class PostgresStore:
+    """The orchestrator's side of PostgreSQL. One instance per process; `member` is its id, `tenant` whom it serves."""
+
+    def __init__(self, pool: Pool, member: str, tenant: str, lease_s: float) -> None:
+        self._pool = pool
+        self._member = member
+        self._tenant = tenant
+        self._lease_s = lease_s
+
+    async def now_ms(self) -> int:
+        """`handrail.clock()` in ms."""
+        return await self._pool.fetchval("SELECT (extract(epoch FROM handrail.clock()) * 1000)::bigint")
+
+    async def beat(self, seen_within_s: float) -> tuple[int, int]:
+        """Says that we live; answers (live members, partitions in all)."""
+        row = await self._pool.fetchrow(
+            "WITH me AS (INSERT INTO handrail.member (id, seen_at) VALUES ($1, clock_timestamp()) "
+            "ON CONFLICT (id) DO UPDATE SET seen_at = clock_timestamp()) "
+            "SELECT (SELECT count(*) FROM handrail.member WHERE id <> $1 AND seen_at > clock_timestamp() - "
+            "make_interval(secs => $2)) + 1 AS live, (SELECT count(*) FROM handrail.partition) AS partitions",
+            self._member,
+            seen_within_s,
+        )
+        assert row is not None
+        return row["live"], row["partitions"]
+
+    async def leave(self) -> None:
+        """Takes our row out of the members; old rows of the dead go too."""
+        await self._pool.execute(
+            "DELETE FROM handrail.member WHERE id = $1 OR seen_at < clock_timestamp() - interval '1 day'", self._member
+        )
+
+    async def acquire(self, most: int) -> list[Owned]:
+        """Takes up to `most` partitions that are free or whose lease is over; their epoch grows."""
+        rows = await self._pool.fetch(_ACQUIRE, self._member, most, self._lease_s)
+        return [
+            Owned(
+                r["p"],
+                r["epoch"],
+                r["bus_id"],
+                {t: (o[0], o[1]) for t, o in r["offsets"].items()},
+                r["next_pseq"],
+                r["published_upto"],
+                r["batch"],
+            )
+            for r in rows
+        ]
+
+    async def renew(self, held: Mapping[int, tuple[int, int]]) -> set[int]:
+        """Renews the leases of p -> (epoch, published_upto); answers those that are still ours."""
+        if not held:
+            return set()
+        rows = await self._pool.fetch(
+            "UPDATE handrail.partition t SET lease_until = clock_timestamp() + make_interval(secs => $2), "
+            "published_upto = greatest(t.published_upto, u.published) "
+            "FROM unnest($3::int[], $4::bigint[], $5::bigint[]) AS u(p, epoch, published) "
+            "WHERE t.p = u.p AND t.epoch = u.epoch AND t.owner = $1 RETURNING t.p",
+            self._member,
+            self._lease_s,
+            list(held),
+            [e for e, _ in held.values()],
+            [u for _, u in held.values()],
+        )
+        return {r["p"] for r in rows}
+
+    async def release(self, held: Mapping[int, tuple[int, int]]) -> None:
+        """Gives partitions back, with how far they are published."""
+        await self._pool.execute(
+            "UPDATE handrail.partition t SET owner = NULL, lease_until = NULL, published_upto = greatest(t.published_upto, u.published) "
+            "FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS u(p, epoch, published) "
+            "WHERE t.p = u.p AND t.epoch = u.epoch AND t.owner = $1",
+            self._member,
+            list(held),
+            [e for e, _ in held.values()],
+            [u for _, u in held.values()],
+        )
+
+    async def load(self, trace_ids: Sequence[str]) -> list[Stored]:
+        """See the port."""
+        found: dict[str, Stored] = {}
+        for r in await self._pool.fetch(_STATES, self._tenant, list(trace_ids)):
+            stored = found.get(r["trace_id"])
+            if stored is None:
+                parked = r["parked_reason"] is not None
+                stored = found[r["trace_id"]] = Stored(
+                    r["trace_id"], r["p"], r["born"], r["status"], r["wake"], parked, []
+                )
+            stored.rows.append(_journal_row(r))
+        return list(found.values())
+
+    async def open_workflows(
+        self, partitions: Sequence[int], after: str, limit: int
+    ) -> list[tuple[int, str, int | None]]:
+        """(p, trace_id, wake_at in ms) of workflows that have not ended, by trace_id; parked ones are left out."""
+        rows = await self._pool.fetch(
+            "SELECT p, trace_id, (extract(epoch FROM wake_at) * 1000)::bigint AS wake FROM handrail.workflow "
+            "WHERE tenant = $1 AND p = ANY($2::int[]) AND ended_at IS NULL AND parked_reason IS NULL AND trace_id > $3 "
+            "ORDER BY trace_id LIMIT $4",
+            self._tenant,
+            list(partitions),
+            after,
+            limit,
+        )
+        return [(r["p"], r["trace_id"], r["wake"]) for r in rows]
+
+    async def commands(self, partitions: Sequence[int], limit: int) -> list[Command]:
+        """Commands that were not applied, in order."""
+        rows = await self._pool.fetch(
+            "SELECT n, trace_id, p, kind, body, actor, channel, command_id, traceparent FROM handrail.command "
+            "WHERE p = ANY($1::int[]) AND applied_pseq IS NULL AND tenant = $2 ORDER BY n LIMIT $3",
+            list(partitions),
+            self._tenant,
+            limit,
+        )
+        return [Command(**dict(r)) for r in rows]
+
+    async def unpublished(self, p: int, after: int, limit: int) -> list[JournalRow]:
+        """See the port."""
+        rows = await self._pool.fetch(
+            f"SELECT {_ROW} FROM handrail.journal j WHERE j.p = $1 AND j.pseq > $2 ORDER BY j.pseq LIMIT $3",
+            p,
+            after,
+            limit,
+        )
+        return [_journal_row(r) for r in rows]
+
+    async def last_events(self, trace_ids: Sequence[str]) -> list[JournalRow]:
+        """See the port."""
+        rows = await self._pool.fetch(
+            f"SELECT DISTINCT ON (j.trace_id) {_ROW} FROM handrail.workflow w "
+            "JOIN handrail.journal j ON j.born = w.born AND j.tenant = w.tenant AND j.trace_id = w.trace_id "
+            "WHERE w.tenant = $1 AND w.trace_id = ANY($2::text[]) ORDER BY j.trace_id, j.seq DESC",
+            self._tenant,
+            list(trace_ids),
+        )
+        return [_journal_row(r) for r in rows]
+
+    async def blobs(self, digests: Sequence[str]) -> dict[str, bytes]:
+        """Stored payloads by digest."""
+        rows = await self._pool.fetch(
+            "SELECT digest, body FROM handrail.blob WHERE tenant = $1 AND digest = ANY($2::text[])",
+            self._tenant,
+            list(digests),
+        )
+        return {r["digest"]: r["body"] for r in rows}
+
+    async def save_blueprint(self, name: str, version: int, digest: str, body: bytes) -> str | None:
+        """See the port."""
+        return await self._pool.fetchval(
+            "WITH new AS (INSERT INTO handrail.blueprint (tenant, name, version, digest, body, loaded_at) "
+            "VALUES ($1, $2, $3, $4, $5, handrail.clock()) ON CONFLICT DO NOTHING RETURNING digest) "
+            "SELECT digest FROM new UNION ALL SELECT digest FROM handrail.blueprint WHERE tenant = $1 AND name = $2 AND version = $3",
+            self._tenant,
+            name,
+            version,
+            digest,
+            body,
+        )
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[PostgresTransaction]:
+        """See the port."""
+        try:
+            async with self._pool.acquire() as c, c.transaction():
+                yield PostgresTransaction(c, self)
+        except asyncpg.PostgresError as e:
+            raise self._translated(e) from e
+        except (OSError, asyncpg.InterfaceError, TimeoutError) as e:
+            raise CommitUnknown(str(e)) from e
+
+    async def committed(self, positions: Sequence[Position], batches: Mapping[int, int]) -> bool:
+        """After an unknown outcome: did the batch commit? `batches` is what each partition's counter was before it."""
+        rows = await self._pool.fetch(
+            "SELECT p, epoch, batch, owner FROM handrail.partition WHERE p = ANY($1::int[])", [x.p for x in positions]
+        )
+        now = {r["p"]: r for r in rows}
+        moved = [now[x.p]["batch"] > batches[x.p] and now[x.p]["epoch"] == x.epoch for x in positions]
+        if all(moved):
+            return True
+        if any(r["owner"] != self._member for r in rows) or any(now[x.p]["epoch"] != x.epoch for x in positions):
+            raise Fenced("Partitions changed hands while a commit was under way.")
+        return False
+
+    async def commit(self, batch: Batch) -> None:
+        """See the port."""
+        if batch.rare:
+            async with self.transaction() as t:
+                await t.write(batch)
+            return
+        try:
+            await self._pool.fetchval(_COMMIT, *self.arguments(batch))
+        except asyncpg.PostgresError as e:
+            raise self._translated(e) from e
+        except (OSError, asyncpg.InterfaceError, TimeoutError) as e:
+            raise CommitUnknown(str(e)) from e
+
+    def is_transient(self, error: BaseException) -> bool:
+        """See the port."""
+        if isinstance(error, asyncpg.PostgresError):
+            return (error.sqlstate or "")[:2] not in _DETERMINISTIC
+        return isinstance(error, (OSError, TimeoutError, asyncpg.InterfaceError))
+
+    @staticmethod
+    def _translated(e: asyncpg.PostgresError) -> Exception:
+        if e.sqlstate == FENCED:
+            return Fenced(str(e))
+        if isinstance(e, asyncpg.PostgresConnectionError) or (e.sqlstate or "")[:2] == "57":
+            return CommitUnknown(str(e))
+        return e
+
+    def arguments(self, b: Batch) -> tuple[Any, ...]:
+        """The parameters of the one statement."""
+        pos, rows, sums = b.positions, b.rows, b.summaries
+        return (
+            self._member,
+            [x.p for x in pos],
+            [x.epoch for x in pos],
+            [x.next_pseq for x in pos],
+            [x.published_upto for x in pos],
+            [orjson.dumps(x.offsets).decode() for x in pos],
+            self._lease_s,
+            [x.bus_id for x in pos],
+            b.tenant,
+            [r.born for r in rows],
+            [r.trace_id for r in rows],
+            [r.seq for r in rows],
+            [r.p for r in rows],
+            [r.pseq for r in rows],
+            [r.type for r in rows],
+            [r.data.decode() for r in rows],
+            [r.meta.decode() if r.meta is not None else None for r in rows],
+            [r.causation for r in rows],
+            [r.at_ms for r in rows],
+            [s.trace_id for s in sums],
+            [s.p for s in sums],
+            [s.born for s in sums],
+            [s.blueprint for s in sums],
+            [s.intent for s in sums],
+            [s.status for s in sums],
+            [s.labels.decode() for s in sums],
+            [s.counts.decode() for s in sums],
+            [s.seq for s in sums],
+            [s.created_ms for s in sums],
+            [s.updated_ms for s in sums],
+            [s.ended_ms for s in sums],
+            [s.wake_ms for s in sums],
+            [n for n, _ in b.commands],
+            [pseq for _, pseq in b.commands],
+        )
+
+
+class PostgresTransaction:
+    """An open transaction."""
+
+    def __init__(self, connection: AnyConnection, store: PostgresStore) -> None:
+        self._c = connection
+        self._store = store
+
+    async def decisions(self, pause_ids: Sequence[str]) -> list[Decided]:
+        """See the port."""
+        rows = await self._c.fetch(
+            "SELECT p.pause_id, d.trace_id, d.action_id, d.input, d.comment, d.actor, d.channel FROM "
+            "(SELECT pause_id FROM handrail.pause WHERE pause_id = ANY($1::text[]) ORDER BY pause_id FOR UPDATE) p "
+            "JOIN handrail.decision d ON d.pause_id = p.pause_id WHERE NOT d.applied ORDER BY d.decided_at, p.pause_id",
+            sorted(pause_ids),
+        )
+        return [Decided(**dict(r)) for r in rows]
+
+    async def write(self, batch: Batch) -> None:
+        """See the port."""
+        b, c = batch, self._c
+        await c.fetchval(_COMMIT, *self._store.arguments(b))
+        for sql, rows in (
+            (_PAUSES, b.pauses),
+            (_CLOSED, b.closed),
+            (_CLAIMS, b.claims),
+            (_DEAD_LETTERS, b.dead_letters),
+            (_QUARANTINE, b.quarantine),
+            (_BLOBS, b.blobs),
+        ):
+            if rows:
+                await c.executemany(sql, [(b.tenant, *r) for r in rows])
+        if b.parked:
+            await c.executemany(
+                "UPDATE handrail.workflow SET parked_reason = $3, wake_at = NULL WHERE tenant = $1 AND trace_id = $2",
+                [(b.tenant, t, why[:500]) for t, why in b.parked],
+            )
+
+
+def _journal_row(r: asyncpg.Record) -> JournalRow:
+    meta = orjson.loads(r["meta"]) if r["meta"] is not None else None
+    return JournalRow(
+        r["trace_id"], r["p"], r["born"], r["pseq"], r["seq"], r["type"], orjson.loads(r["data"]), meta, r["at"]
+    )
+
+
+_PAUSES = """
+INSERT INTO handrail.pause (tenant, pause_id, trace_id, seq, node_id, kind, data, failed_agent, error_code, opened_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, to_timestamp($10::bigint / 1000.0), to_timestamp($11::bigint / 1000.0))
+"""
+_CLOSED = """
+WITH closed AS (
+  UPDATE handrail.pause SET state = $4, closed_at = to_timestamp($10::bigint / 1000.0) WHERE tenant = $1 AND pause_id = $2
+), letters AS (
+  UPDATE handrail.dead_letter SET state = CASE $5 WHEN 'retry' THEN 'replayed' WHEN 'skip' THEN 'discarded' ELSE 'closed' END,
+         reason = coalesce(reason, $9) WHERE tenant = $1 AND pause_id = $2 AND state = 'open'
+)
+INSERT INTO handrail.decision (tenant, pause_id, trace_id, outcome, action_id, actor, channel, comment, decided_at, applied)
+VALUES ($1, $2, $3, $4, $6, $7, $8, $9, to_timestamp($10::bigint / 1000.0), true)
+ON CONFLICT (pause_id) DO UPDATE SET applied = true
+"""
+_CLAIMS = """
+UPDATE handrail.pause SET claimed_by = $3, claimed_until = $4::text::timestamptz WHERE tenant = $1 AND pause_id = $2
+"""
+_DEAD_LETTERS = """
+INSERT INTO handrail.dead_letter (tenant, dead_letter_id, trace_id, node_id, kind, agent, error_code, data, pause_id, state, at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, to_timestamp($11::bigint / 1000.0))
+ON CONFLICT (dead_letter_id) DO UPDATE SET pause_id = coalesce(excluded.pause_id, handrail.dead_letter.pause_id)
+"""
+_QUARANTINE = """
+INSERT INTO handrail.quarantine (tenant, topic, partition, "offset", bus_id, key, value, headers, reason, kind, trace_id, at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, handrail.clock()) ON CONFLICT ON CONSTRAINT quarantine_once DO NOTHING
+"""
+_BLOBS = """
+INSERT INTO handrail.blob (tenant, digest, trace_id, content_type, body, at)
+VALUES ($1, $2, $3, $4, $5, handrail.clock()) ON CONFLICT DO NOTHING
+"""

@@ -1,0 +1,304 @@
+"""One batch: states, decisions, one transaction, then the messages (DESIGN section 5, "The batch").
+
+The order of things is the guarantee: decide on cached states → commit rows, offsets and everything else at once →
+only then hand messages to the publisher. If the commit fails, the touched states are dropped and folded anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import orjson
+import structlog
+
+from handrail_contracts.events import EventType
+from handrail_contracts.tasks import DeadLetter, Heartbeat, Outcome, Result
+from handrail_engine.decide import decide, heard, renew
+from handrail_engine.evolve import fold
+from handrail_engine.inputs import Decision, Now, Rejection, Wake
+from handrail_engine.state import Row, WorkflowState
+from handrail_engine.turn import Message
+from handrail_orchestrator.application.cache import Cache, Entry
+from handrail_orchestrator.application.ownership import Ownership
+from handrail_orchestrator.application.ports import Batch, Store, Stored, StoredRow, Transaction
+from handrail_orchestrator.application.ports import Decided as DecidedRow
+from handrail_orchestrator.application.publisher import Publisher, Sending
+from handrail_orchestrator.application.records import about, born_week, quarantined, summary
+from handrail_orchestrator.application.wakeups import Wakeups
+from handrail_orchestrator.application.work import Item, Work
+from handrail_runtime.crashpoints import crashpoint
+from handrail_runtime.telemetry import counter, histogram
+
+_log = structlog.get_logger(__name__)
+_rejected = counter("handrail_rejections_total", "Inputs that changed nothing", ["reason"])
+_rows = counter("handrail_journal_rows_total", "Journal rows written", ["type"])
+_inputs = histogram("handrail_batch_inputs", "Inputs per batch", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500))
+_claims = (Outcome.STARTED, Outcome.OK, Outcome.FAILED, Outcome.ESCALATED, Outcome.IN_DOUBT)
+
+
+@dataclass(slots=True)
+class _Open:
+    """A batch being built."""
+
+    batch: Batch
+    now: Now
+    decided: list[tuple[Entry, list[Row], list[Message], str | None]] = field(
+        default_factory=list[tuple[Entry, list[Row], list[Message], str | None]]
+    )
+    commands: list[tuple[int, Entry | None]] = field(default_factory=list[tuple[int, Entry | None]])
+    touched: dict[str, Entry] = field(default_factory=dict[str, Entry])
+    sendings: list[Sending] = field(default_factory=list[Sending])
+
+
+class Batcher:
+    """Decides and commits. Not re-entrant: the loop calls it serially."""
+
+    def __init__(
+        self,
+        store: Store,
+        cache: Cache,
+        ownership: Ownership,
+        publisher: Publisher,
+        wakeups: Wakeups,
+        tenant: str,
+        clock: Callable[[], int],
+    ) -> None:
+        self._store = store
+        self._cache = cache
+        self._own = ownership
+        self._publisher = publisher
+        self._wakeups = wakeups
+        self._tenant = tenant
+        self._clock = clock
+        self.last_claim: dict[str, int] = {}
+
+    async def run(self, work: Work) -> None:
+        """Decides on this work and commits it. Raises what the store raises; then nothing has changed but the cache."""
+        crashpoint("K1")
+        work = self._ours(work)
+        await self._load(work)
+        opened = _Open(Batch(self._tenant), Now(self._clock(), self.last_claim))
+        try:
+            pauses = [p for t in work.items if (e := self._cache.get(t)) for p in e.state.pauses]
+            if pauses:
+                async with self._store.transaction() as tx:
+                    self._decide(work, opened, await tx.decisions(pauses))
+                    await self._in(tx, work, opened)
+            else:
+                self._decide(work, opened, [])
+                self._build(work, opened)
+                crashpoint("K3")
+                if not opened.batch.idle:
+                    await self._store.commit(opened.batch)
+        except BaseException:
+            for trace_id in work.items:
+                self._cache.drop(trace_id)
+            raise
+        self._committed(opened)
+
+    async def _in(self, tx: Transaction, work: Work, opened: _Open) -> None:
+        self._build(work, opened)
+        crashpoint("K2")
+        await tx.write(opened.batch)
+        crashpoint("K3")
+
+    def _ours(self, work: Work) -> Work:
+        """What belongs to partitions that we still hold."""
+        if all(p in self._own.held for p in work.partition_of.values()) and all(
+            p in self._own.held for p, _ in work.offsets
+        ):
+            return work
+        ours = work.only({t for t, p in work.partition_of.items() if p in self._own.held}, with_offsets=False)
+        ours.offsets = {k: v for k, v in work.offsets.items() if k[0] in self._own.held}
+        ours.unread = [(r, why) for r, why in work.unread if r.partition in self._own.held]
+        return ours
+
+    async def _load(self, work: Work) -> None:
+        missing = [t for t in work.items if self._cache.get(t) is None and not self._cache.has_ended(t)]
+        if not missing:
+            return
+        for stored in await self._store.load(missing):
+            self._cache.put(stored.trace_id, self._entry(stored))
+
+    def _entry(self, stored: Stored) -> Entry:
+        rows = (Row(r.seq, r.type, r.data, r.meta, r.at_ms) for r in stored.rows)
+        state = fold(self._tenant, stored.trace_id, rows)
+        renew(state, Now(self._clock(), self.last_claim))
+        entry = Entry(state, stored.p, stored.born, stored.status, stored.wake_ms, stored.parked)
+        for r in stored.rows:
+            if r.type == EventType.TASK_DEAD_LETTERED:
+                entry.letters[r.data["node_id"]] = r.data["dead_letter_id"]
+        return entry
+
+    def _decide(self, work: Work, opened: _Open, decisions: list[DecidedRow]) -> None:
+        by_trace: dict[str, list[Item]] = {}
+        for d in decisions:
+            what = Decision(d.pause_id, d.action_id, d.input, d.comment, d.actor, d.channel)
+            by_trace.setdefault(d.trace_id, []).append(Item(what, f"decision/{d.pause_id}"))
+        for trace_id, items in work.items.items():
+            entry = self._cache.get(trace_id)
+            if entry is None and not self._cache.has_ended(trace_id):
+                entry = Entry(
+                    WorkflowState(self._tenant, trace_id), work.partition_of[trace_id], born_week(opened.now.ms)
+                )
+            elif entry is not None and entry.parked:
+                self._park_more(items, entry, opened)
+                continue
+            self._one(trace_id, entry, [*by_trace.get(trace_id, ()), *items], opened)
+
+    def _one(self, trace_id: str, entry: Entry | None, items: list[Item], opened: _Open) -> None:
+        rows: list[Row] = []
+        messages: list[Message] = []
+        cause: str | None = None
+        for item in items:
+            if item.n is not None:
+                opened.commands.append((item.n, entry))
+            if item.what is None:
+                continue
+            if entry is None:
+                self._reject(trace_id, item, Rejection("ended"), opened)
+                continue
+            self._hear(item, entry, opened.now)
+            try:
+                answer = decide(entry.state, item.what, opened.now)
+            except Exception as e:  # noqa: BLE001  whatever a record does to the rules, it parks its workflow and no other
+                self._park(trace_id, entry, items, e, opened)
+                return
+            if isinstance(answer, Rejection):
+                self._reject(trace_id, item, answer, opened)
+                continue
+            rows.extend(answer.rows)
+            messages.extend(answer.messages)
+            cause = cause or item.causation
+        if entry is not None:
+            if entry.state.exists:
+                opened.touched[trace_id] = entry
+            if rows or messages:
+                opened.decided.append((entry, rows, messages, cause))
+
+    def _hear(self, item: Item, entry: Entry, now: Now) -> None:
+        if isinstance(item.what, Result) and item.what.outcome in _claims:
+            node = entry.state.nodes.get(item.what.node_id)
+            if node is not None:
+                self.last_claim[node.spec.agent] = now.ms
+
+    def _reject(self, trace_id: str, item: Item, why: Rejection, opened: _Open) -> None:
+        if not isinstance(item.what, Wake):
+            _rejected.labels(why.reason).inc()
+            _log.debug("input_rejected", trace_id=trace_id, reason=why.reason, detail=why.detail)
+        foreign = isinstance(item.what, DeadLetter) and why.reason in ("unknown-node", "unknown-workflow", "ended")
+        if foreign and item.record is not None:
+            text = f"Expected a dead letter of a node that exists, but: {why.reason}."
+            opened.batch.quarantine.append(quarantined(item.record, text, self._bus_id(item.record.partition), None))
+
+    def _bus_id(self, p: int) -> str:
+        return self._own.held[p].bus_id or ""
+
+    def _park(self, trace_id: str, entry: Entry, items: list[Item], error: Exception, opened: _Open) -> None:
+        """A workflow that the rules cannot handle stands still, with everything that comes for it, until a person replays."""
+        _log.error("workflow_parked", trace_id=trace_id, kind=type(error).__name__, exc_info=error)
+        reason = f"{type(error).__name__}: {error}"
+        self._cache.drop(trace_id)
+        self._keep(items, trace_id, reason, opened)
+        opened.batch.parked.append((trace_id, reason))
+
+    def _park_more(self, items: list[Item], entry: Entry, opened: _Open) -> None:
+        self._keep(items, entry.state.trace_id, "its workflow is parked", opened)
+        opened.commands.extend((i.n, entry) for i in items if i.n is not None)
+
+    def _keep(self, items: list[Item], trace_id: str, reason: str, opened: _Open) -> None:
+        for item in items:
+            if item.record is not None:
+                bus_id = self._bus_id(item.record.partition)
+                opened.batch.quarantine.append(quarantined(item.record, reason[:300], bus_id, trace_id))
+
+    def _build(self, work: Work, opened: _Open) -> None:
+        """Numbers the rows per partition and fills the batch."""
+        b, own = opened.batch, self._own
+        counts: dict[int, int] = {}
+        last: dict[int, int] = {}
+        for entry, rows, messages, cause in opened.decided:
+            p = entry.p
+            opened.sendings.extend(self._publisher.message(p, m, rows[-1].data["at"] if rows else "") for m in messages)
+            for row in rows:
+                pseq = own.held[p].next_pseq + counts.get(p, 0)
+                counts[p] = counts.get(p, 0) + 1
+                data = orjson.dumps(row.data)
+                meta = orjson.dumps(row.meta) if row.meta is not None else None
+                trace_id = entry.state.trace_id
+                b.rows.append(StoredRow(entry.born, trace_id, row.seq, p, pseq, row.type, data, meta, cause, row.at_ms))
+                opened.sendings.append(
+                    self._publisher.event(p, pseq, trace_id, row.seq, row.type, data, row.data["at"])
+                )
+                last[id(entry)] = pseq
+                if row.type != EventType.NODE_STATE_CHANGED:
+                    about(row, entry, b)
+        for entry in opened.touched.values():
+            new = summary(entry)
+            if new is not None:
+                b.summaries.append(new)
+        b.commands = [(n, last.get(id(e), 0)) for n, e in opened.commands]
+        b.blobs.extend((mark, trace_id, "application/json", body) for trace_id, mark, body in work.blobs)
+        b.quarantine.extend(quarantined(r, why, self._bus_id(r.partition), None) for r, why in work.unread)
+        opened.sendings.extend(self._publisher.quarantine_copy(r, why) for r, why in work.unread)
+        touched = {p for p, _ in work.offsets} | set(counts) | set(work.partition_of.values())
+        for p in sorted(touched):
+            offsets = {topic: at for (q, topic), at in work.offsets.items() if q == p}
+            b.positions.append(own.position(p, self._publisher.published(p), counts.get(p, 0), offsets))
+        _inputs.observe(work.count)
+
+    def _committed(self, opened: _Open) -> None:
+        crashpoint("K4")
+        self._own.committed(opened.batch.positions)
+        for s in opened.batch.summaries:
+            entry = opened.touched[s.trace_id]
+            entry.stored_status, entry.stored_wake_ms = s.status, s.wake_ms
+        for trace_id, entry in opened.touched.items():
+            self._cache.put(trace_id, entry)
+            self._wakeups.set(trace_id, entry.state.next_wake())
+        for r in opened.batch.rows:
+            _rows.labels(r.type).inc()
+        self._publisher.put(opened.sendings)
+        self._cache.shrink()
+
+    async def park(self, work: Work, trace_id: str, error: Exception) -> None:
+        """Sets one workflow aside, with these inputs: they cannot be stored."""
+        self._cache.drop(trace_id)
+        await self._load(work)
+        opened = _Open(Batch(self._tenant), Now(self._clock(), self.last_claim))
+        entry = self._cache.get(trace_id)
+        opened.commands.extend((i.n, entry) for i in work.items[trace_id] if i.n is not None)
+        self._keep(work.items[trace_id], trace_id, f"{type(error).__name__}: {error}", opened)
+        opened.batch.parked.append((trace_id, type(error).__name__))
+        if entry is not None:
+            entry.parked = True
+        self._build(Work(partition_of={trace_id: work.partition_of[trace_id]}), opened)
+        await self._store.commit(opened.batch)
+        self._committed(opened)
+
+    async def state_of(self, trace_id: str) -> Entry | None:
+        """The entry of a workflow, loaded where it must be."""
+        entry = self._cache.get(trace_id)
+        if entry is None:
+            for stored in await self._store.load([trace_id]):
+                entry = self._entry(stored)
+                self._cache.put(trace_id, entry)
+        return entry
+
+    def beat(self, hb: Heartbeat) -> Result | None:
+        """Takes a heartbeat. Answers a `started` to feed in when the claim's own message was lost."""
+        entry = self._cache.get(hb.trace_id)
+        if entry is None:
+            return None
+        now = Now(self._clock(), self.last_claim)
+        if heard(entry.state, hb, now):
+            return None
+        node = entry.state.nodes.get(hb.node_id)
+        if node is None or node.live is None or node.live.lease_until is not None:
+            return None
+        undo = node.state.value == "COMPENSATING"
+        kind = "compensate" if undo else "execute"
+        return Result.model_validate(
+            {**hb.model_dump(exclude_unset=True), "kind": kind, "outcome": "started"},
+        )

@@ -1,0 +1,111 @@
+"""Messages and command rows become engine inputs. What cannot be read is set aside, and stops nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from handrail_contracts.codec import Undecodable, decode
+from handrail_contracts.commands import CommandKind, Nudge
+from handrail_contracts.ids import digest, partition
+from handrail_contracts.tasks import DeadLetter, Result
+from handrail_engine.inputs import Cancel, Claim, Input, PanicPause, Say, Start
+from handrail_orchestrator.application.ports import Command
+from handrail_orchestrator.application.work import Item, Work
+from handrail_runtime.ports import Record
+
+INLINE_BYTES = 48 * 1024
+"""A larger output or evidence becomes a reference: several of them must fit into one event of 256 KiB."""
+_PREVIEW = 200
+
+
+class Inbound:
+    """Sorts what arrives into a Work. `partitions` is P; `tenant` whom this orchestrator serves."""
+
+    def __init__(self, tenant: str, partitions: int) -> None:
+        self._tenant = tenant
+        self._partitions = partitions
+
+    def records(self, records: Iterable[Record], work: Work) -> bool:
+        """Adds what the bus brought; True when there was a nudge among it."""
+        nudged = False
+        for r in records:
+            ce_id: str | None = None
+            try:
+                envelope, message = decode(r.topic, r.headers, r.value)
+                ce_id = envelope.id
+                nudged |= self._one(r, ce_id, message, work)
+            except Undecodable as e:
+                work.unread.append((r, e.reason))
+            work.offsets[r.partition, r.topic] = (r.offset + 1, ce_id)
+        return nudged
+
+    def _one(self, r: Record, ce_id: str, message: Any, work: Work) -> bool:
+        if isinstance(message, Nudge):
+            return True
+        if not isinstance(message, (Result, DeadLetter)):
+            raise Undecodable(f"Expected a message of {r.topic}, but it is another.")
+        if message.tenant != self._tenant:
+            raise Undecodable(f"Expected tenant {self._tenant!r}, but found {message.tenant[:40]!r}.")
+        p = partition(self._tenant, message.trace_id, self._partitions)
+        if p != r.partition:
+            raise Undecodable(f"Expected partition {p} for its workflow, but it lies in {r.partition}.")
+        if r.value is not None and len(r.value) > INLINE_BYTES:
+            message = self._offload(message, work)
+        work.add(message.trace_id, p, Item(message, ce_id, r))
+        return False
+
+    def _offload(self, message: Result | DeadLetter, work: Work) -> Result | DeadLetter:
+        changed: dict[str, Any] = {}
+        if isinstance(message, Result) and (ref := self._stored(message.trace_id, message.output, work)) is not None:
+            changed["output"] = ref
+        if (
+            message.error is not None
+            and (ref := self._stored(message.trace_id, message.error.evidence, work)) is not None
+        ):
+            changed["error"] = message.error.model_copy(update={"evidence": ref})
+        return message.model_copy(update=changed) if changed else message
+
+    def _stored(self, trace_id: str, value: Any, work: Work) -> dict[str, Any] | None:
+        if value is None:
+            return None
+        body = orjson.dumps(value)
+        if len(body) <= INLINE_BYTES:
+            return None
+        mark = digest(body)
+        work.blobs.append((trace_id, mark, body))
+        preview = body[:_PREVIEW].decode(errors="replace")
+        return {"$ref": f"/workflows/{trace_id}/blobs/{mark}", "bytes": len(body), "preview": preview}
+
+    def commands(self, commands: Iterable[Command], work: Work) -> None:
+        """Adds command rows; one that nobody understands is applied as nothing, so that it cannot stop the others."""
+        for c in commands:
+            work.add(c.trace_id, c.p, Item(command_input(c), c.command_id, None, c.n, c.body.get("pause_id")))
+
+
+def command_input(c: Command) -> Input | None:
+    """The engine input of a command row; None for a decision, whose content is read under the pause's lock."""
+    b = c.body
+    match c.kind:
+        case CommandKind.START:
+            return Start(
+                b.get("intent"),
+                b.get("blueprint"),
+                b.get("input") or {},
+                b.get("labels") or {},
+                b["plan"]["nodes"] if b.get("plan") else None,
+                b.get("output") or (b["plan"].get("output") if b.get("plan") else None),
+                b.get("deadline_s"),
+            )
+        case CommandKind.PAUSE:
+            return PanicPause(b.get("comment"), c.actor)
+        case CommandKind.CANCEL:
+            return Cancel(b.get("compensate", True), b.get("comment"), c.actor, c.channel)
+        case CommandKind.CLAIM:
+            return Claim(b["pause_id"], b.get("claimed_by"), b.get("claimed_until"))
+        case CommandKind.MESSAGE:
+            return Say(b["pause_id"], b["role"], b["text"], c.actor)
+        case _:
+            return None

@@ -1,0 +1,449 @@
+"""The loop of an orchestrator: own, read, decide, commit, publish, wake.
+
+One task decides (`_loop`), one publishes, one listens to heartbeats. The loop is serial: ownership changes, batches and
+catching up never overlap, so that nothing here needs a lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+import orjson
+import structlog
+
+from handrail_contracts import topics
+from handrail_contracts.codec import Undecodable, decode
+from handrail_contracts.events import EventType
+from handrail_contracts.ids import partition
+from handrail_contracts.tasks import Heartbeat, Result
+from handrail_engine.decide import adopt
+from handrail_engine.inputs import Now, Wake
+from handrail_engine.outgoing import outgoing
+from handrail_engine.state import Row
+from handrail_orchestrator.application.batch import Batcher
+from handrail_orchestrator.application.cache import Cache
+from handrail_orchestrator.application.inbound import Inbound
+from handrail_orchestrator.application.ownership import Held, Ownership
+from handrail_orchestrator.application.ports import Batch, CommitUnknown, Fenced, Store
+from handrail_orchestrator.application.publisher import Publisher
+from handrail_orchestrator.application.wakeups import Wakeups
+from handrail_orchestrator.application.work import Item, Work
+from handrail_runtime.errors import Misconfigured
+from handrail_runtime.lifecycle import backoff, supervise
+from handrail_runtime.ports import Bus, BusError, OffsetOutOfRange, Reader
+from handrail_runtime.telemetry import counter, gauge
+
+_log = structlog.get_logger(__name__)
+_held = gauge("handrail_partitions_held", "Partitions that this orchestrator owns")
+_adopted = counter("handrail_bus_adoptions_total", "Partitions whose bus had lost its log")
+_retried = counter("handrail_batch_retries_total", "Batches that were tried again", ["why"])
+STEP_S = 1.0
+CHUNK = 200
+
+
+class Orchestrator:
+    """The service. `partitions` is P; everything else comes from `bootstrap`."""
+
+    name = "orchestrator"
+
+    def __init__(
+        self,
+        store: Store,
+        bus: Bus,
+        tenant: str,
+        partitions: int,
+        *,
+        seen_s: float,
+        batch: int,
+        poll_s: float,
+        cached_nodes: int,
+        adopt_foreign: bool,
+        prepare: Callable[[], Awaitable[None]],
+        close: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._store, self._bus, self._tenant, self._partitions = store, bus, tenant, partitions
+        self._most, self._poll_s, self._adopt_foreign = batch, poll_s, adopt_foreign
+        self._prepare, self._close = prepare, close
+        self._own = Ownership(store, bus, seen_s)
+        self._cache = Cache(cached_nodes)
+        self._wakeups = Wakeups()
+        self._publisher = Publisher(bus, tenant, partitions, lambda digests: store.blobs(digests))
+        self._batcher = Batcher(store, self._cache, self._own, self._publisher, self._wakeups, tenant, self.now_ms)
+        self._inbound = Inbound(tenant, partitions)
+        self._reader: Reader | None = None
+        self._beats: Reader | None = None
+        self._stopping = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._clock = (0, 0.0)
+        self._stepped = 0.0
+        self._polled = 0.0
+        self._nudged = True
+        self._claimed: list[Result] = []
+        self._healthy_at = 0.0
+
+    def now_ms(self) -> int:
+        """The store's clock in ms: as read last, plus monotonic time since."""
+        base, at = self._clock
+        return base + int((time.monotonic() - at) * 1000)
+
+    def checks(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """Ready when the loop got through within the last 5 s."""
+
+        async def loop_alive() -> None:
+            age = time.monotonic() - self._healthy_at
+            if age > 5.0:
+                raise TimeoutError(f"Expected the loop to turn within 5 s, but its last turn was {age:.0f} s ago.")
+
+        return {"orchestrator": loop_alive}
+
+    async def start(self) -> None:
+        """Prepares the store, loads blueprints, opens the readers."""
+        await self._prepare()
+        self._reader = await self._bus.reader()
+        self._beats = await self._bus.reader()
+        await self._tell_time()
+        self._healthy_at = time.monotonic()
+
+    async def run(self) -> None:
+        """Works until `stop`; raises when a part fails."""
+        await supervise(self._loop(), self._publisher.run(), self._listen(), until=self._stopping)
+
+    async def stop(self) -> None:
+        """Finishes the batch, flushes the publisher, gives the partitions back. Idempotent."""
+        if self._stopping.is_set():
+            await self._stopped.wait()
+            return
+        self._stopping.set()
+        if self._reader is None:
+            self._stopped.set()
+        await self._stopped.wait()
+        for reader in (self._reader, self._beats):
+            if reader is not None:
+                await reader.close()
+        await self._publisher.close()
+        await self._close()
+
+    async def _loop(self) -> None:
+        try:
+            delays = backoff()
+            while not self._stopping.is_set():
+                try:
+                    await self._turn()
+                    self._healthy_at = time.monotonic()
+                    delays = backoff()
+                except (Fenced, CommitUnknown) as e:
+                    _log.warning("turn_interrupted", kind=type(e).__name__)
+                    await asyncio.sleep(next(delays))
+                except Misconfigured:
+                    raise
+                except Exception as e:
+                    if not self._store.is_transient(e):
+                        raise
+                    _log.warning("turn_failed", kind=type(e).__name__, error=str(e)[:200])
+                    await asyncio.sleep(next(delays))
+            await self._leave()
+            await self._publisher.stop()
+        finally:
+            self._stopped.set()
+
+    async def _leave(self) -> None:
+        try:
+            await self._publisher.flush(3.0)
+            held = list(self._own.held)
+            await self._own.give_back(held, {p: self._publisher.published(p) for p in held})
+            await self._store.leave()
+        except Exception as e:  # noqa: BLE001  leases run out by themselves
+            _log.warning("leave_failed", kind=type(e).__name__)
+
+    async def _turn(self) -> None:
+        if time.monotonic() - self._stepped >= STEP_S:
+            await self._step()
+        work = Work()
+        await self._read(work)
+        await self._orders(work)
+        claimed, self._claimed = self._claimed, []
+        for started in claimed:
+            p = partition(self._tenant, started.trace_id, self._partitions)
+            work.add(started.trace_id, p, Item(started))
+        for trace_id in self._wakeups.due(self.now_ms(), self._most):
+            work.add(trace_id, partition(self._tenant, trace_id, self._partitions), Item(Wake()))
+        if not work.empty:
+            await self._process(work)
+
+    async def _read(self, work: Work) -> None:
+        assert self._reader is not None
+        wait = self._wait_s()
+        if not self._own.reading():
+            await asyncio.sleep(min(wait, 0.05))
+            return
+        try:
+            records = await self._reader.read(self._most, wait)
+        except OffsetOutOfRange as e:
+            _log.error("offset_out_of_range", topic=e.topic, partition=e.partition, offset=e.offset)
+            await self._take_over_bus([e.partition])
+            return
+        except BusError as e:
+            _log.warning("read_failed", kind=type(e).__name__)
+            await asyncio.sleep(min(wait, 0.2))
+            return
+        ours = [r for r in records if r.partition in self._own.held]
+        if ours:
+            self._nudged |= self._inbound.records(ours, work)
+
+    def _wait_s(self) -> float:
+        if self._nudged or self._claimed or self._stopping.is_set():
+            return 0.0
+        now = time.monotonic()
+        wait = min(self._stepped + STEP_S - now, self._polled + self._poll_s - now)
+        due = self._wakeups.next_ms()
+        if due is not None:
+            wait = min(wait, (due - self.now_ms()) / 1000)
+        return max(0.0, wait)
+
+    async def _orders(self, work: Work) -> None:
+        if not self._own.held or not (self._nudged or time.monotonic() - self._polled >= self._poll_s):
+            return
+        commands = await self._store.commands(list(self._own.held), self._most)
+        self._nudged = len(commands) == self._most
+        self._polled = time.monotonic()
+        self._inbound.commands(commands, work)
+
+    async def _process(self, work: Work) -> None:
+        """Commits this work, whatever it takes: the records are in memory only, but their offsets have not moved."""
+        delays = backoff()
+        while True:
+            before = {h.p: h.batch for h in self._own.held.values()}
+            try:
+                await self._batcher.run(work)
+                return
+            except Fenced:
+                _retried.labels("fenced").inc()
+                await self._step()
+            except CommitUnknown:
+                _retried.labels("unknown").inc()
+                await asyncio.sleep(next(delays))
+                if await self._was_committed(before):
+                    # what it wrote is in the journal: publish from there, and fold its states from there
+                    await self._catch_up(list(self._own.held.values()))
+                    return
+            except Exception as e:  # noqa: BLE001  sorted by kind: the store tells transient from deterministic
+                if self._store.is_transient(e):
+                    _retried.labels("transient").inc()
+                    _log.warning("batch_failed", kind=type(e).__name__, error=str(e)[:200])
+                    await asyncio.sleep(next(delays))
+                    if time.monotonic() - self._stepped >= STEP_S:
+                        await self._step()
+                    continue
+                _retried.labels("deterministic").inc()
+                _log.error("batch_cannot_be_stored", kind=type(e).__name__, error=str(e)[:200], inputs=work.count)
+                await self._isolate(work)
+                return
+
+    async def _was_committed(self, before: dict[int, int]) -> bool:
+        """Asks the partitions' rows until PostgreSQL answers."""
+        delays = backoff()
+        positions = [self._own.position(p, 0, 0, {}) for p in before if p in self._own.held]
+        while True:
+            try:
+                moved = [await self._store.committed([x], before) for x in positions]
+                break
+            except Fenced:
+                await self._step()
+                return False
+            except Exception as e:  # noqa: BLE001  only an answer counts
+                _log.warning("outcome_not_known_yet", kind=type(e).__name__)
+                await asyncio.sleep(next(delays))
+        if any(moved):
+            await self._forget_everything()
+            return True
+        return False
+
+    async def _forget_everything(self) -> None:
+        """Gives up what we hold and takes it again: the rows say where things stand."""
+        held = list(self._own.held)
+        await self._own.give_back(held, {p: self._publisher.published(p) for p in held})
+        self._lost(set(held))
+        await self._step()
+
+    async def _isolate(self, work: Work) -> None:
+        """One workflow's input cannot be stored: find it by committing them one at a time, and park it."""
+        for trace_id in list(work.items):
+            part = work.only({trace_id}, with_offsets=False)
+            try:
+                await self._batcher.run(part)
+            except Exception as e:
+                if self._store.is_transient(e) or isinstance(e, (Fenced, CommitUnknown)):
+                    raise
+                await self._batcher.park(part, trace_id, e)
+        rest = Work(offsets=work.offsets, unread=work.unread)
+        if not rest.empty:
+            await self._batcher.run(rest)
+
+    async def _step(self) -> None:
+        """Once a second: time, leases, our share of partitions, and whatever the publisher fell behind with."""
+        self._stepped = time.monotonic()
+        await self._tell_time()
+        lost, new, surplus = await self._own.step({p: self._publisher.published(p) for p in self._own.held})
+        if lost:
+            self._lost(lost)
+        if surplus:
+            await self._shed(surplus)
+        for o in new:
+            self._publisher.start_at(o.p, o.published_upto)
+        if any(not h.verified for h in self._own.held.values()):
+            await self._verify()
+        if lost or new or surplus:
+            self._assign()
+            if new:
+                await self._welcome([self._own.held[o.p] for o in new if o.p in self._own.held])
+        if self._publisher.overflowed and self._publisher.queued == 0:
+            await self._catch_up([h for h in self._own.held.values() if h.p in self._publisher.overflowed])
+        _held.set(len(self._own.held))
+
+    async def _tell_time(self) -> None:
+        before = time.monotonic()
+        now = await self._store.now_ms()
+        self._clock = (now, before)
+
+    def _lost(self, lost: set[int]) -> None:
+        self._cache.drop_partitions(lost)
+        self._publisher.forget(lost)
+        self._assign()
+
+    async def _shed(self, surplus: int) -> None:
+        leaving = sorted(self._own.held)[-surplus:]
+        await self._publisher.flush(2.0)
+        await self._own.give_back(leaving, {p: self._publisher.published(p) for p in leaving})
+        self._lost(set(leaving))
+
+    def _assign(self) -> None:
+        if self._reader is not None and self._beats is not None:
+            reading = self._own.reading()
+            self._reader.assign(reading)
+            self._beats.assign({(topics.HEARTBEATS, p): None for p in {p for _, p in reading}})
+
+    async def _verify(self) -> None:
+        try:
+            foreign = await self._own.verify()
+        except BusError as e:
+            _log.warning("bus_not_verified", kind=type(e).__name__)
+            return
+        self._assign()
+        strangers = [h for h in foreign if h.foreign]
+        if strangers:
+            await self._adopt(strangers)
+
+    async def _take_over_bus(self, partitions: list[int]) -> None:
+        """The log under our feet is another one: verify again, which adopts it."""
+        for p in partitions:
+            held = self._own.held.get(p)
+            if held is not None:
+                held.verified, held.bus_id = False, "lost"
+        await self._verify()
+
+    async def _adopt(self, held: list[Held]) -> None:
+        """The bus lost its log: every open workflow of these partitions is woken, its open work sent again (DESIGN section 5)."""
+        if not self._adopt_foreign:
+            raise Misconfigured(
+                "Expected the bus that the offsets belong to, but it is another. ON_FOREIGN_BUS=adopt takes it over."
+            )
+        partitions = sorted(h.p for h in held)
+        _log.error("foreign_bus_adopted", partitions=partitions)
+        _adopted.inc(len(partitions))
+        positions = [self._own.position(h.p, self._publisher.published(h.p), 0, dict(h.offsets)) for h in held]
+        await self._store.commit(Batch(self._tenant, positions=positions))
+        self._own.committed(positions)
+        after = ""
+        while True:
+            found = await self._store.open_workflows(partitions, after, CHUNK)
+            if not found:
+                return
+            after = found[-1][1]
+            await self._resend([t for _, t, _ in found])
+
+    async def _resend(self, trace_ids: list[str]) -> None:
+        now = Now(self.now_ms(), self._batcher.last_claim)
+        for row in await self._store.last_events(trace_ids):
+            data = orjson.dumps(row.data)
+            self._publisher.put(
+                [self._publisher.event(row.p, 0, row.trace_id, row.seq, row.type, data, row.data["at"])]
+            )
+        for trace_id in trace_ids:
+            entry = await self._batcher.state_of(trace_id)
+            if entry is not None and not entry.parked:
+                messages = adopt(entry.state, now)
+                self._publisher.put([self._publisher.message(entry.p, m, "") for m in messages])
+                self._wakeups.set(trace_id, entry.state.next_wake())
+
+    async def _welcome(self, held: list[Held]) -> None:
+        """New partitions: publish what their last owner did not, and set the wake-ups of their open workflows."""
+        await self._catch_up(held)
+        after = ""
+        partitions = [h.p for h in held]
+        while True:
+            found = await self._store.open_workflows(partitions, after, 5_000)
+            for _, trace_id, wake in found:
+                self._wakeups.set(trace_id, wake)
+            if len(found) < 5_000:
+                return
+            after = found[-1][1]
+
+    async def _catch_up(self, held: list[Held]) -> None:
+        """Publishes committed rows that are not known to be published; open attempts in them are sent again."""
+        for h in held:
+            after = self._publisher.published(h.p)
+            while after < h.next_pseq - 1:
+                rows = await self._store.unpublished(h.p, after, 1_000)
+                if not rows:
+                    break
+                after = rows[-1].pseq
+                self._publisher.put(
+                    [
+                        self._publisher.event(
+                            r.p, r.pseq, r.trace_id, r.seq, r.type, orjson.dumps(r.data), r.data["at"]
+                        )
+                        for r in rows
+                    ],
+                    catching_up=True,
+                )
+                await self._tasks_of(
+                    {r.trace_id for r in rows}, [Row(r.seq, r.type, r.data, r.meta, r.at_ms) for r in rows]
+                )
+            self._publisher.overflowed.discard(h.p)
+
+    async def _tasks_of(self, trace_ids: set[str], rows: list[Row]) -> None:
+        now = Now(self.now_ms(), self._batcher.last_claim)
+        for trace_id in trace_ids:
+            entry = await self._batcher.state_of(trace_id)
+            if entry is None or entry.state.ended:
+                continue
+            messages = adopt(entry.state, now)
+            for row in rows:
+                if row.type == EventType.TASK_DEAD_LETTERED and row.data["trace_id"] == trace_id:
+                    messages.extend(outgoing(entry.state, row))
+            self._publisher.put([self._publisher.message(entry.p, m, "") for m in messages], catching_up=True)
+            self._wakeups.set(trace_id, entry.state.next_wake())
+
+    async def _listen(self) -> None:
+        """Heartbeats: they move leases in memory, nothing else."""
+        assert self._beats is not None
+        delays = backoff()
+        while not self._stopping.is_set():
+            if not self._own.held:
+                await asyncio.sleep(0.2)
+                continue
+            try:
+                records = await self._beats.read(1_000, 0.5)
+            except BusError:
+                await asyncio.sleep(next(delays))
+                continue
+            delays = backoff()
+            for r in records:
+                try:
+                    _, beat = decode(r.topic, r.headers, r.value)
+                except Undecodable:
+                    continue
+                if isinstance(beat, Heartbeat) and (started := self._batcher.beat(beat)) is not None:
+                    self._claimed.append(started)

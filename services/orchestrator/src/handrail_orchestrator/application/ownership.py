@@ -1,0 +1,168 @@
+"""Which partitions are ours (DESIGN D4): leases in PostgreSQL with an epoch, as many as our share of the live members.
+
+`held` is what we believe; the fence in every batch is what is true. Offsets belong to one incarnation of the bus: on
+acquisition they are verified, and adopted anew when the bus lost its log.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import structlog
+
+from handrail_contracts.envelope import header
+from handrail_contracts.topics import OWNER_INPUTS
+from handrail_orchestrator.application.ports import Owned, Position, Store
+from handrail_runtime.crashpoints import crashpoint
+from handrail_runtime.ports import Bus, LogRange, OffsetOutOfRange, TopicPartition
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Held:
+    """A partition that we own, as of our last commit. `verified`: its offsets are known to mean this bus."""
+
+    p: int
+    epoch: int
+    bus_id: str | None
+    offsets: dict[str, tuple[int, str | None]]
+    next_pseq: int
+    batch: int
+    verified: bool = False
+    foreign: bool = False
+
+
+def share(partitions: int, live: int) -> int:
+    """How many partitions one of `live` members should own."""
+    return math.ceil(partitions / max(1, live))
+
+
+class Ownership:
+    """`step` once a second; it answers what was lost and what is new. Serial with the batch loop, so no lock is needed."""
+
+    def __init__(self, store: Store, bus: Bus, seen_s: float) -> None:
+        self._store = store
+        self._bus = bus
+        self._seen_s = seen_s
+        self.held: dict[int, Held] = {}
+
+    async def step(self, published: dict[int, int]) -> tuple[set[int], list[Owned], int]:
+        """Renews, then takes what is missing from our share. Answers (lost, new, surplus)."""
+        live, partitions = await self._store.beat(self._seen_s)
+        kept = await self._store.renew({p: (h.epoch, published.get(p, 0)) for p, h in self.held.items()})
+        lost = set(self.held) - kept
+        for p in lost:
+            del self.held[p]
+        if lost:
+            _log.warning("partitions_lost", partitions=sorted(lost))
+        target = share(partitions, live)
+        new: list[Owned] = []
+        if len(self.held) < target:
+            new = await self._store.acquire(target - len(self.held))
+            for o in new:
+                self.held[o.p] = Held(o.p, o.epoch, o.bus_id, dict(o.offsets), o.next_pseq, o.batch)
+            if new:
+                _log.info("partitions_acquired", partitions=sorted(o.p for o in new), held=len(self.held), live=live)
+                crashpoint("K10")
+        return lost, new, max(0, len(self.held) - target)
+
+    async def give_back(self, partitions: Iterable[int], published: dict[int, int]) -> None:
+        """Releases partitions whose batch is finished and whose records are flushed."""
+        leaving = {p: (self.held[p].epoch, published.get(p, 0)) for p in partitions if p in self.held}
+        crashpoint("K9")
+        for p in leaving:
+            del self.held[p]
+        if leaving:
+            await self._store.release(leaving)
+            _log.info("partitions_released", partitions=sorted(leaving), held=len(self.held))
+
+    def drop(self, partitions: Iterable[int]) -> None:
+        """Forgets partitions that turned out not to be ours."""
+        for p in partitions:
+            self.held.pop(p, None)
+
+    async def verify(self) -> list[Held]:
+        """Checks the offsets of newly held partitions against the bus; answers those whose bus is another than they knew.
+
+        Those get the log start as offsets. Raises BusError while the bus does not answer: then nothing is read yet.
+        """
+        fresh = [h for h in self.held.values() if not h.verified]
+        if not fresh:
+            return []
+        bus_id = await self._bus.bus_id()
+        ranges = await self._bus.ranges([(t, h.p) for h in fresh for t in OWNER_INPUTS])
+        doubtful = [h for h in fresh if h.bus_id == bus_id]
+        strange = await self._strange(doubtful, ranges)
+        foreign: list[Held] = []
+        for h in fresh:
+            if h.bus_id != bus_id or h.p in strange:
+                h.offsets = {t: (ranges[t, h.p].start, None) for t in OWNER_INPUTS}
+                h.foreign = h.bus_id is not None
+                h.bus_id = bus_id
+                foreign.append(h)
+            h.verified = True
+        return foreign
+
+    async def _strange(self, held: list[Held], ranges: dict[TopicPartition, LogRange]) -> set[int]:
+        """Partitions whose remembered offset is out of the log, or whose record before it is not the remembered one."""
+        strange: set[int] = set()
+        before: dict[tuple[str, int], tuple[int, str]] = {}
+        for h in held:
+            for topic in OWNER_INPUTS:
+                log = ranges[topic, h.p]
+                offset, ce_id = h.offsets.get(topic, (log.start, None))
+                if not log.start <= offset <= log.end:
+                    strange.add(h.p)
+                elif ce_id is not None and offset - 1 >= log.start:
+                    before[topic, h.p] = (offset - 1, ce_id)
+        if before:
+            strange |= await self._changed(before)
+        return strange
+
+    async def _changed(self, before: dict[tuple[str, int], tuple[int, str]]) -> set[int]:
+        reader = await self._bus.reader()
+        changed: set[int] = set()
+        try:
+            reader.assign({tp: offset for tp, (offset, _) in before.items()})
+            waiting = dict(before)
+            for _ in range(50):
+                if not waiting:
+                    break
+                for r in await reader.read(500, 0.1):
+                    known = waiting.get((r.topic, r.partition))
+                    if known is not None and r.offset >= known[0]:
+                        del waiting[r.topic, r.partition]
+                        found = header(list(r.headers), "ce_id") or b""
+                        if r.offset == known[0] and found.decode(errors="replace") != known[1]:
+                            changed.add(r.partition)
+        except OffsetOutOfRange as e:
+            changed.add(e.partition)
+        finally:
+            await reader.close()
+        return changed
+
+    def position(self, p: int, published: int, rows: int, offsets: dict[str, tuple[int, str | None]]) -> Position:
+        """Where the partition stands after a batch that adds `rows` and reads up to `offsets`."""
+        h = self.held[p]
+        return Position(p, h.epoch, h.next_pseq + rows, published, offsets, h.bus_id or "")
+
+    def committed(self, positions: Iterable[Position]) -> None:
+        """Makes what was committed what we know."""
+        for x in positions:
+            h = self.held.get(x.p)
+            if h is not None and h.epoch == x.epoch:
+                h.next_pseq = x.next_pseq
+                h.offsets.update(x.offsets)
+                h.batch += 1
+
+    def reading(self) -> dict[tuple[str, int], int]:
+        """Where to read: every input topic of every verified partition."""
+        found: dict[tuple[str, int], int] = {}
+        for h in self.held.values():
+            if h.verified:
+                for topic in OWNER_INPUTS:
+                    found[topic, h.p] = h.offsets.get(topic, (0, None))[0]
+        return found

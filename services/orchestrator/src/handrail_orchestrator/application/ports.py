@@ -1,0 +1,258 @@
+"""What the application needs from outside: the store. Its adapter is `adapters/postgres.py`, its promises are tested there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+class Fenced(Exception):
+    """Some partitions of the batch are not ours any more. Nothing was written."""
+
+
+class CommitUnknown(Exception):
+    """The connection broke while committing: `committed` must be asked before anything else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """A partition as its row says. `offsets`: topic -> (next offset, ce_id of the record before it)."""
+
+    p: int
+    epoch: int
+    bus_id: str | None
+    offsets: dict[str, tuple[int, str | None]]
+    next_pseq: int
+    published_upto: int
+    batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRow:
+    """One journal row as the batch inserts it; `data` and `meta` are encoded JSON."""
+
+    born: int
+    trace_id: str
+    seq: int
+    p: int
+    pseq: int
+    type: str
+    data: bytes
+    meta: bytes | None
+    causation: str | None
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A workflow's summary row; times in ms."""
+
+    trace_id: str
+    p: int
+    born: int
+    blueprint: str | None
+    intent: str | None
+    status: str
+    labels: bytes
+    counts: bytes
+    seq: int
+    created_ms: int
+    updated_ms: int
+    ended_ms: int | None
+    wake_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a partition stands after the batch."""
+
+    p: int
+    epoch: int
+    next_pseq: int
+    published_upto: int
+    offsets: dict[str, tuple[int, str | None]]
+    bus_id: str
+
+
+@dataclass(slots=True)
+class Batch:
+    """Everything that one transaction writes. The lists after `commands` are empty in most batches."""
+
+    tenant: str
+    positions: list[Position] = field(default_factory=list[Position])
+    rows: list[StoredRow] = field(default_factory=list[StoredRow])
+    summaries: list[Summary] = field(default_factory=list[Summary])
+    commands: list[tuple[int, int]] = field(
+        default_factory=list[tuple[int, int]]
+    )  # n, applied_pseq (0: it changed nothing)
+    pauses: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
+    closed: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
+    claims: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
+    dead_letters: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
+    quarantine: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
+    blobs: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
+    parked: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])  # trace_id, reason
+
+    @property
+    def idle(self) -> bool:
+        """True when there is nothing to store: time passed and only a resend came of it."""
+        moved = any(x.offsets for x in self.positions)
+        return not (moved or self.rows or self.summaries or self.commands or self.rare)
+
+    @property
+    def rare(self) -> bool:
+        """True when more than the one statement is needed."""
+        return bool(
+            self.pauses
+            or self.closed
+            or self.claims
+            or self.dead_letters
+            or self.quarantine
+            or self.blobs
+            or self.parked
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command row that was not applied yet."""
+
+    n: int
+    trace_id: str
+    p: int
+    kind: str
+    body: dict[str, Any]
+    actor: str
+    channel: str
+    command_id: str
+    traceparent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision row that was not applied yet."""
+
+    pause_id: str
+    trace_id: str
+    action_id: str
+    input: Any
+    comment: str | None
+    actor: str
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRow:
+    """A journal row as read back, decoded."""
+
+    trace_id: str
+    p: int
+    born: int
+    pseq: int
+    seq: int
+    type: str
+    data: dict[str, Any]
+    meta: dict[str, Any] | None
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A workflow as its summary row says, with its journal."""
+
+    trace_id: str
+    p: int
+    born: int
+    status: str
+    wake_ms: int | None
+    parked: bool
+    rows: list[JournalRow]
+
+
+class Transaction(Protocol):
+    """An open transaction of the store; it commits when its context ends well."""
+
+    async def decisions(self, pause_ids: Sequence[str]) -> list[Decided]:
+        """Locks these pauses in order of their ids; answers the decisions on them that were not applied."""
+        ...
+
+    async def write(self, batch: Batch) -> None:
+        """Writes the batch inside this transaction. Raises Fenced."""
+        ...
+
+
+class Store(Protocol):
+    """PostgreSQL, as the orchestrator uses it. Anything but Fenced and CommitUnknown that it raises is either transient
+    (`is_transient`) or deterministic: the same batch would fail again."""
+
+    async def now_ms(self) -> int:
+        """The one clock, in ms."""
+        ...
+
+    async def beat(self, seen_within_s: float) -> tuple[int, int]:
+        """Says that we live; answers (live members, partitions in all)."""
+        ...
+
+    async def leave(self) -> None:
+        """Takes our row out of the members."""
+        ...
+
+    async def acquire(self, most: int) -> list[Owned]:
+        """Takes up to `most` partitions that are free or whose lease is over; their epoch grows."""
+        ...
+
+    async def renew(self, held: Mapping[int, tuple[int, int]]) -> set[int]:
+        """Renews the leases of p -> (epoch, published_upto); answers those that are still ours."""
+        ...
+
+    async def release(self, held: Mapping[int, tuple[int, int]]) -> None:
+        """Gives partitions back, with how far they are published."""
+        ...
+
+    async def load(self, trace_ids: Sequence[str]) -> list[Stored]:
+        """These workflows with their journals; unknown ones are absent."""
+        ...
+
+    async def open_workflows(
+        self, partitions: Sequence[int], after: str, limit: int
+    ) -> list[tuple[int, str, int | None]]:
+        """(p, trace_id, wake_at in ms) of workflows that have not ended and are not parked, by trace_id."""
+        ...
+
+    async def commands(self, partitions: Sequence[int], limit: int) -> list[Command]:
+        """Commands that were not applied, in order."""
+        ...
+
+    async def unpublished(self, p: int, after: int, limit: int) -> list[JournalRow]:
+        """Journal rows of a partition after a pseq, in order."""
+        ...
+
+    async def last_events(self, trace_ids: Sequence[str]) -> list[JournalRow]:
+        """The newest journal row of each workflow."""
+        ...
+
+    async def blobs(self, digests: Sequence[str]) -> dict[str, bytes]:
+        """Stored payloads by digest."""
+        ...
+
+    async def save_blueprint(self, name: str, version: int, digest: str, body: bytes) -> str | None:
+        """Stores a blueprint version if it is new; answers the digest that stands there."""
+        ...
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction for a batch that must lock before it decides. Raises CommitUnknown when its end is unknown."""
+        ...
+
+    async def commit(self, batch: Batch) -> None:
+        """Writes the batch, all of it or nothing. Raises Fenced or CommitUnknown."""
+        ...
+
+    async def committed(self, positions: Sequence[Position], batches: Mapping[int, int]) -> bool:
+        """After an unknown outcome: did it commit? `batches` is each partition's counter before. Raises Fenced."""
+        ...
+
+    def is_transient(self, error: BaseException) -> bool:
+        """True when the same call may work later: connection, lock, timeout, disk; false for data that cannot be stored."""
+        ...

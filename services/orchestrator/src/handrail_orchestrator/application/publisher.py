@@ -1,0 +1,262 @@
+"""Sends what was committed, in the order of the journal: the outbox half of the journal (DESIGN D5, D6).
+
+Its own task: the batch loop never waits for the bus. Everything here may be sent twice and nothing may be sent before it
+is committed. A task that the bus refuses is skipped and left to its wake-up; an event is never skipped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import zlib
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import structlog
+
+from handrail_contracts import topics
+from handrail_contracts.codec import encode
+from handrail_contracts.envelope import Envelope, ce_type, to_headers
+from handrail_contracts.ids import attempt_ce_id, event_ce_id, task_id, workflow_key
+from handrail_contracts.tasks import DeadLetter, Task
+from handrail_runtime.crashpoints import crashpoint
+from handrail_runtime.lifecycle import backoff
+from handrail_runtime.ports import Bus, BusError, Outgoing, Producer, Record, RecordRefused
+from handrail_runtime.telemetry import counter, gauge
+
+_log = structlog.get_logger(__name__)
+SOURCE = "/handrail/orchestrator"
+SEND_AT_ONCE = 2_000
+MOST_QUEUED = 50_000
+"""Beyond this the queue is dropped and read again from the journal: memory stays bounded while the bus is away."""
+
+_sent = counter("handrail_published_total", "Records sent to the bus", ["kind"])
+_refused = counter("handrail_publish_refused_total", "Records that the bus refused for good", ["topic"])
+_behind = gauge("handrail_publish_queue", "Records that wait for the bus")
+_REF = b'"$ref"'
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """One record with the place in the journal that it marks when acknowledged (`pseq` 0: none)."""
+
+    message: Outgoing
+    p: int
+    pseq: int = 0
+
+
+class Publisher:
+    """`put` what was committed; `run` sends it; `published(p)` says how far it got."""
+
+    def __init__(
+        self, bus: Bus, tenant: str, partitions: int, blobs: Callable[[list[str]], Awaitable[dict[str, bytes]]]
+    ) -> None:
+        self._bus = bus
+        self._tenant = tenant
+        self._partitions = partitions
+        self._blobs = blobs
+        self._queue: deque[Sending] = deque()
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._published: dict[int, int] = {}
+        self._producer: Producer | None = None
+        self._stopping = False
+        self.overflowed: set[int] = set()
+
+    def event(self, p: int, pseq: int, trace_id: str, seq: int, type_: str, data: bytes, at: str) -> Sending:
+        """The record of a journal row."""
+        e = Envelope(event_ce_id(self._tenant, trace_id, seq), ce_type(type_), SOURCE, subject=trace_id, time=at)
+        key = workflow_key(self._tenant, trace_id).encode()
+        return Sending(Outgoing(topics.EVENTS, key, data, to_headers(e), p), p, pseq)
+
+    def message(self, p: int, m: Task | DeadLetter, at: str) -> Sending:
+        """The record of a task or a dead letter."""
+        if isinstance(m, DeadLetter):
+            letter_id = m.dead_letter_id or f"{m.tenant}/{m.trace_id}/{m.node_id}"
+            e = Envelope(letter_id, ce_type("dead_letter"), SOURCE, subject=m.trace_id, time=at)
+            return Sending(
+                Outgoing(topics.DEAD_LETTERS, workflow_key(m.tenant, m.trace_id).encode(), encode(m), to_headers(e), p),
+                p,
+            )
+        ce_id = attempt_ce_id(m.effect_key, m.attempt, m.kind)
+        e = Envelope(ce_id, ce_type(f"task_{m.kind.value}"), SOURCE, subject=m.trace_id, time=at)
+        key = task_id(m.tenant, m.trace_id, m.node_id).encode()
+        where = zlib.crc32(key) % self._partitions
+        return Sending(Outgoing(topics.task_topic(m.agent), key, encode(m), to_headers(e), where), p)
+
+    def quarantine_copy(self, r: Record, reason: str) -> Sending:
+        """A copy of a record that could not be read, for whoever watches `handrail.quarantine`."""
+        key = f"{r.topic}/{r.partition}/{r.offset}".encode()
+        body = {
+            "topic": r.topic,
+            "partition": r.partition,
+            "offset": r.offset,
+            "reason": reason,
+            "value_base64": base64.b64encode(r.value or b"").decode(),
+        }
+        e = Envelope(key.decode(), ce_type("quarantined"), SOURCE)
+        return Sending(Outgoing(topics.QUARANTINE, key, orjson.dumps(body), to_headers(e)), r.partition)
+
+    def put(self, sendings: Iterable[Sending], *, catching_up: bool = False) -> None:
+        """Queues committed records. Beyond MOST_QUEUED the partitions concerned are marked `overflowed` and dropped: their
+        owner reads them again from the journal, `catching_up`, before anything newer of them is queued."""
+        if self.overflowed and not catching_up:
+            sendings = [s for s in sendings if s.p not in self.overflowed]
+        self._queue.extend(sendings)
+        if len(self._queue) > MOST_QUEUED and not catching_up:
+            self.overflowed.update(s.p for s in self._queue)
+            _log.warning("publish_queue_overflowed", queued=len(self._queue))
+            self._queue.clear()
+        if self._queue:
+            self._idle.clear()
+            self._wake.set()
+        _behind.set(len(self._queue))
+
+    @property
+    def queued(self) -> int:
+        """How many records wait."""
+        return len(self._queue)
+
+    def forget(self, lost: Iterable[int]) -> None:
+        """Partitions that are not ours any more: their records are the next owner's."""
+        gone = set(lost)
+        self._queue = deque(s for s in self._queue if s.p not in gone)
+        for p in gone:
+            self._published.pop(p, None)
+        self.overflowed -= gone
+
+    def published(self, p: int) -> int:
+        """The highest pseq of the partition that is acknowledged, with all before it; 0 when nothing is known."""
+        return self._published.get(p, 0)
+
+    def start_at(self, p: int, pseq: int) -> None:
+        """What the partition's row says when we take it."""
+        self._published[p] = pseq
+
+    async def flush(self, timeout_s: float) -> bool:
+        """Waits until everything queued is acknowledged; False when that took too long."""
+        try:
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+    async def run(self) -> None:
+        """Sends until `stop`. A failed send is repeated from the first record that was not acknowledged."""
+        delays = backoff()
+        while True:
+            if not self._queue:
+                self._idle.set()
+                self._wake.clear()
+                if self._stopping:
+                    return
+                await self._wake.wait()
+                continue
+            batch = [self._queue[i] for i in range(min(len(self._queue), SEND_AT_ONCE))]
+            done = await self._send(batch)
+            # forget() may have replaced the queue while we waited: take away what was sent, by identity
+            sent = {id(s) for s in batch[:done]}
+            while self._queue and id(self._queue[0]) in sent:
+                self._queue.popleft()
+            if sent and self._queue and any(id(s) in sent for s in self._queue):
+                self._queue = deque(s for s in self._queue if id(s) not in sent)
+            _behind.set(len(self._queue))
+            if done == len(batch):
+                delays = backoff()
+            elif not self._stopping:
+                await asyncio.sleep(next(delays))
+            else:
+                return
+
+    async def _send(self, batch: list[Sending]) -> int:
+        """How many, from the first, need not be sent again."""
+        try:
+            if self._producer is None:
+                self._producer = await self._bus.producer()
+            crashpoint("K5")
+            outcomes = await self._producer.send([await self._resolved(s) for s in batch])
+        except BusError as e:
+            _log.warning("publish_failed", error=type(e).__name__)
+            await self._drop_producer()
+            return 0
+        crashpoint("K7")
+        done = 0
+        for sending, outcome in zip(batch, outcomes, strict=True):
+            if outcome is not None and not self._skippable(sending, outcome):
+                _log.warning("publish_failed", topic=sending.message.topic, error=type(outcome).__name__)
+                break
+            done += 1
+            if sending.pseq and sending.p in self._published:
+                self._published[sending.p] = max(self._published[sending.p], sending.pseq)
+        _sent.labels("record").inc(done)
+        return done
+
+    def _skippable(self, sending: Sending, outcome: BusError) -> bool:
+        if sending.pseq or not isinstance(outcome, RecordRefused):
+            return False
+        _refused.labels(sending.message.topic).inc()
+        _log.error("task_refused_by_bus", topic=sending.message.topic, reason=str(outcome)[:200])
+        return True
+
+    async def _resolved(self, s: Sending) -> Outgoing:
+        """A task whose inputs hold references to stored payloads gets the payloads themselves."""
+        value = s.message.value
+        if value is None or not s.message.topic.startswith(topics.TASKS_PREFIX) or _REF not in value:
+            return s.message
+        task = orjson.loads(value)
+        found: dict[str, Any] = {}
+        digests = list(_digests(task))
+        for mark, body in (await self._blobs(digests)).items():
+            found[mark] = orjson.loads(body)
+        full = orjson.dumps(_filled(task, found))
+        return Outgoing(s.message.topic, s.message.key, full, s.message.headers, s.message.partition)
+
+    async def _drop_producer(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            try:
+                await asyncio.wait_for(producer.close(), 2.0)
+            except (BusError, TimeoutError):
+                _log.warning("producer_close_failed")
+
+    async def stop(self) -> None:
+        """Lets `run` end once the queue is empty, or after the next failure."""
+        self._stopping = True
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Lets the producer go."""
+        await self._drop_producer()
+
+
+def _reference(value: Any) -> str | None:
+    if isinstance(value, dict) and isinstance(value.get("$ref"), str) and "/blobs/" in value["$ref"]:
+        return value["$ref"].rsplit("/", 1)[1]
+    return None
+
+
+def _digests(value: Any) -> Iterable[str]:
+    mark = _reference(value)
+    if mark is not None:
+        yield mark
+    elif isinstance(value, dict):
+        for v in value.values():
+            yield from _digests(v)
+    elif isinstance(value, list):
+        for v in value:
+            yield from _digests(v)
+
+
+def _filled(value: Any, found: dict[str, Any]) -> Any:
+    mark = _reference(value)
+    if mark is not None:
+        return found.get(mark, value)
+    if isinstance(value, dict):
+        return {k: _filled(v, found) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_filled(v, found) for v in value]
+    return value

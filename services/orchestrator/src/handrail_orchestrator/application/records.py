@@ -1,0 +1,141 @@
+"""What a journal row means for the tables beside the journal: pauses, decisions, dead letters, the workflow's summary."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from handrail_contracts.events import EventType as T
+from handrail_contracts.model import ms_of
+from handrail_engine.state import Row
+from handrail_orchestrator.application.cache import Entry
+from handrail_orchestrator.application.ports import Batch, Summary
+from handrail_runtime.ports import Record
+
+
+def born_week(at_ms: int) -> int:
+    """The journal's partition key for a workflow accepted at `at_ms`: ISO year * 100 + ISO week."""
+    year, week, _ = datetime.fromtimestamp(at_ms / 1000, UTC).isocalendar()
+    return year * 100 + week
+
+
+def about(row: Row, entry: Entry, b: Batch) -> None:
+    """Adds to the batch what this row writes beside the journal."""
+    d, trace_id = row.data, entry.state.trace_id
+    match row.type:
+        case T.WORKFLOW_PAUSED_HITL:
+            body = (d["raw_evidence"] or {}).get("body")
+            code = body.get("error") if isinstance(body, dict) and isinstance(body.get("error"), str) else None
+            attempts = d["attempts"]
+            if attempts and attempts[-1].get("error"):
+                code = attempts[-1]["error"]["code"]
+            expires = ms_of(d["expires_at"]) if d["expires_at"] else None
+            b.pauses.append(
+                (
+                    d["pause_id"],
+                    trace_id,
+                    row.seq,
+                    d["node_id"],
+                    d["kind"],
+                    orjson.dumps(d),
+                    d["failed_agent"],
+                    code,
+                    row.at_ms,
+                    expires,
+                )
+            )
+            if attempts and d["node_id"] is not None:
+                letter = entry.letters.get(d["node_id"])
+                if letter is not None:
+                    b.dead_letters.append(_letter(entry, letter, d["node_id"], {}, d["pause_id"], row.at_ms))
+        case T.HITL_RESOLVED:
+            kind = (row.meta or {}).get("kind")
+            b.closed.append(
+                (
+                    d["pause_id"],
+                    trace_id,
+                    d["outcome"],
+                    kind,
+                    d["action_id"],
+                    d["actor"],
+                    d["channel"],
+                    d["comment"],
+                    row.at_ms,
+                )
+            )
+        case T.PAUSE_UPDATED:
+            b.claims.append((d["pause_id"], d.get("claimed_by"), d.get("claimed_until")))
+        case T.TASK_DEAD_LETTERED:
+            entry.letters[d["node_id"]] = d["dead_letter_id"]
+            b.dead_letters.append(
+                _letter(
+                    entry, d["dead_letter_id"], d["node_id"], d, None, row.at_ms, bool((row.meta or {}).get("undo"))
+                )
+            )
+        case _:
+            pass
+
+
+def _letter(
+    entry: Entry,
+    letter_id: str,
+    node_id: str,
+    data: dict[str, Any],
+    pause_id: str | None,
+    at_ms: int,
+    undo: bool = False,
+) -> tuple[Any, ...]:
+    node = entry.state.nodes[node_id]
+    error = (node.undo.error if undo else node.error) or {}
+    kind = "compensation" if undo else "task"
+    state = "open" if pause_id is not None or node.dead_letter is not None else "closed"
+    return (
+        letter_id,
+        entry.state.trace_id,
+        node_id,
+        kind,
+        node.spec.agent,
+        error.get("code"),
+        orjson.dumps(data),
+        pause_id,
+        state,
+        at_ms,
+    )
+
+
+def summary(entry: Entry) -> Summary | None:
+    """The summary row to write, or None when nothing that it shows has changed.
+
+    `wake_at` is only a floor for the next owner: it is written when it must become earlier, and with a change of status.
+    """
+    s = entry.state
+    wake = s.next_wake()
+    status = s.status.value
+    earlier = wake is not None and (entry.stored_wake_ms is None or wake < entry.stored_wake_ms)
+    if status == entry.stored_status and not earlier:
+        return None
+    counts = {str(k): v for k, v in s.counts.items() if v}
+    return Summary(
+        trace_id=s.trace_id,
+        p=entry.p,
+        born=entry.born,
+        blueprint=s.blueprint,
+        intent=s.intent,
+        status=status,
+        labels=orjson.dumps(s.labels),
+        counts=orjson.dumps(counts),
+        seq=s.seq,
+        created_ms=s.created_ms,
+        updated_ms=s.updated_ms,
+        ended_ms=s.updated_ms if s.ended else None,
+        wake_ms=wake,
+    )
+
+
+def quarantined(r: Record, reason: str, bus_id: str, trace_id: str | None) -> tuple[Any, ...]:
+    """The quarantine row of a record: its bytes, where it lay, and why it was set aside."""
+    headers = [[k, v.decode("utf-8", "replace")] for k, v in r.headers]
+    kind = "parked" if trace_id is not None else "undecodable"
+    return (r.topic, r.partition, r.offset, bus_id, r.key, r.value, orjson.dumps(headers), reason, kind, trace_id)

@@ -1,0 +1,56 @@
+"""What one batch is about: inputs by workflow, in the order in which they count, and what each came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from handrail_engine.inputs import Input
+from handrail_runtime.ports import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One input with its origin: a record of the bus, a command row (`n`), or time (neither)."""
+
+    what: Input | None  # None: a command whose content the pause lock reads (a decision)
+    causation: str | None = None
+    record: Record | None = None
+    n: int | None = None
+    pause_id: str | None = None
+
+
+@dataclass(slots=True)
+class Work:
+    """A batch before it is decided. `offsets`: (p, topic) -> (next offset, ce_id of the last record)."""
+
+    items: dict[str, list[Item]] = field(default_factory=dict[str, list[Item]])
+    partition_of: dict[str, int] = field(default_factory=dict[str, int])
+    offsets: dict[tuple[int, str], tuple[int, str | None]] = field(
+        default_factory=dict[tuple[int, str], tuple[int, str | None]]
+    )
+    unread: list[tuple[Record, str]] = field(default_factory=list[tuple[Record, str]])
+    blobs: list[tuple[str, str, bytes]] = field(default_factory=list[tuple[str, str, bytes]])  # trace_id, digest, body
+    count: int = 0
+
+    def add(self, trace_id: str, p: int, item: Item) -> None:
+        """Puts an input at the end of its workflow's list."""
+        self.items.setdefault(trace_id, []).append(item)
+        self.partition_of[trace_id] = p
+        self.count += 1
+
+    def only(self, trace_ids: set[str], *, with_offsets: bool) -> Work:
+        """The part of this work that concerns these workflows; records' offsets move only with `with_offsets`."""
+        part = Work()
+        for t in trace_ids:
+            part.items[t] = self.items[t]
+            part.partition_of[t] = self.partition_of[t]
+            part.count += len(self.items[t])
+        part.blobs = [b for b in self.blobs if b[0] in trace_ids]
+        if with_offsets:
+            part.offsets, part.unread = self.offsets, self.unread
+        return part
+
+    @property
+    def empty(self) -> bool:
+        """True when there is nothing to write."""
+        return not (self.items or self.offsets or self.unread)
