@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import socket
 import stat
 import sys
@@ -37,10 +38,13 @@ def require_free(port: int, engine: str) -> None:
 
 
 def socket_directory(preferred: Path, socket_name: str, *, owners: tuple[int, ...] = ()) -> Path:
-    """`preferred`, or, when `socket_name` in it would not fit into a socket address, a short directory that stands for
-    it: the same one every time, private to this user (or to one of `owners`, user ids). Created if missing.
+    """`preferred`, or, when `socket_name` in it would not fit into a socket address or not into a URL, a short directory
+    that stands for it: the same one every time, private to this user (or to one of `owners`, user ids). Created if
+    missing.
     """
-    if len(os.fsencode(preferred / socket_name)) <= SOCKET_PATH_LIMIT_BYTES:
+    # Commas separate hosts in a DSN and directories in the server's setting; the rest is plain caution.
+    plain = re.fullmatch(r"[\w/.+ ~-]+", str(preferred)) is not None
+    if plain and len(os.fsencode(preferred / socket_name)) <= SOCKET_PATH_LIMIT_BYTES:
         preferred.mkdir(parents=True, exist_ok=True, mode=0o700)
         return preferred
     digest = hashlib.sha256(os.fsencode(preferred)).hexdigest()[:12]
@@ -52,7 +56,7 @@ def socket_directory(preferred: Path, socket_name: str, *, owners: tuple[int, ..
                 return _private(short, (os.getuid(), *owners))
     raise StorageUnusable(
         f"Expected a socket path of at most {SOCKET_PATH_LIMIT_BYTES} bytes, but '{preferred}' is too long "
-        f"and no temporary directory is shorter. Choose a shorter data directory."
+        f"or has signs that an address cannot hold, and no temporary directory is shorter. Choose another data directory."
     )
 
 

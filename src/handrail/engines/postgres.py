@@ -191,6 +191,8 @@ class LocalPostgres:
     async def stop(self) -> None:
         """Shut down cleanly and give the data directory up. Idempotent."""
         await self._end("fast")
+        with suppress(OSError):  # something else lies in it
+            self.socket_dir.rmdir()
         self._directory.release()
 
     async def kill(self) -> None:

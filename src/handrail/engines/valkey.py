@@ -9,6 +9,7 @@ import re
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import quote
@@ -107,6 +108,9 @@ class LocalValkey:
     async def stop(self) -> None:
         """Shut down cleanly and give the data directory up. Idempotent."""
         await self._end("fast")
+        with suppress(OSError):  # gone already, or something else lies in it
+            self.socket.unlink(missing_ok=True)
+            self.socket.parent.rmdir()
         self._directory.release()
 
     async def kill(self) -> None:
