@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import from_json
+from tests.journals import Story, canonical, random_journal
 
 from handrail_contracts import live
 from handrail_contracts.view import Gap, WorkflowView
-from journals import Story, canonical, random_journal
 
 journals = st.builds(random_journal, st.integers(0, 2**32))
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.journals import canonical
 
 from handrail_contracts import live
 from handrail_contracts.events import EVENTS
 from handrail_contracts.view import WorkflowView
-from journals import canonical
 
 RECORDINGS = Path(__file__).parents[2] / "contracts" / "recordings"
 NAMES = sorted(path.stem for path in RECORDINGS.glob("*.jsonl"))

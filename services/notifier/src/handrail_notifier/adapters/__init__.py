@@ -1,0 +1,1 @@
+"""The engines behind the notifier's ports: PostgreSQL and Redis."""

@@ -1,0 +1,1 @@
+"""Pure: positions, the ring, the inbox. No IO, no clock, no asyncio."""

@@ -1,0 +1,1 @@
+"""How the world reaches the notifier: records from the bus, clients over HTTP."""

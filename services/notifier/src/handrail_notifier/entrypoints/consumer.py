@@ -1,0 +1,187 @@
+"""The loops that never end: read the bus for the projection and for the rings, mind Redis, tidy up.
+
+Each runs until `stopping` is set. What a broken engine raises is waited out here and nowhere else; whatever else is
+raised ends the service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import structlog
+
+from handrail_contracts import topics
+from handrail_contracts.codec import Undecodable
+from handrail_notifier.application.ports import LiveStore, Unavailable
+from handrail_notifier.application.projection import Projection
+from handrail_notifier.application.records import read_event, read_progress
+from handrail_notifier.application.rings import Rings
+from handrail_runtime.crashpoints import crashpoint
+from handrail_runtime.lifecycle import backoff
+from handrail_runtime.ports import Bus, BusError, GroupReader, Reader, Record, TopicPartition
+from handrail_runtime.telemetry import counter
+
+_log = structlog.get_logger(__name__)
+
+GROUP = "handrail-notifier-projection"
+READ_S = 0.5
+COMMIT_S = 1.0
+EPOCH_S = 0.5
+SWEEP_S = 5.0
+_TRANSIENT = (BusError, Unavailable)
+
+
+class FanOut:
+    """Reads all of `handrail.events` and `handrail.progress` from the end and hands each watched workflow its own."""
+
+    def __init__(self, bus: Bus, rings: Rings) -> None:
+        self._bus, self._rings = bus, rings
+        self._reader: Reader | None = None
+        self._skipped = counter("sse_undecodable_records", "Records of watched workflows that could not be read")
+
+    async def open(self) -> None:
+        """Begins at the end of every partition; what comes after this call has returned is read. Raises BusError."""
+        await self.close()
+        self._reader = await self._bus.reader()
+        partitions = [
+            (topic, p) for topic in (topics.EVENTS, topics.PROGRESS) for p in range(await self._bus.partitions(topic))
+        ]
+        ranges = await self._bus.ranges(partitions)
+        self._reader.assign({place: ranges[place].end for place in partitions})
+
+    async def close(self) -> None:
+        """Lets go of the reader. Idempotent."""
+        if self._reader is not None:
+            await self._reader.close()
+            self._reader = None
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Reads until told to stop; after trouble it begins at the end again and what was missed comes from the journal."""
+        delays = backoff()
+        while not stopping.is_set():
+            try:
+                if self._reader is None:
+                    await self.open()
+                    await self._rings.recheck(at_once=True)
+                    _log.info("bus_reader_reopened", action="fan_out")
+                assert self._reader is not None
+                records = await self._reader.read(2000, READ_S)
+                delays = backoff()
+            except _TRANSIENT as e:
+                _log.warning("bus_reader_failed", action="fan_out", kind=type(e).__name__, reason=str(e)[:200])
+                await self._abandon()
+                await _wait(stopping, next(delays))
+                continue
+            self.take(records)
+        await self.close()
+
+    def take(self, records: Sequence[Record]) -> None:
+        """Hands records to the rings that they belong to; all others are dropped by their key, undecoded."""
+        find = self._rings.find
+        for record in records:
+            watched = find(record.key)
+            if watched is None:
+                continue
+            try:
+                if record.topic == topics.EVENTS:
+                    self._rings.offer(watched, read_event(record), record.timestamp_ms)
+                else:
+                    self._rings.offer_progress(watched, read_progress(record))
+            except Undecodable as e:
+                self._skipped.inc()
+                _log.warning("record_skipped", topic=record.topic, offset=record.offset, reason=e.reason)
+
+    async def _abandon(self) -> None:
+        try:
+            await self.close()
+        except BusError:
+            self._reader = None
+
+
+async def project(reader: GroupReader, projection: Projection, stopping: asyncio.Event) -> None:
+    """Brings every event into Redis. The position moves only behind what is there, so nothing is lost while Redis is
+    away; what is read twice is recognised."""
+    positions: dict[TopicPartition, int] = {}
+    committed = time.monotonic()
+    delays = backoff()
+    while not stopping.is_set():
+        try:
+            records = await reader.read(500, READ_S)
+            if records and await _insist(projection, records, stopping):
+                for record in records:
+                    positions[record.topic, record.partition] = record.offset + 1
+            if positions and time.monotonic() - committed >= COMMIT_S:
+                crashpoint("K20")
+                await reader.commit(positions)
+                positions.clear()
+                committed = time.monotonic()
+            delays = backoff()
+        except BusError as e:
+            _log.warning("bus_reader_failed", action="project", kind=type(e).__name__, reason=str(e)[:200])
+            await _wait(stopping, next(delays))
+    if positions:
+        try:
+            await reader.commit(positions)
+        except BusError as e:
+            _log.info("commit_skipped", action="project", kind=type(e).__name__)
+
+
+async def _insist(projection: Projection, records: Sequence[Record], stopping: asyncio.Event) -> bool:
+    """False when told to stop before Redis took it: the batch will be read again."""
+    delays = backoff(cap_s=2.0)
+    complained = False
+    while True:
+        try:
+            await projection.apply(records)
+        except Unavailable as e:
+            if not complained:
+                _log.warning("projection_waiting", records=len(records), reason=str(e)[:200])
+            complained = True
+            await _wait(stopping, next(delays))
+            if stopping.is_set():
+                return False
+        else:
+            if complained:
+                _log.info("projection_resumed")
+            return True
+
+
+async def mind_redis(store: LiveStore, projection: Projection, rings: Rings, stopping: asyncio.Event) -> None:
+    """Notices that Redis was emptied and writes the watched workflows again; the others come back with their next event
+    or when somebody asks."""
+    known: str | None = None
+    while not stopping.is_set():
+        try:
+            mark = await store.epoch()
+            if known is not None and mark != known:
+                keys = [watched.key for watched in rings.watched()]
+                _log.warning("redis_was_emptied", action="rebuild", workflows=len(keys))
+                await projection.rebuild(keys)
+            known = mark
+        except Unavailable:
+            pass  # whoever needs Redis says so; here there is nothing to do until it is back
+        await _wait(stopping, EPOCH_S)
+
+
+async def tidy(rings: Rings, recheck_s: float, stopping: asyncio.Event) -> None:
+    """Drops what nobody watches, and from time to time asks the journal whether the bus is keeping up."""
+    due = time.monotonic() + recheck_s
+    while not stopping.is_set():
+        await _wait(stopping, min(SWEEP_S, recheck_s))
+        rings.sweep()
+        if time.monotonic() >= due:
+            due = time.monotonic() + recheck_s
+            try:
+                await rings.recheck(at_once=False)
+            except Unavailable as e:
+                _log.info("recheck_skipped", reason=str(e)[:200])
+
+
+async def _wait(stopping: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stopping.wait()
+    except TimeoutError:
+        pass

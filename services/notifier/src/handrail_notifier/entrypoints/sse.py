@@ -1,0 +1,168 @@
+"""The streams over HTTP: `GET /workflows/{trace_id}/events` as CONTRACT section 4 says, and what all streams share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import cast
+
+from sse_starlette.sse import EventSourceResponse, SendTimeoutError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from handrail_contracts.commands import TraceId
+from handrail_contracts.ids import TRACE_ID
+from handrail_notifier.application.ports import Frames, NotFound, Unavailable
+from handrail_notifier.application.rings import Rings
+from handrail_notifier.application.watched import Watched
+from handrail_notifier.domain.position import GoOn, Over, Reset
+from handrail_notifier.entrypoints.door import accepts_stream, problem_response
+from handrail_notifier.entrypoints.hub import Feed, Hub
+from handrail_notifier.entrypoints.transport import EXTENSION, AsgiSink, ChunkCache, StreamProtocol, TransportSink
+from handrail_runtime.telemetry import counter
+
+HEADERS = {
+    "content-type": "text/event-stream",
+    "cache-control": "no-store",
+    "x-accel-buffering": "no",
+    "connection": "keep-alive",
+}
+RETRY_AFTER_S = 2
+
+
+class Streams:
+    """Opens streams on a hub and refuses what cannot be one."""
+
+    def __init__(self, hub: Hub, frames: Frames, *, max_streams: int, send_timeout_s: float) -> None:
+        self.hub, self._frames = hub, frames
+        self._max_streams, self._send_timeout_s = max_streams, send_timeout_s
+        self._cache = ChunkCache()
+        self._raw_headers = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+        self._evicted = counter("sse_evictions", "Streams closed because nobody read them")
+
+    def refusal(self, request: Request) -> Response | None:
+        """Why this request cannot have a stream, if so."""
+        path = request.url.path[:120]
+        if request.method not in ("GET", "HEAD"):
+            allow = {"allow": "GET, HEAD"}
+            return problem_response("method-not-allowed", "Expected GET or HEAD.", instance=path, headers=allow)
+        if not accepts_stream(request.headers.get("accept")):
+            detail = "Expected an Accept that allows text/event-stream, but it does not. Leave it out, or ask for that."
+            return problem_response("not-acceptable", detail, instance=path)
+        if self.hub.draining or len(self.hub) >= self._max_streams:
+            return unavailable(path)
+        return None
+
+    async def serve(
+        self, scope: Scope, receive: Receive, send: Send, feed: Feed, cursor: int, opening: bytes = b""
+    ) -> None:
+        """Streams a feed from behind `cursor`, after `opening`, until it ends, the client goes, or we have to."""
+        if scope["method"] == "HEAD":
+            await Response(None, 200, HEADERS)(scope, receive, send)
+            return
+        greeting = self._frames.hello() + opening
+        protocol = cast("Mapping[str, object]", scope.get("extensions") or {}).get(EXTENSION)
+        if isinstance(protocol, StreamProtocol):
+            await self._serve_directly(protocol, send, feed, cursor, greeting)
+        else:
+            await self._serve_by_asgi(scope, receive, send, feed, cursor, greeting)
+
+    async def _serve_directly(
+        self, protocol: StreamProtocol, send: Send, feed: Feed, cursor: int, greeting: bytes
+    ) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self._raw_headers})
+        sink = TransportSink(protocol, self.hub, self._cache)
+        sink.client = client = self.hub.join(feed, sink, cursor, greeting)
+        try:
+            await sink.done
+        finally:
+            self.hub.leave(client)
+        if not sink.closed:
+            try:
+                async with asyncio.timeout(self._send_timeout_s):
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+                sink.close()
+            except TimeoutError:
+                sink.abort()
+
+    async def _serve_by_asgi(
+        self, scope: Scope, receive: Receive, send: Send, feed: Feed, cursor: int, greeting: bytes
+    ) -> None:
+        sink = AsgiSink(self.hub)
+        sink.client = client = self.hub.join(feed, sink, cursor, greeting)
+        response = EventSourceResponse(
+            sink, headers=HEADERS, ping=0, sep="\n", send_timeout=self._send_timeout_s, shutdown_grace_period=5
+        )
+        try:
+            await response(scope, receive, send)
+        except SendTimeoutError:
+            if not client.finished:
+                self._evicted.inc()
+        finally:
+            self.hub.leave(client)
+
+
+class WorkflowEvents:
+    """ASGI endpoint of `/workflows/{trace_id}/events`."""
+
+    def __init__(self, rings: Rings, streams: Streams, frames: Frames, tenant: str) -> None:
+        self._rings, self._streams, self._frames, self._tenant = rings, streams, frames, tenant
+        self._replayed = counter("sse_replayed_events", "Events sent again to clients that came with a position")
+        self._resets = counter("sse_resets", "Streams that had to begin with a snapshot", ["reason"])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
+        trace_id: TraceId = request.path_params["trace_id"]
+        refusal = self._streams.refusal(request)
+        if refusal is not None:
+            await refusal(scope, receive, send)
+            return
+        path = request.url.path[:120]
+        if TRACE_ID.fullmatch(trace_id) is None:
+            await not_found(trace_id, path)(scope, receive, send)
+            return
+        try:
+            watched = await self._rings.hold((self._tenant, trace_id))
+        except NotFound:
+            await not_found(trace_id, path)(scope, receive, send)
+            return
+        except Unavailable:
+            await unavailable(path)(scope, receive, send)
+            return
+        try:
+            await self._follow(watched, position_of(request), scope, receive, send)
+        finally:
+            self._rings.release(watched)
+
+    async def _follow(self, watched: Watched, position: str, scope: Scope, receive: Receive, send: Send) -> None:
+        match watched.open(position):
+            case Over():
+                await Response(None, 204, {"cache-control": "no-store"})(scope, receive, send)
+            case GoOn(cursor):
+                if position != "0":
+                    self._replayed.inc(watched.head - cursor)
+                await self._streams.serve(scope, receive, send, watched, cursor)
+            case Reset(reason):
+                self._resets.labels(reason).inc()
+                piece = watched.reset(reason)
+                await self._streams.serve(scope, receive, send, watched, piece.cursor, piece.body)
+
+
+def position_of(request: Request) -> str:
+    """Where the client wants to go on, as it said: `Last-Event-ID`, else `?after=`, else the beginning."""
+    last = request.headers.get("last-event-id")
+    return last if last is not None else request.query_params.get("after", "0")
+
+
+def not_found(trace_id: str, path: str) -> Response:
+    """The same answer for whatever is not there (for this tenant)."""
+    detail = f"Expected a workflow, but there is none with the id {trace_id[:80]!r}. Look it up in GET /workflows."
+    return problem_response("workflow-not-found", detail, instance=path)
+
+
+def unavailable(path: str) -> Response:
+    """Come back in a moment."""
+    detail = "Expected to open a stream, but there is no room for it or the journal does not answer. Try again."
+    after = {"retry-after": str(RETRY_AFTER_S)}
+    return problem_response("unavailable", detail, instance=path, headers=after, retry_after=RETRY_AFTER_S)
