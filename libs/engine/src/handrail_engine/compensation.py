@@ -6,74 +6,88 @@ Never: compensating what provably did not run, counting a failed undo as done, e
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from handrail_contracts.events import NODES_PER_EVENT, WorkflowStatus
 from handrail_contracts.events import EventType as T
 from handrail_contracts.events import NodeStatus as N
-from handrail_contracts.ids import dead_letter_id
+from handrail_contracts.events import WorkflowStatus
+from handrail_contracts.ids import dead_letter_id, undo_key
 from handrail_contracts.model import iso
+from handrail_contracts.pauses import PauseKind
 from handrail_contracts.plan import EffectClass, ResolutionKind
 from handrail_contracts.tasks import Failure, Outcome, Result
-from handrail_engine import pauses
+from handrail_engine import nodes, pauses
 from handrail_engine.evolve import claim, ignored_mark, needs_undo
 from handrail_engine.inputs import Decision, Rejection
 from handrail_engine.lifecycle import OPEN
-from handrail_engine.retry import delay_s
+from handrail_engine.planning import edge_bytes, parts
+from handrail_engine.retry import may_retry, wait_s
 from handrail_engine.state import NodeState, WorkflowState
 from handrail_engine.turn import Turn
 
 _IDLE = frozenset({N.PENDING, N.RETRYING, N.DEAD_LETTERED, N.AWAITING_HUMAN})
 
 
-def begin(t: Turn, end: WorkflowStatus, reason: str | None) -> None:
-    """Starts winding down towards `end`; with COMPENSATED everything that may stand is undone first."""
+def begin(t: Turn, end: WorkflowStatus, reason: str | None, outcome: str = "superseded") -> None:
+    """Starts winding down towards `end`; with COMPENSATED everything that may stand is undone first. `outcome` is how the
+    open pauses are closed."""
     s = t.state
     if s.ending is not None:
         return
-    pauses.supersede_all(t)
+    pauses.close_all(t, outcome)
     undo = end is WorkflowStatus.COMPENSATED
-    ordered = sorted((n for n in s.nodes.values() if n.state is N.COMPLETE), key=lambda n: -n.ended_seq) if undo else []
-    maybe = (
-        [n for n in s.nodes.values() if n.state not in (N.COMPLETE, N.SKIPPED, N.PENDING) and _may_stand(n)]
-        if undo
-        else []
-    )
-    listed = [n for n in (*maybe, *ordered) if n.spec.undoing is not None]
-    wait = _undo_dependencies(s, {n.spec.id for n in listed}) if listed else {}
-    shown = [{"node_id": n.spec.id, "depends_on": wait[n.spec.id]} for n in listed[:NODES_PER_EVENT]]
-    scope = "workflow" if undo else "none"
-    t.emit(T.WORKFLOW_COMPENSATING, {"end": end.value, "undo": undo}, scope=scope, nodes=shown, reason=reason)
+    shown = list(_undo_list(s)) if undo else []
+    meta: dict[str, Any] = {"end": end.value, "undo": undo}
+    cut = list(parts(shown, lambda n: 64 + edge_bytes((n["node_id"], *n["depends_on"])))) or [[]]
+    for part in cut:
+        t.emit(T.WORKFLOW_COMPENSATING, meta, scope="workflow" if undo else "none", nodes=part, reason=reason)
+        meta = {}
     for node in list(s.nodes.values()):
-        pure = node.spec.effect_class is EffectClass.PURE
-        if node.state in _IDLE or (node.state in OPEN and pure):
+        if node.state in _IDLE:
             t.move(node, N.CANCELLED, {"outcome": "cancelled"}, reason="the workflow is ending", finished_at=t.at)
-    for node in ordered:
-        advance(t, node)
+        elif node.state in OPEN and node.spec.effect_class is EffectClass.PURE:
+            t.move(node, N.CANCELLED, {"outcome": "given-up"}, reason="the workflow is ending", finished_at=t.at)
     advance_all(t)
+
+
+def _undo_list(s: WorkflowState) -> Iterator[dict[str, Any]]:
+    """Every undo that may come, in reverse order of completion (what is still out first), each with those it waits for."""
+    maybe = [n for n in s.nodes.values() if n.state is not N.COMPLETE and _may_stand(n)]
+    done = sorted((n for n in s.nodes.values() if n.state is N.COMPLETE), key=lambda n: -n.ended_seq)
+    listed = [n for n in (*maybe, *done) if n.spec.undoing is not None]
+    wait = _undo_dependencies(s, {n.spec.id for n in listed})
+    gathering = [n for n in s.nodes.values() if n.spec.id in wait and n.spec.undoing is None]
+    for n in (*listed, *reversed(gathering)):
+        yield {"node_id": n.spec.id, "depends_on": wait[n.spec.id]}
 
 
 def _may_stand(n: NodeState) -> bool:
     return n.spec.effect_class is not EffectClass.PURE and (n.state in OPEN or n.in_doubt)
 
 
+_GATHERS_FROM = 64
+
+
 def _undo_dependencies(s: WorkflowState, undoing: set[str]) -> dict[str, list[str]]:
-    """For each node to be undone, the nearest dependants that are undone too: their undos come first."""
+    """For each node to be undone, the nearest dependants that are undone too: their undos come first.
+
+    A node without an undo of its own passes its dependants' on. One that gathers more than 64 of them stands in the list
+    itself, so that the lists stay linear in the plan's edges.
+    """
     nearest: dict[str, dict[str, None]] = {}
-    for node_id in reversed(list(s.nodes)):  # compiled plans are in topological order, so dependants come before
+    shown: dict[str, list[str]] = {}
+    for node_id in reversed(s.nodes):  # plans are in topological order, so dependants come first
         found: dict[str, None] = {}
         for child in s.children[node_id]:
-            if child in undoing:
+            if child in undoing or child in shown:
                 found[child] = None
             else:
                 found.update(nearest[child])
         nearest[node_id] = found
-    return {k: list(v) for k, v in nearest.items() if k in undoing}
-
-
-def drained(t: Turn, node: NodeState) -> None:
-    """An attempt that was out when the winding down began has ended."""
-    advance(t, node)
+        if node_id in undoing or len(found) > _GATHERS_FROM:
+            shown[node_id] = list(found)
+    return shown
 
 
 def advance_all(t: Turn) -> None:
@@ -85,39 +99,46 @@ def advance_all(t: Turn) -> None:
         advance(t, node)
 
 
-def advance(t: Turn, node: NodeState) -> None:
-    """Starts the node's undo if it is its turn, then whatever that makes possible. Iterative."""
+def advance_ready(t: Turn) -> None:
+    """Looks at the nodes whose dependants' undos have all settled since the last look, latest completion first."""
     s = t.state
-    work = [node]
-    while work:
-        n = work.pop()
-        if s.ending is None or not s.ending.undo or s.ending.stopped or s.held:
-            return
-        if n.undo.settled or n.undo.waiting or n.state in OPEN or not needs_undo(n):
-            continue
-        if n.spec.undoing is not None:
-            dispatch_undo(t, n)
-            continue
-        stands = n.spec.irreversible and (n.state is N.COMPLETE or n.in_doubt)
-        t.move(n, N.NOT_REVERSIBLE if stands else N.NOTHING_TO_UNDO, finished_at=t.at)
-        work.extend(_released(s, n))
+    ready = [s.nodes[k] for k in s.undo_ready]
+    s.undo_ready.clear()
+    for node in sorted(ready, key=lambda n: -n.ended_seq):
+        advance(t, node)
 
 
-def _released(s: WorkflowState, node: NodeState) -> list[NodeState]:
-    """Nodes whose undo may start now that this one's has settled: its dependencies, through those that need none."""
-    found: list[NodeState] = []
-    work, seen = list(node.spec.depends_on), set[str]()
-    while work:
-        dep = work.pop()
-        if dep in seen:
-            continue
-        seen.add(dep)
-        parent = s.nodes[dep]
-        if parent.undo.settled:
-            work.extend(parent.spec.depends_on)
-        elif parent.undo.waiting == 0:
-            found.append(parent)
-    return sorted(found, key=lambda n: n.ended_seq)
+def advance(t: Turn, node: NodeState) -> None:
+    """Starts the node's undo if it is its turn and there is something to undo."""
+    s, undo = t.state, node.undo
+    if s.ending is None or not s.ending.undo or s.ending.stopped or s.held or undo.waiting or node.state in OPEN:
+        return
+    if undo.again:
+        if node.state in _ENDED:
+            _start_undo(t, node, order=undo.order + 1, round=True)
+    elif not undo.settled and needs_undo(node):
+        _start_undo(t, node)
+
+
+_ENDED = frozenset({N.COMPENSATED, N.NOTHING_TO_UNDO, N.CANCELLED, N.SKIPPED})
+
+
+def _start_undo(t: Turn, node: NodeState, **meta: Any) -> None:
+    if node.spec.undoing is not None:
+        dispatch_undo(t, node, **meta)
+    else:
+        t.move(node, N.NOT_REVERSIBLE if node.spec.irreversible else N.NOTHING_TO_UNDO, finished_at=t.at)
+
+
+def unseen(s: WorkflowState, node: NodeState) -> bool:
+    """True when an effect of the node that comes to light now is one that no undo has seen: it has to be undone (again)."""
+    if s.ending is None or not s.ending.undo:
+        return False
+    if node.state in (N.CANCELLED, N.SKIPPED):
+        return node.undo.settled and (node.spec.undoing is not None or node.spec.irreversible)
+    if node.state is N.COMPENSATION_FAILED:
+        return not node.undo.settled  # else a person left it standing
+    return node.spec.undoing is not None and node.state in (N.COMPENSATING, N.COMPENSATED, N.NOTHING_TO_UNDO)
 
 
 def dispatch_undo(t: Turn, node: NodeState, **meta: Any) -> None:
@@ -125,8 +146,7 @@ def dispatch_undo(t: Turn, node: NodeState, **meta: Any) -> None:
     attempt = node.undo.attempt + 1
     if attempt == 1:
         meta["round"] = True
-    order = meta.get("order", node.undo.order)
-    key = f"{t.state.do_key(node)}/undo/{order}"
+    key = undo_key(t.state.do_key(node), meta.get("order", node.undo.order))
     t.move(node, N.COMPENSATING, {"dispatch": True, "key": key, **meta}, attempt=attempt)
 
 
@@ -137,31 +157,34 @@ def answered(t: Turn, r: Result) -> Rejection | None:
     current = node.state is N.COMPENSATING and node.live is not None and r.attempt == node.undo.attempt
     if not current or r.effect_key != s.undo_key(node):
         return _not_current(t, node, r)
-    known = {"started_at": r.started_at, "finished_at": r.finished_at or t.at, "worker": r.worker}
-    times: dict[str, Any] = {k: v for k, v in known.items() if v is not None}
+    times: dict[str, Any] = {"finished_at": t.at, **nodes.times_of(t, node, r)}
+    times.pop("usage", None)
     match r.outcome:
         case Outcome.STARTED:
             if node.undo.claimed:
                 claim(node, t.now.ms)
                 return Rejection("duplicate", "the undo is claimed already")
-            t.move(node, N.COMPENSATING, attempt=r.attempt, started_at=r.started_at or t.at, worker=r.worker)
+            started = times.get("started_at", t.at)
+            t.move(node, N.COMPENSATING, attempt=r.attempt, started_at=started, worker=r.worker)
         case Outcome.OK:
             nothing = isinstance(r.output, dict) and r.output.get("nothing_to_undo") is True
             t.move(node, N.NOTHING_TO_UNDO if nothing else N.COMPENSATED, attempt=r.attempt, **times)
-            for n in _released(s, node):
-                advance(t, n)
+            advance(t, node)
         case _:
             error = r.error or Failure(code=r.outcome.value, message="The undo did not succeed.")
-            undo_failed(t, node, error, times)
+            undo_failed(t, node, error, r.outcome is Outcome.IN_DOUBT, times)
     return None
 
 
 def _not_current(t: Turn, node: NodeState, r: Result) -> Rejection | None:
     mark = ignored_mark(r.attempt, f"undo-{r.outcome.value}")
+    orders = range(node.undo.order + 1)
+    if not any(r.effect_key == undo_key(t.state.do_key(node), o) for o in orders):
+        return Rejection("unknown-key", "it answers under an undo key that this node never had")
     done = any(a["attempt"] == r.attempt for a in node.undo.attempts)
     if (
         r.outcome is Outcome.STARTED
-        or r.attempt > node.undo.attempt
+        or not 1 <= r.attempt <= node.undo.attempt
         or mark in node.ignored
         or (done and r.outcome is not Outcome.OK)
     ):
@@ -173,7 +196,7 @@ def _not_current(t: Turn, node: NodeState, r: Result) -> Rejection | None:
     return None
 
 
-def undo_failed(t: Turn, node: NodeState, error: Failure, times: dict[str, Any]) -> None:
+def undo_failed(t: Turn, node: NodeState, error: Failure, doubt: bool, times: dict[str, Any]) -> None:
     """An undo attempt failed, or nobody knows. An undo is idempotent by contract, so both are tried again."""
     undoing = node.spec.undoing
     assert undoing is not None
@@ -181,14 +204,15 @@ def undo_failed(t: Turn, node: NodeState, error: Failure, times: dict[str, Any])
     done = node.undo.attempt - node.undo.round_from
     info = {"code": error.code, "message": error.message, "evidence": error.evidence}
     data: dict[str, Any] = {"attempt": node.undo.attempt, "finished_at": t.at, **times, "error": info}
-    retryable = error.retryable and error.code not in undoing.retry.non_retryable_errors
-    if retryable and done < undoing.retry.max_attempts:
-        wait = error.retry_after_s
-        if wait is None:
-            wait = delay_s(undoing.retry, done, s.trace_id, f"{node.spec.id}/undo", node.undo.attempt)
+    stopped = s.ending is not None and s.ending.stopped
+    wait = wait_s(undoing.retry, error, done, s.trace_id, f"{node.spec.id}/undo", node.undo.attempt)
+    again = may_retry(undoing.retry, error, done, node.undo.round_ms, t.now.ms, wait, doubt=doubt)
+    if again and not stopped:
         t.move(node, N.COMPENSATING, retry_at=iso(t.now.ms + int(wait * 1000)), **data)
         return
     t.move(node, N.COMPENSATION_FAILED, **data)
+    if stopped:
+        return
     letter = dead_letter_id(s.tenant, s.trace_id, s.seq + 1)
     meta = {"pause": True, "undo": True}
     t.emit(T.TASK_DEAD_LETTERED, meta, node_id=node.spec.id, attempts=list(node.undo.attempts), dead_letter_id=letter)
@@ -196,55 +220,52 @@ def undo_failed(t: Turn, node: NodeState, error: Failure, times: dict[str, Any])
 
 def claim_lost(t: Turn, node: NodeState) -> None:
     """The agent that was undoing fell silent or ran too long."""
-    name = node.spec.agent
-    undo_failed(t, node, Failure(code="lease-expired", message=f"{name} fell silent while undoing {node.spec.id}."), {})
+    text = f"{node.spec.agent} fell silent while undoing {node.spec.id}."
+    times = {"started_at": iso(node.started_ms)} if node.started_ms is not None else {}
+    undo_failed(t, node, Failure(code="lease-expired", message=text), True, times)
+
+
+def no_agent(t: Turn, node: NodeState) -> None:
+    """Nobody claims the undo: a person should know. It can no longer start, so the effect stands as it stood."""
+    patience = node.limits.schedule_to_start_s
+    text = f"no agent of type {node.spec.agent} for {patience:g} s"
+    error = {"code": "no-agent", "message": text, "evidence": None}
+    t.move(node, N.COMPENSATION_FAILED, attempt=node.undo.attempt, error=error, finished_at=t.at)
+    if not (t.state.ending and t.state.ending.stopped):
+        pauses.open_pause(t, PauseKind.COMPENSATION_FAILURE, node)
 
 
 def give_up(t: Turn, node: NodeState) -> None:
     """While winding down: an attempt that nobody claimed can no longer start, so nothing happened."""
     t.move(node, N.CANCELLED, {"outcome": "given-up"}, reason="nobody had started it", finished_at=t.at)
-    drained(t, node)
+    advance(t, node)
 
 
 def decided(t: Turn, node: NodeState, kind: ResolutionKind, d: Decision) -> None:
-    """A person answered a failed undo."""
+    """A person answered a failed undo. `accept` and `stop` are folded from the row that closes the pause."""
     match kind:
         case ResolutionKind.RETRY:
             dispatch_undo(t, node, round=True)
         case ResolutionKind.MARK:
-            t.move(
-                node,
-                N.COMPENSATED,
-                attempt=node.undo.attempt,
-                reason=f"undone by hand, says {d.actor}",
-                finished_at=t.at,
-            )
-            for n in _released(t.state, node):
-                advance(t, n)
-        case ResolutionKind.ACCEPT:
-            for n in _released(t.state, node):
-                advance(t, n)
+            said = f"undone by hand, says {d.actor}"
+            attempt = node.undo.attempt
+            t.move(node, N.COMPENSATED, {"by_hand": True}, attempt=attempt, reason=said, finished_at=t.at)
+        case ResolutionKind.STOP:
+            _stop(t)
         case _:
-            pass  # stop: evolve has marked the ending, nothing new starts
+            pass
 
 
-def late_success(t: Turn, node: NodeState) -> None:
-    """A success nobody waits for any more. If the node was undone or given up meanwhile, its effect is undone (again)."""
-    s = t.state
-    undone = node.state in (N.COMPENSATED, N.NOTHING_TO_UNDO) or (node.state is N.CANCELLED and not needs_undo(node))
-    if s.ending is None or not s.ending.undo or not undone or node.spec.undoing is None:
-        return
-    if node.spec.effect_class is EffectClass.PURE and node.undo.order == 0 and node.undo.attempt == 0:
-        return
-    dispatch_undo(t, node, order=node.undo.order + 1, round=True)
+def _stop(t: Turn) -> None:
+    """A person said enough: what is out may still answer, nothing new starts, no other pause needs an answer."""
+    pauses.close_all(t, "superseded")
+    for node in list(t.state.nodes.values()):
+        if node.state is N.COMPENSATING and node.live is None:
+            t.move(node, N.COMPENSATION_FAILED, attempt=node.undo.attempt, reason="stopped by a person")
 
 
 def finished(s: WorkflowState) -> bool:
     """True when the winding down has nothing left to wait for."""
-    if s.ending is None or s.out or s.pauses or any(n.dead_letter for n in s.nodes.values()):
+    if s.ending is None or s.out or s.pauses or s.letters:
         return False
-    if not s.ending.undo:
-        return True
-    if s.ending.stopped:
-        return all(n.state is not N.COMPENSATING or n.live is None for n in s.nodes.values())
-    return s.undo_unsettled == 0
+    return not s.ending.undo or s.ending.stopped or s.undo_unsettled == 0

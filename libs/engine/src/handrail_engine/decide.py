@@ -6,24 +6,21 @@ import heapq
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from handrail_contracts.events import NODES_PER_EVENT, WorkflowStatus
 from handrail_contracts.events import EventType as T
 from handrail_contracts.events import NodeStatus as N
-from handrail_contracts.ids import digest
+from handrail_contracts.events import WorkflowStatus
 from handrail_contracts.model import iso
 from handrail_contracts.pauses import PauseKind
 from handrail_contracts.tasks import DeadLetter, Heartbeat, Result, TaskKind
-from handrail_engine import compensation, nodes, pauses
+from handrail_engine import compensation, nodes, pauses, planning
 from handrail_engine.evolve import claim
 from handrail_engine.inputs import Cancel, Claim, Decision, Input, Now, PanicPause, Rejection, Say, Start, Wake
 from handrail_engine.lifecycle import OPEN
-from handrail_engine.outgoing import cancel_for, task_for
+from handrail_engine.outgoing import cancel_for, dead_letter_for, task_for
 from handrail_engine.references import MISSING, dig, parse, resolve
 from handrail_engine.retry import GIVE_UP_AFTER_MS, resend_s, start_window_s
 from handrail_engine.state import DEADLINE_TIMER, PAUSE_TIMER, NodeState, Row, WorkflowState, due_ms
 from handrail_engine.turn import Message, Turn
-
-PLANNER_AGENT, PLANNER_ACTION, PLAN_NODE = "planner", "plan", "plan"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +90,8 @@ def _answer(t: Turn, what: Input) -> Rejection | None:
 
 
 def _start(t: Turn, c: Start) -> None:
-    planning = c.nodes is None
-    status = WorkflowStatus.PLANNING if planning else WorkflowStatus.ACCEPTED
+    planning_first = c.nodes is None
+    status = WorkflowStatus.PLANNING if planning_first else WorkflowStatus.ACCEPTED
     accepted: dict[str, Any] = {
         "intent": c.intent,
         "blueprint": c.blueprint,
@@ -106,52 +103,21 @@ def _start(t: Turn, c: Start) -> None:
         accepted["deadline_at"] = iso(t.now.ms + int(c.deadline_s * 1000))
     t.emit(T.WORKFLOW_ACCEPTED, **accepted)
     if c.nodes is None:
-        plan_node = {
-            "id": PLAN_NODE,
-            "agent": PLANNER_AGENT,
-            "action": PLANNER_ACTION,
-            "inputs": {"intent": c.intent, "input": c.input},
-        }
-        t.emit(T.NODES_ADDED, {"nodes": [plan_node]}, nodes=[_summary(plan_node)], by=None)
-        t.queue.append(PLAN_NODE)
-        return
-    edges = sum(len(n.get("depends_on", ())) for n in c.nodes)
-    names = digest(
-        "\n".join(f"{n['id']} {n['agent']} {n['action']} {' '.join(n.get('depends_on', ()))}" for n in c.nodes).encode()
-    )
-    first = c.nodes[:NODES_PER_EVENT]
-    meta: dict[str, Any] = {"nodes": first, **({"output": c.output} if c.output else {})}
-    t.emit(
-        T.WORKFLOW_PLANNED,
-        meta,
-        nodes=[_summary(n) for n in first],
-        node_count=len(c.nodes),
-        edge_count=edges,
-        plan_digest=names,
-    )
-    for i in range(NODES_PER_EVENT, len(c.nodes), NODES_PER_EVENT):
-        part = c.nodes[i : i + NODES_PER_EVENT]
-        t.emit(T.NODES_ADDED, {"nodes": part}, nodes=[_summary(n) for n in part], by=None)
-    t.queue.extend(n["id"] for n in c.nodes if not n.get("depends_on"))
-
-
-def _summary(c: dict[str, Any]) -> dict[str, Any]:
-    attempts = c.get("retry", {}).get("max_attempts", 3)
-    return {
-        "id": c["id"],
-        "agent": c["agent"],
-        "action": c["action"],
-        "depends_on": c.get("depends_on", []),
-        "state": N.PENDING.value,
-        "attempt": 0,
-        "max_attempts": attempts,
-    }
+        planning.add(t, [planning.plan_node(c)], None)
+        t.queue.append(planning.PLAN_NODE)
+    else:
+        planning.announce(t, c.nodes, c.output)
 
 
 def _drain(t: Turn) -> None:
+    """Follows up on what the rows so far made possible, until nothing more is: a worklist, never recursion."""
     s = t.state
-    while t.queue:
-        nodes.consider(t, s.nodes[t.queue.popleft()])
+    planning.adopt_plan(t)
+    while t.queue or s.undo_ready:
+        if t.queue:
+            nodes.consider(t, s.nodes[t.queue.popleft()])
+        else:
+            compensation.advance_ready(t)
 
 
 def _finish(t: Turn) -> None:
@@ -161,7 +127,10 @@ def _finish(t: Turn) -> None:
     if s.ending is not None:
         if compensation.finished(s):
             _end(t, _how_it_ended(s), s.ending.reason)
-    elif s.exists and s.nodes and s.unsettled == 0 and not s.pauses:
+    elif s.unsettled == 0 and not s.pauses:
+        if not s.planned:
+            _end(t, WorkflowStatus.FAILED, "There is no plan.")
+            return
         skipped = s.counts.get(N.SKIPPED, 0)
         _end(t, WorkflowStatus.COMPLETED_WITH_SKIPS if skipped else WorkflowStatus.COMPLETED, None)
 
@@ -197,7 +166,8 @@ def _end(t: Turn, status: WorkflowStatus, reason: str | None) -> None:
 def _output(s: WorkflowState) -> Any:
     """The output mapping, else the outputs of the sinks under their node ids."""
     if s.output_mapping is None:
-        return {n.spec.id: n.output for n in s.nodes.values() if not s.children[n.spec.id]}
+        plan = planning.PLAN_NODE if s.planner else None
+        return {k: n.output for k, n in s.nodes.items() if not s.children[k] and k != plan}
 
     def look_up(text: str) -> Any:
         ref = parse(text, s.nodes)
@@ -211,7 +181,8 @@ def _cancel(t: Turn, c: Cancel) -> Rejection | None:
     if t.state.ending is not None:
         return Rejection("already-ending", "the workflow is winding down")
     reason = c.comment or f"cancelled by {c.actor}"
-    compensation.begin(t, WorkflowStatus.COMPENSATED if c.compensate else WorkflowStatus.CANCELLED, reason)
+    end = WorkflowStatus.COMPENSATED if c.compensate else WorkflowStatus.CANCELLED
+    compensation.begin(t, end, reason, outcome="cancelled")
     return None
 
 
@@ -225,18 +196,13 @@ def _dead_letter(t: Turn, d: DeadLetter) -> Rejection | None:
             return Rejection("duplicate", "its pause was opened already")
         pauses.open_failure(t, node)
         return None
-    if any(p.node_id == node.spec.id for p in s.pauses.values()):
-        return Rejection("duplicate", "a pause of this node is open")
-    evidence, mark = pauses.evidence_of(d.error.evidence if d.error else d.task)
-    reason = d.reason or (d.error.message if d.error else "") or f"A dead letter came for {node.spec.id}."
-    pauses.open_pause(t, PauseKind.FAILURE, node, reason=reason, raw_evidence=evidence, evidence_digest=mark)
-    return None
+    return pauses.open_foreign(t, node, d)
 
 
 def _wake(t: Turn) -> Rejection | None:
     s, now = t.state, t.now.ms
     while s.timers and s.timers[0][0] <= now and not s.ended:
-        _, name = heapq.heappop(s.timers)
+        at, name = heapq.heappop(s.timers)
         if name == DEADLINE_TIMER:
             if s.deadline_ms is not None and s.deadline_ms <= now:
                 pauses.open_deadline(t)
@@ -246,6 +212,9 @@ def _wake(t: Turn) -> Rejection | None:
                 pauses.expire(t, pause)
         else:
             node = s.nodes[name]
+            if node.armed_ms != at:
+                continue  # an earlier entry has taken its place
+            node.armed_ms = None
             due = due_ms(s, node)
             if due is not None and due <= now:
                 _node_due(t, node)
@@ -279,21 +248,31 @@ def _unclaimed(t: Turn, node: NodeState) -> None:
     too_late = live.start_before + GIVE_UP_AFTER_MS
     doing = node.state in OPEN
     if doing and s.ending is not None:
-        if now >= too_late:
+        if live.cancels and now >= too_late:
             compensation.give_up(t, node)
         else:
-            live.look_at = too_late
-            t.messages.append(cancel_for(s, node))
+            ask_to_stop(t, node)
         return
-    patience = int(node.spec.timeouts.schedule_to_start_s * 1000)
+    stopped = s.ending is not None and s.ending.stopped
+    patience = int(node.limits.schedule_to_start_s * 1000)
     silent = now - t.now.last_claim.get(node.spec.agent, 0) >= patience
-    if doing and silent and now >= node.scheduled_ms + patience:
+    if stopped or (silent and now >= node.scheduled_ms + patience):
         if now >= too_late:
-            nodes.no_agent(t, node)
+            (nodes if doing else compensation).no_agent(t, node)
         else:
             live.look_at = too_late
         return
     resend(t, node)
+
+
+def ask_to_stop(t: Turn, node: NodeState) -> None:
+    """Sends a cancel for an attempt that nobody has claimed, and leaves time for the answer before it is given up."""
+    live, now = node.live, t.now.ms
+    assert live is not None
+    live.cancels += 1
+    too_late = live.start_before + GIVE_UP_AFTER_MS
+    live.look_at = min(now + int(resend_s(live.cancels) * 1000), max(too_late, now + GIVE_UP_AFTER_MS))
+    t.messages.append(cancel_for(t.state, node, now))
 
 
 def resend(t: Turn, node: NodeState) -> None:
@@ -303,7 +282,7 @@ def resend(t: Turn, node: NodeState) -> None:
     live.sends += 1
     live.look_at = now + int(resend_s(live.sends) * 1000)
     live.start_before = now + int(start_window_s(live.sends) * 1000)
-    patient_until = node.scheduled_ms + int(node.spec.timeouts.schedule_to_start_s * 1000)
+    patient_until = node.scheduled_ms + int(node.limits.schedule_to_start_s * 1000)
     if patient_until > now:
         live.look_at = min(live.look_at, patient_until)
         live.start_before = min(live.start_before, max(patient_until, now + 1_000))
@@ -318,8 +297,14 @@ def adopt(s: WorkflowState, now: Now) -> list[Message]:
     t = Turn(s, now)
     for node in s.nodes.values():
         if node.live is not None and node.live.lease_until is None:
-            resend(t, node)
+            if s.ending is not None and node.state in OPEN:
+                node.live.cancels = 0  # the old bus took the cancel with it
+                ask_to_stop(t, node)
+            else:
+                resend(t, node)
             s.arm(node)
+        if node.dead_letter is not None:
+            t.messages.append(dead_letter_for(s, node, node.dead_letter[0]))
     return t.messages
 
 
@@ -327,7 +312,7 @@ def renew(s: WorkflowState, now: Now) -> None:
     """A new owner starts every lease afresh: it cannot know which heartbeats it missed. Timers are set anew."""
     s.timers.clear()
     for node in s.nodes.values():
-        live = node.live
+        live, node.armed_ms = node.live, None
         if live is not None and live.lease_until is not None:
             claim(node, now.ms)
         elif live is not None:
@@ -341,13 +326,18 @@ def renew(s: WorkflowState, now: Now) -> None:
 
 
 def heard(s: WorkflowState, beat: Heartbeat, now: Now) -> bool:
-    """A heartbeat: the lease of the open attempt runs anew. False when it belongs to no claimed attempt that is open."""
+    """A heartbeat: the lease of the open attempt runs anew. False when it belongs to no attempt that is open.
+
+    One for an attempt whose claim was never heard of is a claim too (the `started` was lost): it may not be taken for
+    one that nobody has begun.
+    """
     node = s.nodes.get(beat.node_id)
-    if node is None or node.live is None or node.live.lease_until is None:
+    if node is None or node.live is None:
         return False
     undo = node.state is N.COMPENSATING
     attempt, key = (node.undo.attempt, s.undo_key(node)) if undo else (node.attempt, s.do_key(node))
     if beat.attempt != attempt or beat.effect_key != key:
         return False
     claim(node, now.ms)
+    s.arm(node)
     return True

@@ -13,7 +13,8 @@ from typing import Any
 from handrail_contracts.events import EventType as T
 from handrail_contracts.events import NodeStatus, WorkflowStatus
 from handrail_contracts.model import ms_of
-from handrail_contracts.plan import EffectClass, PauseScope
+from handrail_contracts.pauses import PauseKind
+from handrail_contracts.plan import EffectClass, PauseScope, ResolutionKind
 from handrail_engine.lifecycle import OPEN, SETTLED, check_node, check_workflow
 from handrail_engine.retry import resend_s, start_window_s
 from handrail_engine.state import (
@@ -29,6 +30,7 @@ from handrail_engine.state import (
 )
 
 DEAD_LETTER_RETURN_MS = 2_000
+_LEFT = frozenset({NodeStatus.CANCELLED, NodeStatus.SKIPPED})
 _UNDO_ENDS = frozenset({NodeStatus.COMPENSATED, NodeStatus.NOTHING_TO_UNDO, NodeStatus.NOT_REVERSIBLE})
 
 
@@ -37,6 +39,7 @@ def fold(tenant: str, trace_id: str, rows: Iterable[Row]) -> WorkflowState:
     state = WorkflowState(tenant, trace_id)
     for row in rows:
         evolve(state, row)
+    state.undo_ready.clear()  # whoever wrote these rows has acted on it
     return state
 
 
@@ -53,6 +56,7 @@ def evolve(s: WorkflowState, row: Row) -> WorkflowState:
             _accepted(s, row)
         case T.WORKFLOW_PLANNED:
             s.output_mapping = (row.meta or {}).get("output")
+            s.planned, s.plan = True, None
             _move(s, WorkflowStatus.RUNNING)
             _add_nodes(s, row)
         case T.NODES_ADDED:
@@ -68,12 +72,10 @@ def evolve(s: WorkflowState, row: Row) -> WorkflowState:
         case T.TASK_DEAD_LETTERED:
             if (row.meta or {}).get("pause"):
                 node = s.nodes[row.data["node_id"]]
-                node.dead_letter = (row.data["dead_letter_id"], row.at_ms + DEAD_LETTER_RETURN_MS)
+                _letter(s, node, (row.data["dead_letter_id"], row.at_ms + DEAD_LETTER_RETURN_MS))
                 s.arm(node)
         case T.RESULT_IGNORED:
-            s.nodes[row.data["node_id"]].ignored.add(
-                ignored_mark(row.data["attempt"], (row.meta or {}).get("outcome", ""))
-            )
+            _ignored(s, row)
         case T.PAUSE_UPDATED:
             pause = s.pauses.get(row.data["pause_id"])
             if pause is not None:
@@ -93,6 +95,24 @@ def evolve(s: WorkflowState, row: Row) -> WorkflowState:
     return s
 
 
+def _letter(s: WorkflowState, node: NodeState, letter: tuple[str, int] | None) -> None:
+    s.letters += (letter is not None) - (node.dead_letter is not None)
+    node.dead_letter = letter
+
+
+def _ignored(s: WorkflowState, row: Row) -> None:
+    meta = row.meta or {}
+    node = s.nodes[row.data["node_id"]]
+    node.ignored.add(ignored_mark(row.data["attempt"], meta.get("outcome", "")))
+    if meta.get("doubt"):
+        node.in_doubt = True
+    if meta.get("again"):
+        node.undo.again = True
+        if node.undo.settled:
+            node.undo.settled = False
+            s.undo_unsettled += 1
+
+
 def ignored_mark(attempt: int, outcome: str) -> str:
     """Under this mark an ignored answer is remembered, so that its repeats add no row."""
     return f"{attempt}:{outcome}"
@@ -109,6 +129,7 @@ def _accepted(s: WorkflowState, row: Row) -> None:
     s.created_ms = row.at_ms
     s.intent, s.blueprint, s.input, s.labels = d["intent"], d["blueprint"], d["input"], d["labels"]
     _move(s, WorkflowStatus(d["status"]))
+    s.planner = s.status is WorkflowStatus.PLANNING
     if d.get("deadline_at"):
         _set_deadline(s, ms_of(d["deadline_at"]))
 
@@ -120,11 +141,8 @@ def _set_deadline(s: WorkflowState, at_ms: int) -> None:
 
 def _add_nodes(s: WorkflowState, row: Row) -> None:
     compiled: list[dict[str, Any]] = (row.meta or {})["nodes"]
-    known: dict[str, Any] = (
-        {**s.nodes, **{c["id"]: None for c in (row.meta or {}).get("all", compiled)}} if compiled else {}
-    )
     for c in compiled:
-        spec = node_spec(c, known)
+        spec = node_spec(c, s.nodes)  # plans are in topological order: what a node refers to stands before it
         waiting = sum(1 for d in spec.depends_on if d not in s.nodes or s.nodes[d].state not in SETTLED)
         node = NodeState(spec, len(s.nodes), waiting)
         s.nodes[spec.id] = node
@@ -152,13 +170,13 @@ def _node_changed(s: WorkflowState, row: Row) -> None:
     s.out += (node.live is not None) - was_out
     if "doubt" in meta:
         node.in_doubt = meta["doubt"]
-    if new in SETTLED and old not in SETTLED:
+    if "plan" in meta:
+        s.plan = meta["plan"]
+    if new in SETTLED:
         s.unsettled -= 1
         node.ended_seq = row.seq
         for child in s.children[node.spec.id]:
             s.nodes[child].waiting -= 1
-    elif old in SETTLED and new not in SETTLED and new not in _UNDO_ENDS and new is not NodeStatus.COMPENSATING:
-        s.unsettled += 1
     if s.ending is not None:
         try_settle(s, node)
     s.arm(node)
@@ -168,9 +186,12 @@ def _first_life(s: WorkflowState, node: NodeState, row: Row, old: NodeStatus, ne
     d, meta = row.data, row.meta or {}
     if old in OPEN and new not in OPEN:
         node.closed[node.attempt] = meta.get("outcome", "ok" if new is NodeStatus.COMPLETE else "failed")
-        if not node.look_up or new is NodeStatus.COMPLETE:
-            _record(node.attempts, d)
+        _record(node.attempts, d)
         node.live = None
+        if meta.get("doubt") and not node.look_up:
+            node.closes_ms = must_close_ms(node, row.at_ms)
+        if meta.get("uncounted"):
+            node.round_from += 1
     if "error" in d:
         node.error = d["error"]
     node.retry_ms = ms_of(d["retry_at"]) if "retry_at" in d else None
@@ -189,9 +210,11 @@ def _first_life(s: WorkflowState, node: NodeState, row: Row, old: NodeStatus, ne
         case _:
             pass
     if new is not NodeStatus.DEAD_LETTERED:
-        node.dead_letter = None
+        _letter(s, node, None)
     if new is NodeStatus.RETRYING:
         node.look_up = bool(meta.get("look_up"))
+        if meta.get("round"):
+            node.round_from, node.round_ms = node.attempt, row.at_ms
 
 
 def _dispatched(s: WorkflowState, node: NodeState, row: Row) -> None:
@@ -214,6 +237,12 @@ def _dispatched(s: WorkflowState, node: NodeState, row: Row) -> None:
     node.live = sent(row.at_ms, node.spec.timeouts.schedule_to_start_s)
 
 
+def must_close_ms(node: NodeState, at_ms: int) -> int:
+    """When an attempt that is out must have ended, whatever became of it; one that was never heard of counts from `at_ms`."""
+    started = node.started_ms if node.started_ms is not None else at_ms
+    return started + int(node.spec.timeouts.start_to_close_s * 1000)
+
+
 def sent(at_ms: int, patience_s: float) -> Live:
     """A fresh attempt that was just sent for the first time and may be claimed within its window."""
     window = min(start_window_s(1), max(patience_s, 1.0))
@@ -223,38 +252,32 @@ def sent(at_ms: int, patience_s: float) -> Live:
 def claim(node: NodeState, at_ms: int) -> None:
     """The attempt that is out was claimed, or its worker showed life: its lease runs from now."""
     if node.live is not None:
-        limits = (
-            node.spec.undoing.timeouts
-            if node.state is NodeStatus.COMPENSATING and node.spec.undoing
-            else node.spec.timeouts
-        )
-        node.live.lease_until = at_ms + int(limits.lease_s * 1000)
+        node.live.lease_until = at_ms + int(node.limits.lease_s * 1000)
 
 
 def _second_life(s: WorkflowState, node: NodeState, row: Row, old: NodeStatus, new: NodeStatus) -> None:
     d, meta, undo = row.data, row.meta or {}, node.undo
-    node.dead_letter = None
+    _letter(s, node, None)
     if old is NodeStatus.COMPENSATING and ("finished_at" in d or "error" in d):
         _record(undo.attempts, d)
         node.live = None
     undo.error = d.get("error", undo.error)
+    if meta.get("by_hand") or new is NodeStatus.NOT_REVERSIBLE:
+        undo.again = False
     undo.retry_ms = ms_of(d["retry_at"]) if "retry_at" in d else None
     match new:
         case NodeStatus.COMPENSATING if meta.get("dispatch"):
             undo.attempt = d["attempt"]
             undo.claimed = False
             if "order" in meta:
-                if undo.settled:
-                    s.undo_unsettled += 1
-                undo.order, undo.settled = meta["order"], False
+                undo.order, undo.again = meta["order"], False
             if meta.get("round"):
-                undo.round_from = undo.attempt - 1
-            node.scheduled_ms, node.started_ms = row.at_ms, None
-            limits = node.spec.undoing.timeouts if node.spec.undoing else node.spec.timeouts
-            node.live = sent(row.at_ms, limits.schedule_to_start_s)
+                undo.round_from, undo.round_ms = undo.attempt - 1, row.at_ms
+            node.scheduled_ms, node.started_ms, node.worker = row.at_ms, None, None
+            node.live = sent(row.at_ms, node.limits.schedule_to_start_s)
         case NodeStatus.COMPENSATING:
             if "started_at" in d and "error" not in d:
-                undo.claimed = True
+                undo.claimed, node.worker = True, d.get("worker")
                 node.started_ms = ms_of(d["started_at"]) if d["started_at"] else row.at_ms
                 claim(node, row.at_ms)
         case _:
@@ -277,38 +300,42 @@ def _record(attempts: list[dict[str, Any]], d: dict[str, Any]) -> None:
 def needs_undo(node: NodeState) -> bool:
     """True when an effect of the node stands, or may stand."""
     doubtful = node.in_doubt and node.spec.effect_class is not EffectClass.PURE
-    return node.state is NodeStatus.COMPLETE or (node.state is NodeStatus.CANCELLED and doubtful)
+    return node.state is NodeStatus.COMPLETE or (node.state in _LEFT and doubtful)
+
+
+def _idle(node: NodeState) -> bool:
+    return node.state in _LEFT and not node.undo.again and not needs_undo(node)
 
 
 def try_settle(s: WorkflowState, node: NodeState) -> None:
     """Settles a node that never needs an undo (never ran, skipped, refused) once its dependants have settled."""
-    if s.ending is None or not s.ending.undo:
-        return
-    if node.undo.settled or node.undo.waiting or node.state not in (NodeStatus.CANCELLED, NodeStatus.SKIPPED):
-        return
-    if not needs_undo(node):
+    if s.ending is not None and s.ending.undo and not node.undo.waiting and _idle(node):
         settle_undo(s, node)
 
 
 def settle_undo(s: WorkflowState, node: NodeState) -> None:
-    """This node's undo is over; its dependencies come one step nearer to theirs. Iterative: chains may be 10,000 long."""
-    if s.ending is None or node.undo.settled:
+    """This node's undo is over; its dependencies come one step nearer to theirs, and those whose turn it is now are noted in
+    `undo_ready`. Iterative: chains may be 10,000 long."""
+    if s.ending is None or not s.ending.undo:
         return
     work = [node]
     while work:
         n = work.pop()
-        if n.undo.settled:
+        if n.undo.settled or n.undo.again:
             continue
         n.undo.settled = True
         s.undo_unsettled -= 1
-        if n.undo.order:
-            continue  # a late success that was undone again: its dependencies were released by the first undo
+        if n.undo.released:
+            continue  # a late success that was undone again
+        n.undo.released = True
         for dep in n.spec.depends_on:
             parent = s.nodes[dep]
             parent.undo.waiting -= 1
-            idle = parent.state in (NodeStatus.CANCELLED, NodeStatus.SKIPPED) and not needs_undo(parent)
-            if parent.undo.waiting == 0 and idle:
-                work.append(parent)
+            if parent.undo.waiting == 0:
+                if _idle(parent):
+                    work.append(parent)
+                else:
+                    s.undo_ready.append(dep)
 
 
 def _paused(s: WorkflowState, row: Row) -> None:
@@ -322,25 +349,30 @@ def _paused(s: WorkflowState, row: Row) -> None:
         heapq.heappush(s.timers, (expires, PAUSE_TIMER + d["pause_id"]))
     s.holding += scope is PauseScope.WORKFLOW
     if d["node_id"] is not None:
-        s.nodes[d["node_id"]].dead_letter = None
+        _letter(s, s.nodes[d["node_id"]], None)
     if s.deadline_ms is not None:
         s.deadline_left_ms, s.deadline_ms = max(0, s.deadline_ms - row.at_ms), None
     _move(s, WorkflowStatus.PAUSED_HITL)
 
 
 def _resolved(s: WorkflowState, row: Row) -> None:
+    meta = row.meta or {}
     pause = s.pauses.pop(row.data["pause_id"])
     s.holding -= pause.scope is PauseScope.WORKFLOW
-    kind = (row.meta or {}).get("kind")
-    if kind == "accept" and pause.node_id is not None:
-        settle_undo(s, s.nodes[pause.node_id])
-    elif kind == "stop" and s.ending is not None:
-        s.ending.stopped = True
-    if not s.pauses and s.deadline_left_ms is not None:
+    if pause.kind == PauseKind.COMPENSATION_FAILURE and pause.node_id is not None and s.ending is not None:
+        if meta.get("kind") == ResolutionKind.ACCEPT:
+            s.nodes[pause.node_id].undo.again = False  # a person leaves the effect standing, whatever came to light
+            settle_undo(s, s.nodes[pause.node_id])
+        elif meta.get("kind") == ResolutionKind.STOP:
+            s.ending.stopped = True
+            for node in s.nodes.values():
+                _letter(s, node, None)
+    if meta.get("no_deadline"):
+        s.deadline_left_ms = None
+    elif not s.pauses and s.deadline_left_ms is not None:
         left, s.deadline_left_ms = s.deadline_left_ms, None
-        if not (row.meta or {}).get("no_deadline"):
-            _set_deadline(s, row.at_ms + left)
-    if not s.held:
+        _set_deadline(s, row.at_ms + left)
+    if pause.scope is PauseScope.WORKFLOW and not s.held:
         for node in s.nodes.values():
             if node.state in (NodeStatus.RETRYING, NodeStatus.COMPENSATING):
                 s.arm(node)
@@ -348,15 +380,16 @@ def _resolved(s: WorkflowState, row: Row) -> None:
 
 def _compensating(s: WorkflowState, row: Row) -> None:
     meta = row.meta or {}
+    if "end" not in meta:
+        return  # the rest of a long list
     s.ending = Ending(WorkflowStatus(meta["end"]), meta["undo"], row.data.get("reason"))
     s.deadline_ms = s.deadline_left_ms = None
     _move(s, WorkflowStatus.COMPENSATING)
     if not meta["undo"]:
         return
-    s.undo_unsettled = 0
+    s.undo_unsettled = len(s.nodes)
     for node in s.nodes.values():
         node.undo.waiting = len(s.children[node.spec.id])
-        s.undo_unsettled += 1
     for node in s.nodes.values():
         try_settle(s, node)
 
@@ -368,6 +401,7 @@ def _ended(s: WorkflowState, row: Row) -> None:
     s.holding = 0
     s.timers.clear()
     s.deadline_ms = s.deadline_left_ms = None
+    s.undo_ready.clear()
     for node in s.nodes.values():
-        node.live = None
-    s.out = 0
+        node.live = node.armed_ms = node.dead_letter = None
+    s.out = s.letters = 0

@@ -9,11 +9,12 @@ A node lives twice. The first life does the work:
 
 The second life undoes it, and only after an abort:
 
-    COMPLETE or in doubt → COMPENSATING ⟲ → COMPENSATED | NOTHING_TO_UNDO | COMPENSATION_FAILED ⟲
+    COMPLETE, or left (CANCELLED, SKIPPED) in doubt → COMPENSATING ⟲ → COMPENSATED | NOTHING_TO_UNDO | COMPENSATION_FAILED ⟲
     NOT_REVERSIBLE: the effect stands and cannot be undone.
 
-Why a table: a status that is assigned in one place and allowed in one table can be checked by reading one page. The
-loops are deliberate: SCHEDULED → SCHEDULED is the next attempt after a look-up, COMPENSATING → COMPENSATING a retried undo.
+Why a table: a status that is assigned in one place and allowed in one table can be checked by reading one page. It is as
+tight as the rules: whatever goes on when an abort begins is CANCELLED first (or drains), so a second life begins only where
+a first one settled. The loop is deliberate: COMPENSATING → COMPENSATING is the claim of an undo, its retry, its next attempt.
 A late success after its undo starts the second life again (COMPENSATED → COMPENSATING).
 """
 
@@ -26,22 +27,17 @@ _UNDO_STARTS = frozenset({N.COMPENSATING, N.NOTHING_TO_UNDO, N.NOT_REVERSIBLE})
 
 NODE_MOVES: dict[N, frozenset[N]] = {
     N.PENDING: frozenset({N.SCHEDULED, N.SKIPPED, N.CANCELLED, N.AWAITING_HUMAN}),
-    N.SCHEDULED: frozenset(
-        {N.IN_PROGRESS, N.COMPLETE, N.RETRYING, N.DEAD_LETTERED, N.AWAITING_HUMAN, N.CANCELLED, N.SCHEDULED}
-        | _UNDO_STARTS
-    ),
-    N.IN_PROGRESS: frozenset({N.COMPLETE, N.RETRYING, N.DEAD_LETTERED, N.AWAITING_HUMAN, N.CANCELLED} | _UNDO_STARTS),
-    N.RETRYING: frozenset({N.SCHEDULED, N.DEAD_LETTERED, N.CANCELLED, N.AWAITING_HUMAN, N.SKIPPED} | _UNDO_STARTS),
-    N.DEAD_LETTERED: frozenset({N.AWAITING_HUMAN, N.SKIPPED, N.CANCELLED} | _UNDO_STARTS),
-    N.AWAITING_HUMAN: frozenset(
-        {N.SCHEDULED, N.SKIPPED, N.COMPLETE, N.CANCELLED, N.PENDING, N.DEAD_LETTERED} | _UNDO_STARTS
-    ),
+    N.SCHEDULED: frozenset({N.IN_PROGRESS, N.COMPLETE, N.RETRYING, N.DEAD_LETTERED, N.AWAITING_HUMAN, N.CANCELLED}),
+    N.IN_PROGRESS: frozenset({N.COMPLETE, N.RETRYING, N.DEAD_LETTERED, N.AWAITING_HUMAN, N.CANCELLED}),
+    N.RETRYING: frozenset({N.SCHEDULED, N.AWAITING_HUMAN, N.CANCELLED}),
+    N.DEAD_LETTERED: frozenset({N.AWAITING_HUMAN, N.SKIPPED, N.CANCELLED}),
+    N.AWAITING_HUMAN: frozenset({N.SCHEDULED, N.RETRYING, N.SKIPPED, N.COMPLETE, N.CANCELLED}),
     N.COMPLETE: _UNDO_STARTS,
-    N.SKIPPED: frozenset(),
-    N.CANCELLED: frozenset({N.COMPENSATING}),
+    N.SKIPPED: _UNDO_STARTS,
+    N.CANCELLED: _UNDO_STARTS,
     N.COMPENSATING: frozenset({N.COMPENSATING, N.COMPENSATED, N.COMPENSATION_FAILED, N.NOTHING_TO_UNDO}),
     N.COMPENSATED: frozenset({N.COMPENSATING}),
-    N.COMPENSATION_FAILED: frozenset({N.COMPENSATING, N.COMPENSATED, N.COMPENSATION_FAILED}),
+    N.COMPENSATION_FAILED: frozenset({N.COMPENSATING, N.COMPENSATED}),
     N.NOT_REVERSIBLE: frozenset(),
     N.NOTHING_TO_UNDO: frozenset({N.COMPENSATING}),
 }

@@ -8,19 +8,21 @@ from handrail_contracts.events import EventType as T
 from handrail_contracts.events import NodeStatus as N
 from handrail_contracts.events import WorkflowStatus as W
 from handrail_contracts.ids import dead_letter_id
-from handrail_contracts.model import iso
+from handrail_contracts.model import iso, ms_of
 from handrail_contracts.pauses import PauseKind
 from handrail_contracts.plan import EffectClass, OnExhausted
 from handrail_contracts.tasks import Failure, Outcome, Result
-from handrail_engine import compensation, pauses
-from handrail_engine.evolve import claim, ignored_mark
+from handrail_engine import compensation, pauses, planning
+from handrail_engine.evolve import claim, ignored_mark, must_close_ms
 from handrail_engine.inputs import Rejection
 from handrail_engine.lifecycle import OPEN
 from handrail_engine.outgoing import look_up
-from handrail_engine.references import holds
-from handrail_engine.retry import delay_s
+from handrail_engine.references import MISSING, dig, holds
+from handrail_engine.retry import may_retry, wait_s
 from handrail_engine.state import NodeState
 from handrail_engine.turn import Turn
+
+CLOCKS_DIFFER_MS = 1_000
 
 
 def consider(t: Turn, node: NodeState) -> None:
@@ -38,11 +40,13 @@ def consider(t: Turn, node: NodeState) -> None:
 
 
 def dead_source(t: Turn, node: NodeState) -> str | None:
-    """The id of a skipped node whose output this one cannot live without, or None."""
-    for _, ref, may_miss in node.spec.refs:
+    """The id of a skipped node whose output this one cannot live without, or None: nothing stands in for it, or what does
+    lacks what is read here."""
+    for ref, may_miss in node.spec.refs.values():
         if ref.node_id is not None and not may_miss:
             source = t.state.nodes[ref.node_id]
-            if source.state is N.SKIPPED and source.output is None and not source.spec.optional:
+            nothing = source.output is None or dig(source.output, ref.path) is MISSING
+            if source.state is N.SKIPPED and not source.spec.optional and nothing:
                 return ref.node_id
     return None
 
@@ -57,9 +61,7 @@ def skip(t: Turn, node: NodeState, reason: str, output: Any = None) -> None:
 def dispatch(t: Turn, node: NodeState, **meta: Any) -> None:
     """Sends the next attempt. What undoes it is registered in the same row (DESIGN section 4, Compensation)."""
     s = t.state
-    generation = meta.get("generation", node.generation)
-    key = f"{s.tenant}/{s.trace_id}/{node.spec.id}/{generation}"
-    full: dict[str, Any] = {"key": key, **meta}
+    full: dict[str, Any] = {"key": s.key(node, meta.get("generation", node.generation)), **meta}
     if node.spec.undoing is not None:
         full["undo"] = node.spec.undoing.action
     attempt = node.attempt + 1
@@ -76,8 +78,11 @@ def dispatch(t: Turn, node: NodeState, **meta: Any) -> None:
 def answered(t: Turn, r: Result) -> Rejection | None:
     """An agent's answer to an execution or a look-up."""
     node = t.state.nodes[r.node_id]
-    if node.state not in OPEN or r.attempt != node.attempt or r.effect_key != t.state.do_key(node):
-        return _not_current(t, node, r)
+    generation = t.state.generation_of(node, r.effect_key)
+    if generation is None:
+        return Rejection("unknown-key", "it answers under an effect key that this node never had")
+    if node.state not in OPEN or r.attempt != node.attempt or generation != node.generation:
+        return _not_current(t, node, r, generation)
     match r.outcome:
         case Outcome.STARTED:
             return _started(t, node, r)
@@ -85,70 +90,133 @@ def answered(t: Turn, r: Result) -> Rejection | None:
             _succeeded(t, node, r)
         case Outcome.FAILED | Outcome.IN_DOUBT:
             error = r.error or Failure(code="UNKNOWN", message="The agent gave no reason.")
-            failed(t, node, error, r.outcome is Outcome.IN_DOUBT, _times(r))
+            failed(t, node, error, r.outcome is Outcome.IN_DOUBT, times_of(t, node, r))
         case Outcome.CANCELLED:
             _cancelled(t, node, r)
+        case Outcome.ESCALATED if t.state.ending is not None:
+            _cancelled(t, node, r)  # it is out of its depth and has not acted
         case Outcome.ESCALATED:
             pauses.escalate(t, node, r)
+        case Outcome.PROPOSED if t.state.ending is not None:
+            _cancelled(t, node, r)
         case Outcome.PROPOSED:
             error = Failure(
                 code="GATES_MISSING",
                 message="The agent proposed an action, and gates are not configured.",
                 retryable=False,
             )
-            failed(t, node, error, False, _times(r))
+            failed(t, node, error, False, times_of(t, node, r))
     return None
 
 
-def _times(r: Result) -> dict[str, Any]:
-    times = {"worker": r.worker, "started_at": r.started_at, "finished_at": r.finished_at, "usage": r.usage}
-    return {k: v for k, v in times.items() if v is not None}
+def times_of(t: Turn, node: NodeState, r: Result) -> dict[str, Any]:
+    """What the answer says of worker, times and usage. A time that is none, or lies outside the attempt, is left out: it
+    would set a lease or a start-to-close that nobody meant."""
+    times: dict[str, Any] = {}
+    if r.worker is not None:
+        times["worker"] = r.worker
+    for name, text in (("started_at", r.started_at), ("finished_at", r.finished_at)):
+        if text is not None and plausible(text, node.scheduled_ms, t.now.ms):
+            times[name] = text
+    if r.usage is not None:
+        times["usage"] = r.usage
+    return times
+
+
+def plausible(text: str, from_ms: int, to_ms: int) -> bool:
+    """True for an RFC 3339 time between the two instants, give or take what clocks and rounding differ by."""
+    try:
+        return from_ms - CLOCKS_DIFFER_MS <= ms_of(text) <= to_ms + CLOCKS_DIFFER_MS
+    except (ValueError, OverflowError):
+        return False
 
 
 def _started(t: Turn, node: NodeState, r: Result) -> Rejection | None:
     if node.state is N.IN_PROGRESS:
         claim(node, t.now.ms)
         return Rejection("duplicate", "the attempt is claimed already")
-    t.move(node, N.IN_PROGRESS, worker=r.worker, started_at=r.started_at or t.at)
+    times = {"started_at": t.at, **times_of(t, node, r)}
+    t.move(node, N.IN_PROGRESS, worker=r.worker, started_at=times["started_at"])
     return None
 
 
 def _succeeded(t: Turn, node: NodeState, r: Result) -> None:
-    t.move(node, N.COMPLETE, {"outcome": "ok"}, output=r.output, **{"finished_at": t.at, **_times(r)})
-    if t.state.ending is not None:
-        compensation.drained(t, node)
+    s = t.state
+    meta: dict[str, Any] = {"outcome": "ok"}
+    times = {"finished_at": t.at, **times_of(t, node, r)}
+    if s.ending is None and (r.nodes or not s.planned):
+        wrong = planning.refused(s, node, r)
+        if wrong is not None:
+            failed(t, node, wrong, True, times)
+            return
+        if not s.planned:
+            meta["plan"] = planning.plan_of(r)
+    t.move(node, N.COMPLETE, meta, output=r.output, **times)
+    if s.ending is not None:
+        compensation.advance(t, node)
     else:
+        if r.nodes and s.planned:
+            planning.append(t, node, r.nodes)
         t.ready_again(node)
 
 
 def _cancelled(t: Turn, node: NodeState, r: Result) -> None:
     """The agent stopped before anything happened. Outside an abort that is a definite failure."""
     if t.state.ending is None:
-        failed(
-            t, node, r.error or Failure(code="CANCELLED", message="The agent stopped the attempt."), False, _times(r)
-        )
+        error = r.error or Failure(code="CANCELLED", message="The agent stopped the attempt.")
+        failed(t, node, error, False, times_of(t, node, r))
         return
-    t.move(node, N.CANCELLED, {"outcome": "cancelled"}, **{"finished_at": t.at, **_times(r)})
-    compensation.drained(t, node)
+    t.move(node, N.CANCELLED, {"outcome": r.outcome.value}, **{"finished_at": t.at, **times_of(t, node, r)})
+    compensation.advance(t, node)
 
 
-def _not_current(t: Turn, node: NodeState, r: Result) -> Rejection | None:
-    """A late, repeated or conflicting answer: journaled once, never applied; an effect that it reveals is undone."""
-    if r.outcome is Outcome.STARTED:
-        return Rejection("stale-start", f"attempt {r.attempt} is over")
-    if r.attempt > node.attempt:
+def _not_current(t: Turn, node: NodeState, r: Result, generation: int) -> Rejection | None:
+    """A late, repeated or conflicting answer: journaled once, never applied; an effect that it reveals is not forgotten."""
+    if not 1 <= r.attempt <= node.attempt:
         return Rejection("unknown-attempt", f"attempt {r.attempt} was never sent")
-    if node.closed.get(r.attempt) == r.outcome.value:
+    closed = node.closed.get(r.attempt)
+    pure = node.spec.effect_class is EffectClass.PURE
+    if r.outcome is Outcome.STARTED and (pure or closed != "given-up"):
+        return Rejection("stale-start", f"attempt {r.attempt} is over")
+    if closed == r.outcome.value and not _contradicts(node, r):
         return Rejection("duplicate", f"attempt {r.attempt} was answered already")
-    mark = ignored_mark(r.attempt, r.outcome.value)
-    if mark in node.ignored:
+    if ignored_mark(r.attempt, r.outcome.value) in node.ignored:
         return Rejection("duplicate", f"attempt {r.attempt} was ignored already")
-    by_time = node.closed.get(r.attempt) in ("lease-expired", "given-up", None)
+    by_time = closed in ("lease-expired", "given-up", None)
     why = "superseded" if r.attempt < node.attempt else "late" if by_time else "conflict"
-    t.emit(T.RESULT_IGNORED, {"outcome": r.outcome.value}, node_id=node.spec.id, attempt=r.attempt, reason=why)
-    if r.outcome is Outcome.OK:
-        compensation.late_success(t, node)
+    meta: dict[str, Any] = {"outcome": r.outcome.value}
+    # It did run: `ok` says so, and so does any sign of life of an attempt that was taken for never started.
+    ran = r.outcome is Outcome.OK or (closed == "given-up" and r.outcome in (Outcome.STARTED, Outcome.IN_DOUBT))
+    reveals = ran and not pure and node.state is not N.COMPLETE
+    if reveals and generation == node.generation:
+        meta["doubt"] = True
+        if compensation.unseen(t.state, node):
+            meta["again"] = True
+    t.emit(T.RESULT_IGNORED, meta, node_id=node.spec.id, attempt=r.attempt, reason=why)
+    if r.outcome is Outcome.OK and generation != node.generation and not pure:
+        _old_effect(t, node, r)
+    elif reveals:
+        compensation.advance(t, node)
     return None
+
+
+def _contradicts(node: NodeState, r: Result) -> bool:
+    """True when the attempt was answered with the same word before, but with another content."""
+    if r.outcome is Outcome.OK:
+        return node.state is N.COMPLETE and r.attempt == node.attempt and r.output != node.output
+    if r.outcome is not Outcome.FAILED or r.error is None:
+        return False
+    told = next((a["error"] for a in node.attempts if a["attempt"] == r.attempt), None)
+    return told is not None and (told["code"], told["message"]) != (r.error.code, r.error.message)
+
+
+def _old_effect(t: Turn, node: NodeState, r: Result) -> None:
+    """A success under an effect key that was left behind (a person said it did not happen): that effect stands beside
+    the new one, so it goes onto the list of dead letters."""
+    letter = dead_letter_id(t.state.tenant, t.state.trace_id, t.state.seq + 1)
+    attempts = [a for a in node.attempts if a["attempt"] == r.attempt]
+    meta = {"pause": False, "late_effect": r.effect_key}
+    t.emit(T.TASK_DEAD_LETTERED, meta, node_id=node.spec.id, attempts=attempts, dead_letter_id=letter)
 
 
 def failed(
@@ -164,29 +232,23 @@ def failed(
     data = {"finished_at": t.at, **times, "error": info}
     if s.ending is not None:
         t.move(node, N.CANCELLED, meta, **data)
-        compensation.drained(t, node)
+        compensation.advance(t, node)
         return
     if node.look_up and not doubt and error.code == "NOT_FOUND":
-        _retry(t, node, {**meta, "doubt": False}, data, 0.0)  # it provably did not happen: the next attempt may act
+        # it provably did not happen: the next attempt may act, and asking has cost none
+        _retry(t, node, {**meta, "doubt": False, "uncounted": True}, data, 0.0)
         return
     if doubt and spec.effect_class is EffectClass.UNSAFE:
         t.move(node, N.AWAITING_HUMAN, meta, **data)
         pauses.open_ambiguous(t, node)
         return
     done = node.attempt - node.round_from
-    budget = spec.retry.total_timeout_s
-    wait = (
-        error.retry_after_s
-        if error.retry_after_s is not None
-        else delay_s(spec.retry, done, s.trace_id, spec.id, node.attempt)
-    )
+    wait = wait_s(spec.retry, error, done, s.trace_id, spec.id, node.attempt)
     if (doubt or node.look_up) and spec.effect_class is EffectClass.QUERYABLE:
         meta["look_up"] = True
-        started = node.started_ms if node.started_ms is not None else t.now.ms
-        wait = max(wait, (started + spec.timeouts.start_to_close_s * 1000 - t.now.ms) / 1000)
-    in_budget = budget is None or t.now.ms + wait * 1000 <= node.round_ms + budget * 1000
-    retryable = (error.retryable or doubt) and error.code not in spec.retry.non_retryable_errors
-    if retryable and done < spec.retry.max_attempts and in_budget:
+        closes_ms = node.closes_ms if node.look_up else must_close_ms(node, t.now.ms)
+        wait = max(wait, (closes_ms - t.now.ms) / 1000)
+    if may_retry(spec.retry, error, done, node.round_ms, t.now.ms, wait, doubt=doubt):
         _retry(t, node, meta, data, wait)
     else:
         exhausted(t, node, meta, data)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from handrail_contracts.events import EventType as T
 from handrail_contracts.events import NodeStatus
 from handrail_contracts.model import iso
 from handrail_contracts.plan import EffectClass
-from handrail_contracts.tasks import DeadLetter, Failure, Task, TaskKind
+from handrail_contracts.tasks import DeadLetter, Failure, Outcome, Result, Task, TaskKind
 from handrail_engine.lifecycle import OPEN
 from handrail_engine.references import MISSING, dig, resolve
 from handrail_engine.state import NodeState, Row, WorkflowState
@@ -24,7 +25,8 @@ def outgoing(s: WorkflowState, row: Row) -> list[Task | DeadLetter]:
         case T.TASK_DEAD_LETTERED:
             return [_dead_letter(s, row)]
         case T.WORKFLOW_COMPENSATING:
-            return [cancel_for(s, n) for n in s.nodes.values() if n.state in OPEN]
+            if "end" in (row.meta or {}):
+                return [cancel_for(s, n, row.at_ms) for n in s.nodes.values() if n.state in OPEN]
         case _:
             pass
     return []
@@ -32,11 +34,11 @@ def outgoing(s: WorkflowState, row: Row) -> list[Task | DeadLetter]:
 
 def look_up(s: WorkflowState, node: NodeState, text: str) -> Any:
     """The value of a reference of this node, or MISSING."""
-    for known, ref, _ in node.spec.refs:
-        if known == text:
-            source = s.input if ref.node_id is None else s.nodes[ref.node_id].output
-            return dig(source, ref.path)
-    return MISSING
+    known = node.spec.refs.get(text)
+    if known is None:
+        return MISSING
+    ref = known[0]
+    return dig(s.input if ref.node_id is None else s.nodes[ref.node_id].output, ref.path)
 
 
 def inputs_of(s: WorkflowState, node: NodeState) -> dict[str, Any]:
@@ -76,9 +78,9 @@ def task_for(s: WorkflowState, node: NodeState) -> Task:
     )
 
 
-def cancel_for(s: WorkflowState, node: NodeState) -> Task:
-    """Asks whoever has (or will get) the open attempt to stop; answered `cancelled`, `ok` or `in_doubt`."""
-    assert node.live is not None
+def cancel_for(s: WorkflowState, node: NodeState, now_ms: int) -> Task:
+    """Asks whoever has (or will get) the node's last attempt to stop; answered `cancelled`, `ok` or `in_doubt`. No later
+    claim of this effect key succeeds."""
     return Task(
         kind=TaskKind.CANCEL,
         tenant=s.tenant,
@@ -90,22 +92,77 @@ def cancel_for(s: WorkflowState, node: NodeState) -> Task:
         max_attempts=node.max_attempts,
         effect_key=s.do_key(node),
         effect_class=node.spec.effect_class,
-        start_before=iso(node.live.start_before),
+        start_before=iso(node.live.start_before if node.live else now_ms),
     )
 
 
 def _dead_letter(s: WorkflowState, row: Row) -> DeadLetter:
     d, meta = row.data, row.meta or {}
     node = s.nodes[d["node_id"]]
-    error = (node.undo.error if meta.get("undo") else node.error) or {}
+    if meta.get("late_effect"):
+        found = late_letter(s, node, meta["late_effect"], d["dead_letter_id"])
+        return found.model_copy(update={"attempts": d["attempts"]})
+    return dead_letter_for(s, node, d["dead_letter_id"])
+
+
+def dead_letter_for(s: WorkflowState, node: NodeState, dead_letter_id: str) -> DeadLetter:
+    """The dead letter of a node whose attempts, or whose undo's attempts, are used up."""
+    undo = node.state is NodeStatus.COMPENSATION_FAILED
+    error = (node.undo.error if undo else node.error) or {}
     return DeadLetter(
         tenant=s.tenant,
         trace_id=s.trace_id,
         node_id=node.spec.id,
-        dead_letter_id=d["dead_letter_id"],
-        kind="compensation" if meta.get("undo") else "task",
+        dead_letter_id=dead_letter_id,
+        kind="compensation" if undo else "task",
         reason=error.get("message", ""),
         error=Failure(**{k: error[k] for k in ("code", "message", "evidence") if k in error}) if error else None,
-        attempts=d["attempts"],
+        attempts=list(node.undo.attempts if undo else node.attempts),
         task={"agent": node.spec.agent, "action": node.spec.action, "inputs": inputs_of(s, node)},
     )
+
+
+def late_letter(s: WorkflowState, node: NodeState, effect_key: str, dead_letter_id: str) -> DeadLetter:
+    """The dead letter of an effect that came to light when nobody waited for it any more; `task` says how to undo it."""
+    return DeadLetter(
+        tenant=s.tenant,
+        trace_id=s.trace_id,
+        node_id=node.spec.id,
+        dead_letter_id=dead_letter_id,
+        kind="late_effect",
+        reason=LATE_EFFECT["message"],
+        error=Failure(**LATE_EFFECT),
+        task={
+            "agent": node.spec.agent,
+            "action": node.spec.undoing.action if node.spec.undoing else node.spec.action,
+            "inputs": inputs_of(s, node),
+            "effect_key": effect_key,
+        },
+    )
+
+
+LATE_EFFECT: dict[str, Any] = {
+    "code": "late-effect",
+    "message": "An attempt that nobody waited for any more had its effect.",
+}
+
+
+def late_effect(s: WorkflowState, r: Result) -> DeadLetter | None:
+    """The dead letter that an answer after the end calls for: it shows an effect that no one undid and no one kept knowingly.
+
+    None for an answer that changes nothing. Pure; the same answer gives the same `dead_letter_id`, so a repeat is known.
+    """
+    node = s.nodes.get(r.node_id)
+    if not s.ended or node is None or r.kind is TaskKind.COMPENSATE or r.outcome is not Outcome.OK:
+        return None
+    generation = s.generation_of(node, r.effect_key)
+    if generation is None or node.spec.effect_class is EffectClass.PURE or not 1 <= r.attempt <= node.attempt:
+        return None
+    if generation == node.generation and (node.state is NodeStatus.COMPLETE or node.closed.get(r.attempt) == "ok"):
+        return None
+    return late_letter(s, node, r.effect_key, late_effect_id(r.effect_key, r.attempt))
+
+
+def late_effect_id(effect_key: str, attempt: int) -> str:
+    """The id of the dead letter for an effect that came to light after the end."""
+    return "d" + hashlib.blake2b(f"late/{effect_key}/{attempt}".encode(), digest_size=13).hexdigest()[:25]

@@ -14,12 +14,12 @@ from handrail_contracts.ids import pause_id
 from handrail_contracts.model import iso
 from handrail_contracts.pauses import DEFAULT_RESOLUTIONS, PauseKind
 from handrail_contracts.plan import EffectClass, PauseScope, Resolution, ResolutionKind
-from handrail_contracts.tasks import Failure, Result
+from handrail_contracts.tasks import DeadLetter, Failure, Result
 from handrail_engine import compensation, nodes
 from handrail_engine.inputs import Decision, Rejection
-from handrail_engine.outgoing import inputs_of
+from handrail_engine.outgoing import cancel_for, inputs_of
 from handrail_engine.references import MISSING, dig
-from handrail_engine.state import NodeState, PauseState
+from handrail_engine.state import NodeState, PauseState, WorkflowState
 from handrail_engine.turn import Turn
 
 SYSTEM = "system"
@@ -71,11 +71,9 @@ def open_pause(
     if resolutions is None:
         own = spec.resolutions if spec and kind is PauseKind.FAILURE else ()
         resolutions = [button(r) for r in own] or _defaults(kind)
-    expiry = (
-        spec.expiry
-        if spec and any(r["action_id"] == (spec.expiry or {}).get("action_id") for r in resolutions)
-        else None
-    )
+    expiry = spec.expiry if spec and not undo else None  # declared for the node, not for its undo
+    if expiry and all(r["action_id"] != expiry["action_id"] for r in resolutions):
+        expiry = None
     body: dict[str, Any] = {
         "failed_agent": spec.agent if spec else None,
         "failure_reason": reason or error.get("message") or error.get("code") or "A person is needed.",
@@ -136,8 +134,8 @@ def escalate(t: Turn, node: NodeState, r: Result) -> None:
             t, node, Failure(code="invalid-result", message="The agent escalated without a reason."), False, {}
         )
         return
-    times = {k: v for k, v in (("worker", r.worker), ("started_at", r.started_at)) if v}
-    t.move(node, N.AWAITING_HUMAN, {"outcome": "escalated"}, finished_at=r.finished_at or t.at, **times)
+    times = {"finished_at": t.at, **nodes.times_of(t, node, r)}
+    t.move(node, N.AWAITING_HUMAN, {"outcome": "escalated"}, **times)
     open_pause(
         t,
         PauseKind.ESCALATION,
@@ -149,8 +147,47 @@ def escalate(t: Turn, node: NodeState, r: Result) -> None:
 
 
 def open_manual(t: Turn, comment: str | None) -> None:
-    """The panic button."""
-    open_pause(t, PauseKind.MANUAL, None, reason=comment or "Paused by hand.")
+    """The panic button. What is being rolled back already cannot be aborted once more, only gone on with."""
+    only = _defaults(PauseKind.MANUAL)[:1] if t.state.ending else None
+    open_pause(t, PauseKind.MANUAL, None, reason=comment or "Paused by hand.", resolutions=only)
+
+
+def open_foreign(t: Turn, node: NodeState, d: DeadLetter) -> Rejection | None:
+    """Somebody else put a dead letter for this node onto the topic: a person looks at it.
+
+    Its attempt, if one is out, is taken as lost and in doubt. Where there is nothing to stop (the node has settled, or not
+    begun), the two buttons only close the pause, except that a node not begun can be skipped.
+    """
+    s = t.state
+    if node.dead_letter is not None:
+        open_failure(t, node)  # its own is on the way and says the same
+        return None
+    if any(p.node_id == node.spec.id for p in s.pauses.values()):
+        return Rejection("duplicate", "a pause of this node is open")
+    body = d.error.evidence if d.error else d.task
+    reason = d.reason or (d.error.message if d.error else "") or f"A dead letter came for {node.spec.id}."
+    error = {"code": d.error.code if d.error else "dead-letter", "message": reason, "evidence": body}
+    active = s.ending is None and node.state in (N.SCHEDULED, N.IN_PROGRESS, N.RETRYING)
+    if active:
+        out = node.live is not None
+        meta = {"outcome": "given-up", **({"doubt": True} if out and may_have_effect(node) else {})}
+        t.move(node, N.AWAITING_HUMAN, meta if out else None, error=error, finished_at=t.at)
+    evidence, mark = evidence_of(body)
+    own = None if active else _FOREIGN_ABORTABLE[: 2 if s.ending else 3]
+    open_pause(t, PauseKind.FAILURE, node, reason=reason, resolutions=own, raw_evidence=evidence, evidence_digest=mark)
+    return None
+
+
+_FOREIGN_ABORTABLE: list[dict[str, Any]] = [
+    {**_defaults(PauseKind.FAILURE)[0], "display_text": "Go on"},
+    {**_defaults(PauseKind.FAILURE)[1], "display_text": "Discard"},
+    _defaults(PauseKind.FAILURE)[2],
+]
+
+
+def may_have_effect(node: NodeState) -> bool:
+    """True when an attempt whose outcome is unknown may have changed the world."""
+    return node.spec.effect_class is not EffectClass.PURE
 
 
 def open_deadline(t: Turn) -> None:
@@ -193,10 +230,10 @@ def close(
     )
 
 
-def supersede_all(t: Turn) -> None:
-    """An abort or a cancel answers every other open pause."""
+def close_all(t: Turn, outcome: str) -> None:
+    """An abort answers every other open pause (`superseded`), a cancel all of them (`cancelled`)."""
     for pause in list(t.state.pauses.values()):
-        close(t, pause, "superseded", None, SYSTEM)
+        close(t, pause, outcome, None, SYSTEM)
 
 
 def decide_pause(t: Turn, d: Decision) -> Rejection | None:
@@ -224,39 +261,48 @@ def press(t: Turn, pause: PauseState, chosen: dict[str, Any], outcome: str, d: D
     s = t.state
     kind = ResolutionKind(chosen["kind"])
     node = s.nodes.get(pause.node_id) if pause.node_id is not None else None
-    meta = {
-        "kind": kind.value,
-        **({"no_deadline": True} if kind is ResolutionKind.RESUME and pause.kind == "failure" else {}),
-    }
+    was_held = s.held
+    meta: dict[str, Any] = {"kind": kind.value}
+    if kind is ResolutionKind.RESUME and pause.kind == PauseKind.FAILURE:
+        meta["no_deadline"] = True
     close(t, pause, outcome, d.action_id, d.actor, meta, channel=d.channel, comment=d.comment, input=d.input)
-    if kind is ResolutionKind.COMPENSATE:
+    if kind is ResolutionKind.COMPENSATE and s.ending is None:
         compensation.begin(t, W.COMPENSATED, d.comment or f"{chosen['display_text']}, by {d.actor}")
         return
-    ambiguous_first = _needs_ambiguous_pause(node, chosen, d)
-    if not s.pauses and not ambiguous_first:
-        t.emit(T.WORKFLOW_RESUMED, status=(W.COMPENSATING if s.ending else W.RUNNING).value)
-    if node is None:
-        pass
-    elif pause.kind == PauseKind.COMPENSATION_FAILURE:
+    if node is not None and _needs_ambiguous_pause(node, chosen):
+        open_ambiguous(t, node, then={"sets": {chosen["sets"]: d.input}} if chosen.get("sets") else None)
+    else:
+        if not s.pauses:
+            t.emit(T.WORKFLOW_RESUMED, status=_status_without_pause(s).value)
+        if node is not None:
+            _apply(t, node, pause, kind, chosen, d)
+    if was_held:
+        release(t)
+
+
+def _status_without_pause(s: WorkflowState) -> W:
+    if s.ending is not None:
+        return W.COMPENSATING
+    return W.RUNNING if s.planned else W.PLANNING
+
+
+def _apply(
+    t: Turn, node: NodeState, pause: PauseState, kind: ResolutionKind, chosen: dict[str, Any], d: Decision
+) -> None:
+    if pause.kind == PauseKind.COMPENSATION_FAILURE:
         compensation.decided(t, node, kind, d)
     elif node.state is N.AWAITING_HUMAN:
-        if ambiguous_first:
-            open_ambiguous(t, node, then={"sets": {chosen["sets"]: d.input}})
-        else:
-            _act(t, node, pause, kind, chosen, d)
-    release(t)
+        _act(t, node, pause, kind, chosen, d)
+    elif node.state is N.PENDING and kind is ResolutionKind.SKIP and t.state.ending is None:
+        nodes.skip(t, node, f"skipped by {d.actor}", d.input)
 
 
-def _needs_ambiguous_pause(node: NodeState | None, chosen: dict[str, Any], d: Decision) -> bool:
-    """A changed input under a new effect key, while the old effect may stand: first a person must say whether it does."""
-    if (
-        node is None
-        or chosen["kind"] != ResolutionKind.RETRY
-        or not chosen.get("sets")
-        or node.state is not N.AWAITING_HUMAN
-    ):
+def _needs_ambiguous_pause(node: NodeState, chosen: dict[str, Any]) -> bool:
+    """Trying again, while an effect may stand, under a new key or without any: first a person must say whether it does."""
+    if chosen["kind"] != ResolutionKind.RETRY or node.state is not N.AWAITING_HUMAN:
         return False
-    return node.in_doubt and node.spec.effect_class is not EffectClass.PURE
+    risky = bool(chosen.get("sets")) or node.spec.effect_class is EffectClass.UNSAFE
+    return node.in_doubt and may_have_effect(node) and risky
 
 
 def _act(
@@ -280,27 +326,34 @@ def _act(
         case ResolutionKind.HAND_BACK:
             _retry(t, node, None, conversation=list(pause.data["transcript"] or ()))
         case _:
-            nodes.dispatch(t, node, round=True)
+            _retry(t, node, None)
 
 
 def _retry(
     t: Turn, node: NodeState, sets: dict[str, Any] | None, *, sure: bool = False, conversation: list[Any] | None = None
 ) -> None:
-    """A fresh round of attempts. A changed input, or a person's word that nothing happened, is a new effect: a new key."""
+    """A fresh round of attempts. A changed input is a new effect: a new key, and the old one is closed for whoever may
+    still be at work under it. `sure`: a person vouches that nothing happened."""
     meta: dict[str, Any] = {"round": True}
+    if sure:
+        meta["doubt"] = False
     if sets:
         meta["sets"] = sets
-    if sets or sure:
         meta["generation"] = node.generation + 1
+        if may_have_effect(node):
+            t.messages.append(cancel_for(t.state, node, t.now.ms))
     if conversation is not None:
         meta["conversation"] = conversation
     if node.in_doubt and not sure and node.spec.effect_class is EffectClass.QUERYABLE:
         meta["look_up"] = True
+        if node.closes_ms > t.now.ms:  # asked sooner, the provider might say no while the old attempt is still at it
+            t.move(node, N.RETRYING, meta, retry_at=iso(node.closes_ms))
+            return
     nodes.dispatch(t, node, **meta)
 
 
 def release(t: Turn) -> None:
-    """When nothing is held back any more: dispatch what became ready meanwhile, and retries that are due."""
+    """When nothing is held back any more: dispatch what became ready meanwhile, retries that are due, undos."""
     s = t.state
     if s.held:
         return

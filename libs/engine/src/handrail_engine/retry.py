@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 
 from handrail_contracts.plan import RetryPolicy
+from handrail_contracts.tasks import Failure
 
 
 def jitter_fraction(trace_id: str, node_id: str, attempt: int) -> float:
@@ -27,6 +29,27 @@ def delay_s(policy: RetryPolicy, done: int, trace_id: str, node_id: str, attempt
             delay = policy.initial_delay_s * policy.multiplier ** min(done - 1, 60)
     delay = min(delay, policy.max_delay_s)
     return delay * jitter_fraction(trace_id, node_id, attempt) if policy.jitter == "full" else delay
+
+
+RETRY_AFTER_MAX_S = 7 * 86_400.0
+
+
+def wait_s(policy: RetryPolicy, error: Failure, done: int, trace_id: str, node_id: str, attempt: int) -> float:
+    """Seconds until the next attempt: what the agent asked for (0 to a week; nonsense is not heard), else the policy's."""
+    asked = error.retry_after_s
+    if asked is not None and math.isfinite(asked) and asked >= 0:
+        return min(asked, RETRY_AFTER_MAX_S)
+    return delay_s(policy, done, trace_id, node_id, attempt)
+
+
+def may_retry(
+    policy: RetryPolicy, error: Failure, done: int, round_ms: int, now_ms: int, wait: float, *, doubt: bool
+) -> bool:
+    """Whether another attempt may follow after `wait` seconds. `round_ms` is when this round's first attempt was sent."""
+    if error.code in policy.non_retryable_errors or not (error.retryable or doubt) or done >= policy.max_attempts:
+        return False
+    budget = policy.total_timeout_s
+    return budget is None or now_ms + wait * 1000 <= round_ms + budget * 1000
 
 
 RESEND_FIRST_S = 10.0

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from handrail_contracts.events import NodeStatus, WorkflowStatus
+from handrail_contracts.events import UNDO_STATES, NodeStatus, WorkflowStatus
 from handrail_contracts.ids import effect_key, undo_key
 from handrail_contracts.plan import EffectClass, OnExhausted, PauseScope, RetryPolicy, Timeouts
 from handrail_engine.references import FROM, Reference, parse, walk
@@ -52,7 +52,7 @@ class NodeSpec:
     action: str
     depends_on: tuple[str, ...]
     inputs: dict[str, Any]
-    refs: tuple[tuple[str, Reference, bool], ...]  # text, parsed, may be missing
+    refs: dict[str, tuple[Reference, bool]]  # text -> parsed, and whether it may be missing
     when: dict[str, Any] | None
     context: dict[str, str]
     retry: RetryPolicy
@@ -67,6 +67,7 @@ class NodeSpec:
     irreversible: bool
     pause_scope: PauseScope | None
     savepoint: bool
+    may_add_nodes: int
     gate: dict[str, Any] | None
     compiled: dict[str, Any] = field(repr=False)
 
@@ -74,10 +75,13 @@ class NodeSpec:
 def node_spec(c: dict[str, Any], node_ids: Mapping[str, Any]) -> NodeSpec:
     """Reads what `plan.compile_plan` wrote. `node_ids` are all ids that a reference may name."""
     inputs = c.get("inputs", {})
-    refs = [(r[FROM], parse(r[FROM], node_ids), "default" in r) for _, r in walk(inputs)] if inputs else []
+    refs: dict[str, tuple[Reference, bool]] = {}
+    for _, r in walk(inputs) if inputs else ():
+        text, known = r[FROM], refs.get(r[FROM])
+        refs[text] = (known[0] if known else parse(text, node_ids), "default" in r and (known is None or known[1]))
     when = c.get("when")
     if when is not None:
-        refs.append((when["ref"], parse(when["ref"], node_ids), True))
+        refs.setdefault(when["ref"], (parse(when["ref"], node_ids), True))
     undo = c.get("compensation")
     timeouts = Timeouts.model_validate(c["timeouts"]) if "timeouts" in c else _DEFAULT_TIMEOUTS
     undoing = None
@@ -93,7 +97,7 @@ def node_spec(c: dict[str, Any], node_ids: Mapping[str, Any]) -> NodeSpec:
         action=c["action"],
         depends_on=tuple(c.get("depends_on", ())),
         inputs=inputs,
-        refs=tuple(refs),
+        refs=refs,
         when=when,
         context=c.get("context", {}),
         retry=RetryPolicy.model_validate(c["retry"]) if "retry" in c else _DEFAULT_RETRY,
@@ -108,6 +112,7 @@ def node_spec(c: dict[str, Any], node_ids: Mapping[str, Any]) -> NodeSpec:
         irreversible=c.get("irreversible", False),
         pause_scope=PauseScope(c["pause_scope"]) if c.get("pause_scope") else None,
         savepoint=c.get("savepoint", False),
+        may_add_nodes=c.get("may_add_nodes", 0),
         gate=c.get("gate"),
         compiled=c,
     )
@@ -116,23 +121,28 @@ def node_spec(c: dict[str, Any], node_ids: Mapping[str, Any]) -> NodeSpec:
 @dataclass(slots=True)
 class Live:
     """The attempt that is out now, as its owner sees it. Times in ms; `lease_until` is None until it is claimed, and
-    `look_at` is when an unclaimed one is looked at again."""
+    `look_at` is when an unclaimed one is looked at again. `cancels` counts how often it was asked to stop."""
 
     sends: int
     look_at: int
     start_before: int
     lease_until: int | None = None
+    cancels: int = 0
 
 
 @dataclass(slots=True)
 class Undo:
-    """The second life of a node. `waiting` counts dependants whose own undo has not settled."""
+    """The second life of a node. `waiting` counts dependants whose own undo has not settled; `released` says that the
+    dependencies were told of this one's end; `again`: an effect came to light that no undo has seen yet."""
 
     waiting: int = 0
     settled: bool = False
+    released: bool = False
+    again: bool = False
     order: int = 0
     attempt: int = 0
     round_from: int = 0
+    round_ms: int = 0
     claimed: bool = False
     retry_ms: int | None = None
     attempts: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
@@ -163,11 +173,18 @@ class NodeState:
     retry_ms: int | None = None
     overrides: dict[str, Any] = field(default_factory=dict[str, Any])
     in_doubt: bool = False
+    closes_ms: int = 0  # by then the attempt in doubt has ended, so that a look-up tells the truth
     worker: str | None = None
     conversation: list[dict[str, Any]] | None = None
     dead_letter: tuple[str, int] | None = None  # id, due in ms: waits to return and open its pause
     undo: Undo = field(default_factory=Undo)
     live: Live | None = None
+    armed_ms: int | None = None  # the one entry of the heap that counts
+
+    @property
+    def limits(self) -> Timeouts:
+        """The time limits of what it does now: its work, or its undo."""
+        return self.spec.undoing.timeouts if self.state in UNDO_STATES and self.spec.undoing else self.spec.timeouts
 
     @property
     def max_attempts(self) -> int:
@@ -222,12 +239,17 @@ class WorkflowState:
     unsettled: int = 0
     undo_unsettled: int = 0
     out: int = 0
+    letters: int = 0  # dead letters on their way back
+    planner: bool = False  # the plan comes from the planner agent
+    planned: bool = False
+    plan: dict[str, Any] | None = None  # made by the planner agent, adopted when no pause is open
     pauses: dict[str, PauseState] = field(default_factory=dict[str, PauseState])
     holding: int = 0  # open pauses of workflow scope
     deadline_ms: int | None = None
     deadline_left_ms: int | None = None  # while a pause is open the deadline does not run
     ending: Ending | None = None
     ended: bool = False
+    undo_ready: list[str] = field(default_factory=list[str])
     timers: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
 
     @property
@@ -243,10 +265,22 @@ class WorkflowState:
         """The effect key of the node's current undo."""
         return undo_key(self.do_key(node), node.undo.order)
 
+    def generation_of(self, node: NodeState, key: str) -> int | None:
+        """Which generation of the node this effect key belongs to, None when it is not one of its keys."""
+        if key == self.do_key(node):
+            return node.generation
+        return next((g for g in range(1, node.generation) if key == self.key(node, g)), None)
+
+    def key(self, node: NodeState, generation: int) -> str:
+        """The effect key of one generation of the node."""
+        return effect_key(self.tenant, self.trace_id, node.spec.id, generation)
+
     def arm(self, node: NodeState) -> None:
-        """Puts the node's next due time onto the heap; an earlier, outdated entry is harmless."""
+        """Sees to it that the heap wakes no later than the node is due. One entry per node counts; an outdated one is ignored
+        when it comes up, so that a node of many moves does not fill the heap."""
         due = due_ms(self, node)
-        if due is not None:
+        if due is not None and (node.armed_ms is None or due < node.armed_ms):
+            node.armed_ms = due
             heapq.heappush(self.timers, (due, node.spec.id))
 
     def next_wake(self) -> int | None:
@@ -264,6 +298,9 @@ class WorkflowState:
             "unsettled": self.unsettled,
             "undo_unsettled": self.undo_unsettled,
             "out": self.out,
+            "letters": self.letters,
+            "planned": self.planned,
+            "plan": self.plan,
             "holding": self.holding,
             "ended": self.ended,
             "ending": [self.ending.end, self.ending.undo, self.ending.reason, self.ending.stopped]
@@ -273,6 +310,9 @@ class WorkflowState:
             "nodes": {k: _node_facts(n) for k, n in self.nodes.items()},
         }
 
+
+CLOSE_GRACE_MS = 2_000
+"""An attempt that ran into its start-to-close is given this long for its last word to arrive."""
 
 PAUSE_TIMER = " pause "
 DEADLINE_TIMER = " deadline"
@@ -285,13 +325,8 @@ def due_ms(s: WorkflowState, node: NodeState) -> int | None:
     if live is not None:
         if live.lease_until is None:
             return live.look_at
-        limits = (
-            node.spec.undoing.timeouts
-            if node.state is NodeStatus.COMPENSATING and node.spec.undoing
-            else node.spec.timeouts
-        )
         started = node.started_ms if node.started_ms is not None else live.lease_until
-        return min(live.lease_until, started + int(limits.start_to_close_s * 1000) + 2000)
+        return min(live.lease_until, started + int(node.limits.start_to_close_s * 1000) + CLOSE_GRACE_MS)
     if node.dead_letter is not None:
         return node.dead_letter[1]
     if node.state is NodeStatus.RETRYING:
@@ -303,7 +338,8 @@ def due_ms(s: WorkflowState, node: NodeState) -> int | None:
 
 def _node_facts(n: NodeState) -> list[Any]:
     u = n.undo
-    undo = [u.waiting, u.settled, u.order, u.attempt, u.round_from, u.claimed, u.retry_ms, u.attempts, u.error]
+    undo = [u.waiting, u.settled, u.released, u.again, u.order, u.attempt, u.round_from, u.round_ms, u.claimed]
+    undo += [u.retry_ms, u.attempts, u.error]
     first = [
         n.state,
         n.waiting,
@@ -324,6 +360,7 @@ def _node_facts(n: NodeState) -> list[Any]:
         *times,
         n.overrides,
         n.in_doubt,
+        n.closes_ms,
         n.worker,
         n.conversation,
         list(n.dead_letter) if n.dead_letter else None,

@@ -1,0 +1,155 @@
+"""How nodes come into a workflow: with its start, from the planner agent, or appended by a node that may.
+
+The application validates and compiles what an agent hands in (`plan.validate_added`, `plan.compile_plan`) before it asks
+`decide`; what is checked here is the second wall, so that no answer can make a journal that does not fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+from handrail_contracts.events import NODES_PER_EVENT
+from handrail_contracts.events import EventType as T
+from handrail_contracts.events import NodeStatus as N
+from handrail_contracts.ids import digest
+from handrail_contracts.plan import MAX_NODES
+from handrail_contracts.tasks import Failure, Result
+from handrail_engine.inputs import Start
+from handrail_engine.references import FROM, BadReference, parse, walk
+from handrail_engine.state import NodeState, WorkflowState, node_spec
+from handrail_engine.turn import Turn
+
+PLANNER_AGENT, PLANNER_ACTION, PLAN_NODE = "planner", "plan", "plan"
+PART_BYTES = 160 * 1024
+"""So much of ids goes into one event at most, well below the 256 KiB that an event may have."""
+_PLAN_RESOLUTIONS = [
+    {"action_id": "RES_RETRY", "display_text": "Plan again", "kind": "retry", "style": "primary"},
+    {"action_id": "RES_ABORT_SAGA", "display_text": "Abort", "kind": "compensate", "style": "danger"},
+]
+_Item = TypeVar("_Item")
+
+
+def parts(items: Iterable[_Item], bytes_of: Callable[[_Item], int]) -> Iterator[list[_Item]]:
+    """The items in order, in lists that fit into one event: at most 200, and no more bytes than an event may carry."""
+    part: list[_Item] = []
+    room = PART_BYTES
+    for item in items:
+        size = bytes_of(item)
+        if part and (len(part) == NODES_PER_EVENT or size > room):
+            yield part
+            part, room = [], PART_BYTES
+        part.append(item)
+        room -= size
+    if part:
+        yield part
+
+
+def edge_bytes(ids: Iterable[str]) -> int:
+    """About how many bytes these ids take in an event."""
+    return sum(4 * len(i) + 3 for i in ids)  # a character is at most four bytes
+
+
+def plan_node(c: Start) -> dict[str, Any]:
+    """The node that makes the plan: an ordinary one, so its retries, dead letters and pauses are ordinary too."""
+    return {
+        "id": PLAN_NODE,
+        "agent": PLANNER_AGENT,
+        "action": PLANNER_ACTION,
+        "inputs": {"intent": c.intent, "input": c.input},
+        "resolutions": _PLAN_RESOLUTIONS,
+    }
+
+
+def announce(t: Turn, nodes: list[dict[str, Any]], output: dict[str, Any] | None) -> None:
+    """Emits WORKFLOW_PLANNED with the first nodes, NODES_ADDED with the rest, before any dispatch."""
+    lines = (f"{n['id']} {n['agent']} {n['action']} {' '.join(n.get('depends_on', ()))}" for n in nodes)
+    cut = parts(nodes, _bytes)
+    first = next(cut)
+    t.emit(
+        T.WORKFLOW_PLANNED,
+        {"nodes": first, **({"output": output} if output else {})},
+        nodes=[summary(n) for n in first],
+        node_count=len(nodes),
+        edge_count=sum(len(n.get("depends_on", ())) for n in nodes),
+        plan_digest=digest("\n".join(lines).encode()),
+    )
+    for part in cut:
+        add(t, part, None)
+    t.queue.extend(n["id"] for n in nodes if not t.state.nodes[n["id"]].waiting)
+
+
+def add(t: Turn, part: list[dict[str, Any]], by: str | None) -> None:
+    """Emits NODES_ADDED for one part of a plan."""
+    t.emit(T.NODES_ADDED, {"nodes": part}, nodes=[summary(n) for n in part], by=by)
+
+
+def append(t: Turn, node: NodeState, nodes: list[dict[str, Any]]) -> None:
+    """Adds what the node's agent appended; a new node that names no dependency comes after the node that made it."""
+    placed: list[dict[str, Any]] = [n if n.get("depends_on") else {**n, "depends_on": [node.spec.id]} for n in nodes]
+    for part in parts(placed, _bytes):
+        add(t, part, node.spec.id)
+    t.queue.extend(n["id"] for n in placed if not t.state.nodes[n["id"]].waiting)
+
+
+def adopt_plan(t: Turn) -> None:
+    """Takes up the planner's plan once no pause is open."""
+    s = t.state
+    if s.plan is not None and not s.pauses and s.ending is None:
+        announce(t, s.plan["nodes"], s.plan.get("output"))
+
+
+def summary(c: dict[str, Any]) -> dict[str, Any]:
+    """A compiled node as it enters the view."""
+    return {
+        "id": c["id"],
+        "agent": c["agent"],
+        "action": c["action"],
+        "depends_on": c.get("depends_on", []),
+        "state": N.PENDING.value,
+        "attempt": 0,
+        "max_attempts": c.get("retry", {}).get("max_attempts", 3),
+    }
+
+
+def _bytes(c: dict[str, Any]) -> int:
+    return 400 + edge_bytes((c["id"], *c.get("depends_on", ())))
+
+
+def plan_of(r: Result) -> dict[str, Any]:
+    """What the planner answered, as it is kept until it is taken up. Its output may carry the plan's output mapping."""
+    said = r.output.get("output") if isinstance(r.output, dict) else None
+    return {"nodes": r.nodes, **({"output": said} if isinstance(said, dict) and said else {})}
+
+
+def refused(s: WorkflowState, node: NodeState, r: Result) -> Failure | None:
+    """Why the nodes of this answer may not be added, or None."""
+    nodes = r.nodes or []
+    if not s.planned:
+        if not nodes:
+            return Failure(code="no-plan", message="The planner answered without a plan.")
+        return _misfit(s, nodes, plan_of(r).get("output"))
+    quota = node.spec.may_add_nodes
+    if len(nodes) > quota:
+        text = f"Expected at most {quota} appended nodes, but the agent answered {len(nodes)}."
+        return Failure(code="too-many-nodes", message=text, retryable=False)
+    return _misfit(s, nodes, None)
+
+
+def _misfit(s: WorkflowState, nodes: list[dict[str, Any]], output: Any) -> Failure | None:
+    if len(s.nodes) + len(nodes) > MAX_NODES:
+        return Failure(code="dag-too-large", message=f"Expected at most {MAX_NODES} nodes in all.", retryable=False)
+    known: dict[str, Any] = dict.fromkeys(s.nodes)
+    try:
+        for n in nodes:
+            if n["id"] in known:
+                return Failure(code="duplicate-node", message=f"A node {n['id'][:80]!r} exists already.")
+            node_spec(n, known)
+            if not known.keys() >= set(n.get("depends_on", ())):
+                return Failure(code="unknown-dependency", message=f"Node {n['id'][:80]!r} depends on an unknown node.")
+            known[n["id"]] = None
+        for _, r in walk(output):
+            parse(r[FROM], known)
+    except (BadReference, KeyError, TypeError, ValueError, AttributeError) as e:
+        return Failure(code="invalid-plan", message=f"The nodes cannot be read: {type(e).__name__}.")
+    return None
