@@ -1,4 +1,4 @@
-"""Wires an orchestrator: settings in, service out."""
+"""Wires an orchestrator. `build` for whoever has the engines already."""
 
 from __future__ import annotations
 
@@ -19,29 +19,26 @@ if TYPE_CHECKING:
     from handrail_store.connect import Pool
 
 
-def build(settings: OrchestratorSettings, *, bus: Bus, pool: Pool) -> Orchestrator:
-    """An orchestrator on this bus and this database (already migrated). It closes neither: who opened them does."""
+def build(
+    settings: OrchestratorSettings, *, bus: Bus, pool: Pool, tenant: str = "default", partitions: int = 24
+) -> Orchestrator:
+    """An orchestrator on engines that the caller owns and closes; the database is migrated. Nothing happens before `start`."""
     member = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-    options = settings.orchestrator
-    store = PostgresStore(pool, member, settings.tenant, options.lease_s)
+    store = PostgresStore(pool, member, tenant, settings.lease_s)
 
     async def prepare() -> None:
-        await bus.ensure_topics({t.name: (settings.partitions, {"retention.ms": str(t.retention_ms)}) for t in TOPICS})
+        await bus.ensure_topics({t.name: (partitions, {"retention.ms": str(t.retention_ms)}) for t in TOPICS})
         await load_blueprints(store, blueprint_files(settings.blueprints_dir))
-
-    async def close() -> None:
-        return None
 
     return Orchestrator(
         store,
         bus,
-        settings.tenant,
-        settings.partitions,
-        seen_s=options.seen_s,
-        batch=options.batch,
-        poll_s=options.poll_s,
-        cached_nodes=options.cached_nodes,
-        adopt_foreign=options.on_foreign_bus == "adopt",
+        tenant,
+        partitions,
+        seen_s=settings.seen_s,
+        batch=settings.batch,
+        poll_s=settings.poll_s,
+        cached_nodes=settings.cached_nodes,
+        adopt_foreign=settings.on_foreign_bus == "adopt",
         prepare=prepare,
-        close=close,
     )

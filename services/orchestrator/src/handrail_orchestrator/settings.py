@@ -1,40 +1,27 @@
-"""What an operator may set on an orchestrator: `HANDRAIL_ORCHESTRATOR__…`, beside the shared engine settings."""
+"""What an orchestrator reads from the environment, besides what all services share."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, Field
-from pydantic_settings import SettingsConfigDict
+from pydantic import Field
 
-from handrail_runtime.settings import EngineSettings
+from handrail_runtime.settings import Settings, service_config
 
 
-class OrchestratorOptions(BaseModel):
-    """The orchestrator's own."""
+class OrchestratorSettings(Settings):
+    """`HANDRAIL_ORCHESTRATOR__<FIELD>`. Seconds throughout."""
 
-    host: str = "127.0.0.1"
-    port: int = Field(default=8083, ge=1, le=65535, description="health and metrics")
-    lease_s: float = Field(
-        default=5.0, ge=0.5, le=60, description="how long a partition stays ours without a renewal, in seconds"
-    )
-    seen_s: float = Field(
-        default=5.0, ge=0.5, le=60, description="how long a silent orchestrator counts as alive, in seconds"
-    )
+    model_config = service_config("orchestrator")
+
+    host: str = Field(default="127.0.0.1", description="address of health and metrics")
+    port: int = Field(default=8083, ge=0, le=65_535, description="port of health and metrics; 0 takes a free one")
+    lease_s: float = Field(default=5.0, ge=0.5, le=60, description="how long a partition stays ours without a renewal")
+    seen_s: float = Field(default=5.0, ge=0.5, le=60, description="how long a silent orchestrator counts as alive")
     batch: int = Field(default=200, ge=1, le=5000, description="inputs that one transaction covers at most")
-    poll_s: float = Field(
-        default=0.5, ge=0.02, le=10, description="how often commands are looked for without a nudge, in seconds"
-    )
+    poll_s: float = Field(default=0.5, ge=0.02, le=10, description="pause between looks for commands without a nudge")
     cached_nodes: int = Field(default=200_000, ge=1000, description="nodes of idle workflows kept in memory")
-    on_foreign_bus: Literal["adopt", "refuse"] = Field(
-        default="adopt", description="what to do when the bus lost its log"
-    )
-
-
-class OrchestratorSettings(EngineSettings):
-    """Everything that `python -m handrail_orchestrator` reads from the environment."""
-
-    model_config = SettingsConfigDict(env_prefix="HANDRAIL_", env_nested_delimiter="__", extra="ignore")
-    orchestrator: OrchestratorOptions = Field(default_factory=OrchestratorOptions)
+    on_foreign_bus: Literal["adopt", "refuse"] = Field(default="adopt", description="when the bus has lost its log")
     blueprints_dir: Path | None = Field(default=None, description="a folder of further blueprints, *.yaml")
+    connections: int = Field(default=5, ge=2, le=50, description="connections to PostgreSQL at most")

@@ -61,11 +61,10 @@ class Orchestrator:
         cached_nodes: int,
         adopt_foreign: bool,
         prepare: Callable[[], Awaitable[None]],
-        close: Callable[[], Awaitable[None]],
     ) -> None:
         self._store, self._bus, self._tenant, self._partitions = store, bus, tenant, partitions
         self._most, self._poll_s, self._adopt_foreign = batch, poll_s, adopt_foreign
-        self._prepare, self._close = prepare, close
+        self._prepare = prepare
         self._own = Ownership(store, bus, seen_s)
         self._cache = Cache(cached_nodes)
         self._wakeups = Wakeups()
@@ -123,7 +122,6 @@ class Orchestrator:
             if reader is not None:
                 await reader.close()
         await self._publisher.close()
-        await self._close()
 
     async def _loop(self) -> None:
         try:
