@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 PROBLEMS: dict[str, tuple[int, str]] = {
+    "malformed-request": (400, "The request cannot be read"),
     "malformed-json": (400, "The body is not JSON"),
     "too-deep": (400, "The body is nested too deeply"),
     "duplicate-key": (400, "The body has a key twice"),
@@ -29,6 +30,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "blob-not-found": (404, "No such blob"),
     "method-not-allowed": (405, "This method is not allowed here"),
     "not-acceptable": (406, "Not a form that we can answer in"),
+    "request-timeout": (408, "The body comes too slowly"),
     "trace-id-taken": (409, "This trace id is taken"),
     "request-in-progress": (409, "The same request is under way"),
     "not-paused": (409, "The workflow is not paused"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,7 @@ async def _migrate(dsn: str, found: str | None) -> None:
     async def connect() -> Any:
         return await asyncpg.connect(dsn, timeout=_CONNECT_TIMEOUT_S)
 
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
     try:
         async with engine.begin() as connection:

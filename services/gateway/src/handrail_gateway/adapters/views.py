@@ -12,7 +12,7 @@ from handrail_contracts.model import iso
 from handrail_gateway.adapters.intake import summary
 from handrail_gateway.adapters.postgres import Database
 from handrail_gateway.application.ports import Page, PauseFilter, Row, Summary, WorkflowFilter
-from handrail_store import desk, views
+from handrail_store import clock, desk, views
 
 _EXPORT_PATIENCE_S = 300.0
 
@@ -122,6 +122,11 @@ class PostgresViews:
         async with self._database.connection() as c:
             row = await views.blob(c, tenant, trace_id, digest)
         return None if row is None else (row["content_type"], row["body"])
+
+    async def now_ms(self) -> int:
+        """See the port."""
+        async with self._database.connection() as c:
+            return await clock.now_ms(c)
 
     async def backlog(self) -> int:
         """See the port."""

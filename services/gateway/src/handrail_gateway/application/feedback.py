@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from handrail_contracts.pauses import ResolutionOutcome
 from handrail_contracts.plan import ResolutionKind
 from handrail_gateway.application.ports import Row, Views
 
+_LINES = 100
 _OUTCOMES = {
     ResolutionKind.RETRY: "retried",
     ResolutionKind.SKIP: "skipped",
@@ -29,10 +30,16 @@ _OUTCOMES = {
 }
 
 
-async def lines(views: Views, tenant: str, since: datetime | None) -> AsyncIterator[bytes]:
-    """Encoded lines, oldest decision first."""
+async def lines(views: Views, tenant: str, since: datetime | None) -> AsyncGenerator[bytes]:
+    """Encoded lines, many at a time, oldest decision first. Raises StoreFault."""
+    part: list[bytes] = []
     async for row in views.decisions(tenant, since):
-        yield orjson.dumps(line(row), option=orjson.OPT_APPEND_NEWLINE)
+        part.append(orjson.dumps(line(row), option=orjson.OPT_APPEND_NEWLINE))
+        if len(part) == _LINES:
+            yield b"".join(part)
+            part.clear()
+    if part:
+        yield b"".join(part)
 
 
 def line(row: Row) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import orjson
@@ -48,7 +47,7 @@ class Foresight:
                 pause_id=pause_id,
             )
         try:
-            return preview(await self._state(trace_id), pause_id, action_id, input_, _now_ms())
+            return preview(await self._state(trace_id), pause_id, action_id, input_, await self._views.now_ms())
         except LookupError:
             # Decided between the two reads.
             raise Refusal("stale-pause", "Expected an open pause, but it is over.", pause_id=pause_id) from None
@@ -58,7 +57,7 @@ class Foresight:
         summary = await self._views.summary(self._tenant, trace_id)
         if summary is None:
             raise workflow_not_found(trace_id)
-        return explain(await self._state(trace_id), _now_ms())
+        return explain(await self._state(trace_id), await self._views.now_ms())
 
     async def _state(self, trace_id: str) -> WorkflowState:
         rows = await self._views.journal(self._tenant, trace_id)
@@ -76,7 +75,3 @@ class Foresight:
                 for r in rows
             ),
         )
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

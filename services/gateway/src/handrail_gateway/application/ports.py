@@ -302,6 +302,10 @@ class Views(Protocol):
         """(content type, bytes) of a large value."""
         ...
 
+    async def now_ms(self) -> int:
+        """The database clock, in milliseconds since 1970 UTC."""
+        ...
+
     async def backlog(self) -> int:
         """Journal rows that are committed and not yet published."""
         ...

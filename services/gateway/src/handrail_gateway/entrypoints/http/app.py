@@ -1,0 +1,76 @@
+"""The HTTP application: all routes behind the door, and problems for whatever the framework itself refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match
+
+from handrail_contracts.problems import problem
+from handrail_gateway.application.faults import Refusal, StoreFault, quote
+from handrail_gateway.entrypoints.http import answers, console, inbox, published, registry, set_aside, workflows
+from handrail_gateway.entrypoints.http.door import App, Door
+from handrail_gateway.entrypoints.http.forward import Forward
+from handrail_gateway.entrypoints.http.usecases import UseCases
+
+
+def application(use: UseCases, *, partitions: int, console_folder: Path = console.FOLDER) -> FastAPI:
+    """The routes, without the door."""
+    app = FastAPI(
+        title="Handrail",
+        version=version("handrail-gateway"),
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.add_exception_handler(Refusal, answers.on_refusal)
+    app.add_exception_handler(StoreFault, answers.on_store_fault)
+    app.add_exception_handler(HTTPException, _on_framework_error)
+    app.add_exception_handler(Exception, answers.on_bug)
+    for group in (workflows, inbox, set_aside, registry):
+        # Not `include_router`: it puts another router in front of each of these on every request.
+        group.add_routes(app.router, use)
+    published.add_routes(app, use, partitions)
+    console.mount(app, console_folder)
+    return app
+
+
+def behind_door(app: App, hosts: Iterable[str], notifier_url: str | None) -> tuple[App, Forward | None]:
+    """The whole application, and the part of it that must be closed."""
+    forward = Forward(app, notifier_url) if notifier_url else None
+    return Door(forward or app, hosts), forward
+
+
+async def _on_framework_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    if error.status_code == 405:
+        allowed = ", ".join(_allowed(request))
+        detail = f"Expected one of the methods {allowed}, but found {quote(request.method)}."
+        body = problem("method-not-allowed", detail, instance=path)
+        return answers.problem_response(405, body, headers={"Allow": allowed})
+    if error.status_code == 404:
+        detail = f"Expected an address of this API, but there is nothing at {quote(path)}. See /openapi.json."
+        return answers.problem_response(404, problem("not-found", detail, instance=path))
+    if error.status_code < 500:
+        return answers.problem_response(
+            400, problem("malformed-request", "Expected a request that can be read.", instance=path)
+        )
+    return answers.problem_response(500, problem("internal", "Something failed on our side.", instance=path))
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods of all routes at this path; Starlette names those of the first one only."""
+    methods: set[str] = set()
+    for route in request.app.routes:
+        match, _ = route.matches(request.scope)
+        if match is not Match.NONE:
+            methods |= getattr(route, "methods", None) or set()
+    return sorted(methods | ({"HEAD"} if "GET" in methods else set()))

@@ -1,0 +1,60 @@
+"""The operator console's files, where they were built; else a page that says what is missing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
+
+FOLDER = Path(__file__).parents[2] / "console"
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self';"
+    " worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_MISSING = (
+    '<!doctype html><html lang="en"><meta charset="utf-8"><title>Handrail</title><h1>The console is not built</h1>'
+    "<p>The API works; only the console's files are missing. Build them with <code>make console</code>, which needs"
+    ' Node.js, and start Handrail again.</p><p><a href="/openapi.json">The API as OpenAPI</a></p></html>'
+)
+_A_YEAR = "public, max-age=31536000, immutable"
+
+
+class _Files(StaticFiles):
+    """The built files. What is no file is a page of the console: it finds its way by itself."""
+
+    async def get_response(self, path: str, scope: Any) -> Response:
+        try:
+            response = await super().get_response(path, scope)
+        except HTTPException as e:
+            if e.status_code != 404 or Path(path).suffix:
+                raise
+            response = await super().get_response("index.html", scope)
+            path = "index.html"
+        # Names of assets carry a hash of their content; the page itself must always be asked for.
+        hashed = path.startswith(("assets" + os.sep, "assets/"))
+        response.headers["Cache-Control"] = _A_YEAR if hashed and response.status_code == 200 else "no-cache"
+        response.headers["Content-Security-Policy"] = _POLICY
+        return response
+
+
+def mount(app: FastAPI, folder: Path = FOLDER) -> None:
+    """Serves `/console` and sends `/` there."""
+
+    @app.get("/", include_in_schema=False)
+    async def home(request: Request) -> Response:
+        return RedirectResponse("/console/", 307)
+
+    if (folder / "index.html").is_file():
+        app.mount("/console", _Files(directory=folder, html=True), name="console")
+        return
+
+    @app.get("/console", include_in_schema=False)
+    @app.get("/console/{path:path}", include_in_schema=False)
+    async def missing(request: Request) -> Response:
+        return HTMLResponse(_MISSING)

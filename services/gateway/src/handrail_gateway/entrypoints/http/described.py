@@ -1,0 +1,89 @@
+"""How routes are described in OpenAPI. Handlers take the bare request, because FastAPI's own validation answers faults
+otherwise than CONTRACT section 7 wants them; so what they take and answer is said here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from handrail_contracts.problems import PROBLEMS
+
+REF = "#/components/schemas/"
+_JSON, _PROBLEM = "application/json", "application/problem+json"
+_TEXT: dict[str, Any] = {"type": "string"}
+
+
+def operation(
+    summary: str,
+    *,
+    tag: str,
+    body: type[BaseModel] | None = None,
+    body_required: bool = True,
+    answer: type[BaseModel] | dict[str, Any] | None = None,
+    status: int = 200,
+    also: Mapping[int, str] | None = None,
+    query: Mapping[str, str] | None = None,
+    path: tuple[str, ...] = (),
+    problems: tuple[str, ...] = (),
+    media: str = _JSON,
+) -> dict[str, Any]:
+    """Keyword arguments for a route decorator. `query` and `path` name parameters, `problems` codes."""
+    schema: Any = {} if answer is None else answer if isinstance(answer, dict) else _ref(answer)
+    responses: dict[int | str, Any] = {
+        status: {"description": also.get(status, "Done.") if also else "Done.", "content": {media: {"schema": schema}}}
+    }
+    for other, text in (also or {}).items():
+        responses.setdefault(other, {"description": text, "content": {media: {"schema": schema}}})
+    by_status: dict[int, list[str]] = {}
+    for code in problems:
+        by_status.setdefault(PROBLEMS[code][0], []).append(code)
+    for failed, codes in by_status.items():
+        responses[failed] = {
+            "description": ", ".join(f"`{c}`" for c in codes),
+            "content": {_PROBLEM: {"schema": {"$ref": f"{REF}Problem"}}},
+        }
+    parameters = [{"name": n, "in": "path", "required": True, "schema": _TEXT} for n in path]
+    parameters += [{"name": n, "in": "query", "description": d, "schema": _TEXT} for n, d in (query or {}).items()]
+    extra: dict[str, Any] = {}
+    if body is not None:
+        parameters += _POST_HEADERS
+        extra["requestBody"] = {"required": body_required, "content": {_JSON: {"schema": _ref(body)}}}
+    if parameters:
+        extra["parameters"] = parameters
+    return {
+        "summary": summary,
+        "tags": [tag],
+        "status_code": status,
+        "response_model": None,
+        "responses": responses,
+        "openapi_extra": extra,
+    }
+
+
+def listed(item: type[BaseModel]) -> dict[str, Any]:
+    """The schema of a list of `item`."""
+    cursor = {"anyOf": [_TEXT, {"type": "null"}]}
+    properties = {"items": {"type": "array", "items": _ref(item)}, "next_cursor": cursor}
+    return {"type": "object", "required": ["items", "next_cursor"], "properties": properties}
+
+
+def _ref(model: type[BaseModel]) -> dict[str, Any]:
+    return {"$ref": f"{REF}{model.__name__}"}
+
+
+def _header(name: str, description: str, most: int) -> dict[str, Any]:
+    schema = {"type": "string", "minLength": 1, "maxLength": most}
+    return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
+
+
+_POST_HEADERS = [
+    _header("Idempotency-Key", "The first 2xx answer to this key is kept for 7 days and repeated.", 255),
+    _header("Handrail-Actor", "Who acts; recorded, not proven. Default `local`.", 128),
+    _header("Handrail-Channel", "Through what; default `api`.", 128),
+]
+PAGING = {
+    "limit": "1 to 200, default 50; others are moved to the nearest end.",
+    "cursor": "`next_cursor` of the page before.",
+}

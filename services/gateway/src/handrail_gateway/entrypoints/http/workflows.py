@@ -1,0 +1,220 @@
+"""Routes under `/workflows`."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from handrail_contracts.answers import Accepted, Ordered, Preview, Resuming, State, WorkflowSummary
+from handrail_contracts.commands import CancelRequest, PauseRequest, ResumeRequest, StartRequest
+from handrail_contracts.events import WorkflowStatus
+from handrail_contracts.ids import TRACE_ID
+from handrail_gateway.application import paging, plans
+from handrail_gateway.application.faults import Refusal, pause_not_found, quote, workflow_not_found
+from handrail_gateway.application.ports import WorkflowFilter
+from handrail_gateway.entrypoints.http import answers, body
+from handrail_gateway.entrypoints.http.described import PAGING, listed, operation
+from handrail_gateway.entrypoints.http.queries import Query
+from handrail_gateway.entrypoints.http.usecases import UseCases
+
+JOURNAL_LIMIT, JOURNAL_MOST = 200, 1_000
+_DIGEST = re.compile(r"[a-z0-9]+:[0-9a-f]{16,128}")
+_SHOWN_AS_IT_IS = frozenset({"application/json", "text/plain"})
+_STARTING = (
+    "malformed-json too-deep duplicate-key number-out-of-range invalid-text invalid-trace-id idempotency-key-invalid"
+    " trace-id-taken request-in-progress payload-too-large unsupported-media-type validation unknown-field"
+    " too-many-items unknown-blueprint unknown-agent no-plan empty-dag dag-cycle unknown-dependency duplicate-node"
+    " dag-too-large invalid-reference invalid-retry-policy compensation-missing effect-class-lowered"
+    " idempotency-key-reused overloaded unavailable storage-full"
+)
+_RESUMING = (
+    "workflow-not-found pause-not-found not-paused already-resolved stale-pause pause-ambiguous evidence-changed claimed"
+    " expired action-not-allowed invalid-input validation unknown-field idempotency-key-reused request-in-progress"
+    " unavailable"
+)
+
+
+describe = partial(operation, tag="workflows")
+
+
+def add_routes(router: APIRouter, use: UseCases) -> None:
+    """Adds the routes."""
+
+    @router.post(
+        "/workflows",
+        **describe(
+            "Start a workflow from an intent, a blueprint or a plan",
+            body=StartRequest,
+            answer=Accepted,
+            status=202,
+            also={202: "It is durable. `Location` is its state."},
+            problems=tuple(_STARTING.split()),
+        ),
+    )
+    async def start(request: Request) -> Response:
+        asked, digest = await body.read(request, StartRequest, limit=body.LARGE_BYTES, before=plans.refuse_oversize)
+        return answers.of(await use.submit.start(use.caller(request, digest), asked))
+
+    @router.get(
+        "/workflows",
+        **describe(
+            "List workflows, newest first",
+            answer=listed(WorkflowSummary),
+            query={
+                "status": "One or more, separated by commas.",
+                "blueprint": "Its name.",
+                "label": "`key:value`; several must all stand.",
+                "q": "Text of the intent, or the beginning of a trace_id.",
+                **PAGING,
+            },
+            problems=("invalid-cursor", "invalid-query"),
+        ),
+    )
+    async def list_(request: Request) -> Response:
+        query = Query(request, ("status", "blueprint", "label", "q", "limit", "cursor"))
+        wanted = WorkflowFilter(
+            query.many("status", tuple(WorkflowStatus)), query.text("blueprint"), query.pairs("label"), query.text("q")
+        )
+        limit = query.limit(paging.LIMIT, paging.MOST)
+        return answers.value(await use.lists.workflows(wanted, limit, query.text("cursor")))
+
+    @router.get(
+        "/workflows/{trace_id}/state",
+        **describe(
+            "The state with its cursor, and with its history where asked for",
+            answer=State,
+            path=("trace_id",),
+            query={"history": "`true` adds the newest 1,000 events."},
+            problems=("workflow-not-found",),
+        ),
+    )
+    async def state(request: Request) -> Response:
+        trace_id = trace_id_of(request)
+        with_history = bool(request.scope["query_string"]) and Query(request, ("history",)).flag("history")
+        found = use.snapshots.with_history(trace_id) if with_history else use.snapshots.state(trace_id)
+        return answers.Json(await found)
+
+    @router.post(
+        "/workflows/{trace_id}/resume",
+        **describe(
+            "Decide an open pause",
+            body=ResumeRequest,
+            answer=Resuming,
+            status=202,
+            also={202: "Stored, will be applied exactly once.", 200: "The same decision again: the first answer."},
+            path=("trace_id",),
+            problems=tuple(_RESUMING.split()),
+        ),
+    )
+    async def resume(request: Request) -> Response:
+        asked, digest = await body.read(request, ResumeRequest)
+        return answers.of(await use.resume.decide(use.caller(request, digest), trace_id_of(request), asked))
+
+    @router.post(
+        "/workflows/{trace_id}/pause",
+        **describe(
+            "The panic button: pause a running workflow",
+            body=PauseRequest,
+            body_required=False,
+            answer=Ordered,
+            status=202,
+            path=("trace_id",),
+            problems=("workflow-not-found", "already-paused", "already-ended"),
+        ),
+    )
+    async def pause(request: Request) -> Response:
+        asked, digest = await body.read(request, PauseRequest, optional=True)
+        return answers.of(await use.steering.pause(use.caller(request, digest), trace_id_of(request), asked))
+
+    @router.post(
+        "/workflows/{trace_id}/cancel",
+        **describe(
+            "Cancel, with undo unless told not to",
+            body=CancelRequest,
+            body_required=False,
+            answer=Ordered,
+            status=202,
+            path=("trace_id",),
+            problems=("workflow-not-found", "already-ended"),
+        ),
+    )
+    async def cancel(request: Request) -> Response:
+        asked, digest = await body.read(request, CancelRequest, optional=True)
+        return answers.of(await use.steering.cancel(use.caller(request, digest), trace_id_of(request), asked))
+
+    @router.get(
+        "/workflows/{trace_id}/pauses/{pause_id}/preview/{action_id}",
+        **describe(
+            "What a button would do, only what changes",
+            answer=Preview,
+            path=("trace_id", "pause_id", "action_id"),
+            problems=("workflow-not-found", "pause-not-found", "action-not-allowed", "already-resolved", "stale-pause"),
+        ),
+    )
+    async def preview(request: Request) -> Response:
+        return answers.value(
+            await use.foresight.preview(trace_id_of(request), pause_id_of(request), request.path_params["action_id"])
+        )
+
+    @router.get(
+        "/workflows/{trace_id}/journal",
+        **describe(
+            "The events, raw, oldest first",
+            path=("trace_id",),
+            query={"after": "A seq; default 0.", "limit": "1 to 1,000, default 200."},
+            problems=("workflow-not-found", "invalid-cursor"),
+        ),
+    )
+    async def journal(request: Request) -> Response:
+        query = Query(request, ("after", "limit"))
+        after, limit = query.position("after"), query.limit(JOURNAL_LIMIT, JOURNAL_MOST)
+        return answers.Json(await use.lists.journal(trace_id_of(request), after, limit))
+
+    @router.get(
+        "/workflows/{trace_id}/explain",
+        **describe(
+            "One sentence why it is not moving, and its facts", path=("trace_id",), problems=("workflow-not-found",)
+        ),
+    )
+    async def explain(request: Request) -> Response:
+        return answers.value(await use.foresight.explain(trace_id_of(request)))
+
+    @router.get(
+        "/workflows/{trace_id}/blobs/{digest}",
+        **describe(
+            "A value that was too large for an event",
+            path=("trace_id", "digest"),
+            problems=("blob-not-found",),
+        ),
+    )
+    async def blob(request: Request) -> Response:
+        digest = request.path_params["digest"]
+        found = None
+        if _DIGEST.fullmatch(digest) is not None:
+            found = await use.views.blob(use.tenant, trace_id_of(request), digest)
+        if found is None:
+            raise Refusal("blob-not-found", f"Expected a value of this workflow, but there is none at {quote(digest)}.")
+        # What the outside world said is never rendered: at most shown as the text that it is.
+        media = found[0] if found[0].partition(";")[0] in _SHOWN_AS_IT_IS else "application/octet-stream"
+        shown = {"Content-Disposition": 'attachment; filename="value"', "Content-Security-Policy": "sandbox"}
+        return Response(found[1], 200, shown, media_type=media)
+
+
+def trace_id_of(request: Request) -> str:
+    """The trace_id of the path. Raises Refusal workflow-not-found for one that cannot be one."""
+    trace_id: str = request.path_params["trace_id"]
+    if TRACE_ID.fullmatch(trace_id) is None:
+        raise workflow_not_found(trace_id)
+    return trace_id
+
+
+def pause_id_of(request: Request) -> str:
+    """The pause_id of the path, likewise."""
+    pause_id: str = request.path_params["pause_id"]
+    if TRACE_ID.fullmatch(pause_id) is None:
+        raise pause_not_found(pause_id)
+    return pause_id
