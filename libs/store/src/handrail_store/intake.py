@@ -270,6 +270,17 @@ async def close_quarantined(connection: AnyConnection, record_id: int, state: st
     )
 
 
+async def unpark(connection: AnyConnection, tenant: str, record_id: int) -> None:
+    """Lets the workflow go on that an open record of kind `parked` belongs to; nothing for any other. Idempotent."""
+    await connection.execute(
+        "UPDATE handrail.workflow w SET parked_reason = NULL, wake_at = handrail.clock() FROM handrail.quarantine q"
+        " WHERE q.tenant = $1 AND q.id = $2 AND q.kind = 'parked' AND q.state = 'open' AND w.tenant = $1"
+        " AND w.trace_id = q.trace_id AND w.parked_reason IS NOT NULL",
+        tenant,
+        record_id,
+    )
+
+
 async def command_waits(connection: AnyConnection, tenant: str, trace_id: str, p: int, kind: str) -> bool:
     """True when a command of that kind is stored for the workflow (of partition `p`) and not yet applied."""
     return await connection.fetchval(

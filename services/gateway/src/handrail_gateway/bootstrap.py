@@ -144,7 +144,7 @@ class Gateway:
             resume=Resume(once),
             steering=Steering(once),
             dead_letters=DeadLetters(once),
-            quarantine=Quarantine(once, link),
+            quarantine=Quarantine(once, intake, link),
             snapshots=Snapshots(views, tenant, projection),
             lists=Lists(views, tenant),
             foresight=Foresight(views, tenant),

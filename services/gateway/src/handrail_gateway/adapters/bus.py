@@ -68,7 +68,7 @@ class BusLink:
 
     async def put(self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Any) -> None:
         """See the port `Requeue`."""
-        record = Outgoing(topic, key, value, [(k, v.encode("latin-1")) for k, v in headers], partition)
+        record = Outgoing(topic, key, value, [(k, v.encode()) for k, v in headers], partition)
         try:
             async with asyncio.timeout(2.0):
                 error = (await (await self._connected()).send([record]))[0]

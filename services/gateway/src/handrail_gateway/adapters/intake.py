@@ -187,6 +187,10 @@ class PostgresTransaction:
         """See the port."""
         return await desk.quarantined_record(self._connection, tenant, record_id, lock=True)
 
+    async def unpark(self, tenant: str, record_id: int) -> None:
+        """See the port."""
+        await intake.unpark(self._connection, tenant, record_id)
+
     async def close_quarantined(self, record_id: int, state: str, reason: str | None) -> None:
         """See the port."""
         await intake.close_quarantined(self._connection, record_id, state, reason)

@@ -4,13 +4,13 @@ An intent and a phrase of a blueprint (an example, a keyword) are split into wor
 words dropped, ends cut ("onboarding", "onboard" and "onboarded" are one word). Words that few blueprints use say more
 than words that all use: a word weighs 1 / (number of blueprints that use it).
 
-    score = 0.7 * best example + 0.3 * keywords
+    score = 0.6 * best example + 0.4 * keywords
 
 where an example scores the weight of the words that it shares with the intent, as a share of the example's weight
 (all of it: 1.0), and keywords score 1.0 as soon as one of them stands in the intent with all of its words, 1.3 with two,
-at most 1.6. The highest score wins if it reaches THRESHOLD (0.35) and is above the next one by MARGIN (0.05); a closer
-race is no match, because guessing would start the wrong workflow. So one keyword and a word or two of an example are
-enough; a keyword alone (0.30) is not.
+at most 1.6. The highest score wins if it reaches THRESHOLD (0.35) and is above the next one by MARGIN (0.1); a closer
+race is no match, because guessing would start the wrong workflow. So a keyword is enough, and without one more than half
+of an example.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 THRESHOLD = 0.35
-MARGIN = 0.05
-_EXAMPLE_SHARE, _KEYWORD_SHARE = 0.7, 0.3
+MARGIN = 0.1
+_EXAMPLE_SHARE, _KEYWORD_SHARE = 0.6, 0.4
 _WORD = re.compile(r"[a-z0-9]+")
 _STOP = frozenset(
     [

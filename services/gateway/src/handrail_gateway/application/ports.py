@@ -174,6 +174,10 @@ class Transaction(Protocol):
         """The quarantined record as a row, held until the transaction ends, or None."""
         ...
 
+    async def unpark(self, tenant: str, record_id: int) -> None:
+        """The workflow that an open quarantined record has parked goes on; nothing for any other record."""
+        ...
+
     async def close_quarantined(self, record_id: int, state: str, reason: str | None) -> None:
         """Marks it `replayed` or `discarded`."""
         ...

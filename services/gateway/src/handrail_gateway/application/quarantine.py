@@ -9,7 +9,7 @@ import orjson
 from handrail_contracts.commands import ReasonRequest
 from handrail_gateway.application.faults import Refusal, quote
 from handrail_gateway.application.idempotency import Once
-from handrail_gateway.application.ports import Answer, Caller, Requeue, Transaction
+from handrail_gateway.application.ports import Answer, Caller, Intake, Requeue, Transaction
 
 
 def not_found(record_id: str) -> Refusal:
@@ -22,12 +22,15 @@ def not_found(record_id: str) -> Refusal:
 class Quarantine:
     """Decides over quarantined records."""
 
-    def __init__(self, once: Once, requeue: Requeue) -> None:
-        self._once, self._requeue = once, requeue
+    def __init__(self, once: Once, intake: Intake, requeue: Requeue) -> None:
+        self._once, self._intake, self._requeue = once, intake, requeue
 
     async def replay(self, caller: Caller, record_id: int, request: ReasonRequest) -> Answer:
         """`202`: the record, byte for byte, is on its topic again. Should we die right after, it may go there twice; its
-        readers know a record by its id."""
+        readers know a record by its id. A parked workflow goes on from here."""
+        async with self._intake.transaction() as transaction:
+            # Committed before the record is back: its owner must not meet it while the workflow still counts as parked.
+            await transaction.unpark(caller.tenant, record_id)
 
         async def work(transaction: Transaction) -> Answer:
             record = await _open(transaction, caller.tenant, record_id)

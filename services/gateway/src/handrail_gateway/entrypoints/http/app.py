@@ -29,6 +29,7 @@ def application(use: UseCases, *, partitions: int, console_folder: Path = consol
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.add_exception_handler(Refusal, answers.on_refusal)
     app.add_exception_handler(StoreFault, answers.on_store_fault)

@@ -53,7 +53,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             problems=("invalid-cursor", "invalid-query"),
         ),
     )
-    async def inbox(request: Request) -> Response:
+    async def list_inbox(request: Request) -> Response:
         query = Query(request, (*_FILTERS, "limit", "cursor"))
         wanted = PauseFilter(
             query.one_of("state", ("open", "mine", "resolved"), "open"),
@@ -77,7 +77,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             problems=("pause-not-found",),
         ),
     )
-    async def pause(request: Request) -> Response:
+    async def get_pause(request: Request) -> Response:
         return answers.value(await use.lists.pause(pause_id_of(request)))
 
     @router.post(
@@ -91,7 +91,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             problems=("pause-not-found", "claimed", "already-resolved", "stale-pause"),
         ),
     )
-    async def claim(request: Request) -> Response:
+    async def claim_pause(request: Request) -> Response:
         asked, digest = await body.read(request, ClaimRequest, optional=True)
         return answers.of(await use.steering.claim(use.caller(request, digest), pause_id_of(request), asked))
 
@@ -106,7 +106,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             problems=("pause-not-found", "claimed", "already-resolved", "stale-pause"),
         ),
     )
-    async def release(request: Request) -> Response:
+    async def release_pause(request: Request) -> Response:
         _, digest = await body.read(request, Empty, optional=True)
         return answers.of(await use.steering.release(use.caller(request, digest), pause_id_of(request)))
 
@@ -121,7 +121,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             problems=("pause-not-found", "human-has-control", "already-resolved", "stale-pause"),
         ),
     )
-    async def say(request: Request) -> Response:
+    async def add_message(request: Request) -> Response:
         asked, digest = await body.read(request, MessageRequest)
         return answers.of(await use.steering.say(use.caller(request, digest), pause_id_of(request), asked))
 
@@ -135,7 +135,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             media=_NDJSON,
         ),
     )
-    async def decisions(request: Request) -> Response:
+    async def export_feedback(request: Request) -> Response:
         since = Query(request, ("since",)).time("since")
         lines = feedback.lines(use.views, use.tenant, since)
         # A database that does not answer must be a 503, not a 200 that breaks off.

@@ -23,12 +23,12 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
     """Adds the routes; the ledger only where simulators run."""
 
     @router.get("/blueprints", **describe("Blueprints that can be started", answer=listed(BlueprintView)))
-    async def blueprints(request: Request) -> Response:
+    async def list_blueprints(request: Request) -> Response:
         Query(request, ())
         return answers.value(await use.lists.blueprints())
 
     @router.get("/agents", **describe("Agents ever registered, and which are alive", answer=listed(AgentView)))
-    async def agents(request: Request) -> Response:
+    async def list_agents(request: Request) -> Response:
         Query(request, ())
         return answers.value(await use.lists.agents())
 
@@ -43,7 +43,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
                 problems=("invalid-query",),
             ),
         )
-        async def entries(request: Request) -> Response:
+        async def get_ledger(request: Request) -> Response:
             trace_id = Query(request, ("trace_id",)).text("trace_id")
             if trace_id is None or TRACE_ID.fullmatch(trace_id) is None:
                 raise Refusal("invalid-query", "Expected ?trace_id= of a workflow.", parameter="trace_id")

@@ -45,7 +45,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             problems=("invalid-cursor", "invalid-query"),
         ),
     )
-    async def letters(request: Request) -> Response:
+    async def list_dead_letters(request: Request) -> Response:
         query = Query(request, ("state", "agent", "trace_id", "limit", "cursor"))
         state = query.one_of("state", ("", *_LETTER_STATES), "") or None
         limit = query.limit(paging.LIMIT, paging.MOST)
@@ -60,7 +60,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             "One dead letter", answer=DeadLetterView, path=("dead_letter_id",), problems=("dead-letter-not-found",)
         ),
     )
-    async def letter(request: Request) -> Response:
+    async def get_dead_letter(request: Request) -> Response:
         return answers.value(await use.lists.dead_letter(_letter_id(request)))
 
     @router.post(
@@ -75,7 +75,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             problems=("dead-letter-not-found", *_DECIDING),
         ),
     )
-    async def replay(request: Request) -> Response:
+    async def replay_dead_letter(request: Request) -> Response:
         asked, digest = await body.read(request, ReplayRequest, optional=True)
         return answers.of(await use.dead_letters.replay(use.caller(request, digest), _letter_id(request), asked))
 
@@ -91,7 +91,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             problems=("dead-letter-not-found", *_DECIDING),
         ),
     )
-    async def discard(request: Request) -> Response:
+    async def discard_dead_letter(request: Request) -> Response:
         asked, digest = await body.read(request, ReasonRequest, optional=True)
         return answers.of(await use.dead_letters.discard(use.caller(request, digest), _letter_id(request), asked))
 
@@ -104,7 +104,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             problems=("invalid-cursor", "invalid-query"),
         ),
     )
-    async def records(request: Request) -> Response:
+    async def list_quarantine(request: Request) -> Response:
         query = Query(request, ("state", "topic", "limit", "cursor"))
         state = query.one_of("state", ("", *_RECORD_STATES), "") or None
         limit = query.limit(paging.LIMIT, paging.MOST)
@@ -120,7 +120,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             problems=("quarantine-not-found",),
         ),
     )
-    async def record(request: Request) -> Response:
+    async def get_quarantined(request: Request) -> Response:
         return answers.value(await use.lists.quarantined_record(_record_id(request)))
 
     @router.post(
@@ -134,7 +134,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             problems=("quarantine-not-found", "already-resolved", "unavailable"),
         ),
     )
-    async def replay_record(request: Request) -> Response:
+    async def replay_quarantined(request: Request) -> Response:
         asked, digest = await body.read(request, ReasonRequest, optional=True)
         return answers.of(await use.quarantine.replay(use.caller(request, digest), _record_id(request), asked))
 
@@ -149,7 +149,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             problems=("quarantine-not-found", "already-resolved"),
         ),
     )
-    async def discard_record(request: Request) -> Response:
+    async def discard_quarantined(request: Request) -> Response:
         asked, digest = await body.read(request, ReasonRequest, optional=True)
         return answers.of(await use.quarantine.discard(use.caller(request, digest), _record_id(request), asked))
 

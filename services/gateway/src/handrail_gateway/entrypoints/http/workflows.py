@@ -55,7 +55,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             problems=tuple(_STARTING.split()),
         ),
     )
-    async def start(request: Request) -> Response:
+    async def start_workflow(request: Request) -> Response:
         asked, digest = await body.read(request, StartRequest, limit=body.LARGE_BYTES, before=plans.refuse_oversize)
         return answers.of(await use.submit.start(use.caller(request, digest), asked))
 
@@ -74,7 +74,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             problems=("invalid-cursor", "invalid-query"),
         ),
     )
-    async def list_(request: Request) -> Response:
+    async def list_workflows(request: Request) -> Response:
         query = Query(request, ("status", "blueprint", "label", "q", "limit", "cursor"))
         wanted = WorkflowFilter(
             query.many("status", tuple(WorkflowStatus)), query.text("blueprint"), query.pairs("label"), query.text("q")
@@ -92,7 +92,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             problems=("workflow-not-found",),
         ),
     )
-    async def state(request: Request) -> Response:
+    async def get_state(request: Request) -> Response:
         trace_id = trace_id_of(request)
         with_history = bool(request.scope["query_string"]) and Query(request, ("history",)).flag("history")
         found = use.snapshots.with_history(trace_id) if with_history else use.snapshots.state(trace_id)
@@ -110,7 +110,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             problems=tuple(_RESUMING.split()),
         ),
     )
-    async def resume(request: Request) -> Response:
+    async def resume_workflow(request: Request) -> Response:
         asked, digest = await body.read(request, ResumeRequest)
         return answers.of(await use.resume.decide(use.caller(request, digest), trace_id_of(request), asked))
 
@@ -126,7 +126,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             problems=("workflow-not-found", "already-paused", "already-ended"),
         ),
     )
-    async def pause(request: Request) -> Response:
+    async def pause_workflow(request: Request) -> Response:
         asked, digest = await body.read(request, PauseRequest, optional=True)
         return answers.of(await use.steering.pause(use.caller(request, digest), trace_id_of(request), asked))
 
@@ -142,7 +142,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             problems=("workflow-not-found", "already-ended"),
         ),
     )
-    async def cancel(request: Request) -> Response:
+    async def cancel_workflow(request: Request) -> Response:
         asked, digest = await body.read(request, CancelRequest, optional=True)
         return answers.of(await use.steering.cancel(use.caller(request, digest), trace_id_of(request), asked))
 
@@ -155,7 +155,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             problems=("workflow-not-found", "pause-not-found", "action-not-allowed", "already-resolved", "stale-pause"),
         ),
     )
-    async def preview(request: Request) -> Response:
+    async def preview_action(request: Request) -> Response:
         return answers.value(
             await use.foresight.preview(trace_id_of(request), pause_id_of(request), request.path_params["action_id"])
         )
@@ -169,7 +169,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             problems=("workflow-not-found", "invalid-cursor"),
         ),
     )
-    async def journal(request: Request) -> Response:
+    async def get_journal(request: Request) -> Response:
         query = Query(request, ("after", "limit"))
         after, limit = query.position("after"), query.limit(JOURNAL_LIMIT, JOURNAL_MOST)
         return answers.Json(await use.lists.journal(trace_id_of(request), after, limit))
@@ -180,7 +180,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             "One sentence why it is not moving, and its facts", path=("trace_id",), problems=("workflow-not-found",)
         ),
     )
-    async def explain(request: Request) -> Response:
+    async def explain_workflow(request: Request) -> Response:
         return answers.value(await use.foresight.explain(trace_id_of(request)))
 
     @router.get(
@@ -191,7 +191,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             problems=("blob-not-found",),
         ),
     )
-    async def blob(request: Request) -> Response:
+    async def get_blob(request: Request) -> Response:
         digest = request.path_params["digest"]
         found = None
         if _DIGEST.fullmatch(digest) is not None:
