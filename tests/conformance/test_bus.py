@@ -35,12 +35,9 @@ def _numbered(topic: str, count: int, partition: int = 0, first: int = 0) -> lis
 async def _collect(reader: Reader | GroupReader, count: int, *, at_once: int = 500) -> list[Record]:
     """The next `count` records, not one more."""
     found: list[Record] = []
-
-    async def enough() -> bool:
-        found.extend(await reader.read(min(at_once, count - len(found)), 1.0))
-        return len(found) >= count
-
-    await wait_until(enough, description=f"{count} records", timeout_s=60)
+    async with asyncio.timeout(60):
+        while len(found) < count:
+            found.extend(await reader.read(min(at_once, count - len(found)), 1.0))
     assert len(found) == count
     return found
 
@@ -236,15 +233,12 @@ async def test_a_read_answers_no_more_than_asked(rig: Rig) -> None:
     await _send(rig, *(m for p in range(4) for m in _numbered(topic, 50, p)))
     reader = await _reader(rig, {(topic, p): 0 for p in range(4)})
     seen: dict[int, list[int]] = {p: [] for p in range(4)}
-
-    async def all_read() -> bool:
-        records = await reader.read(7, 1.0)
-        assert len(records) <= 7
-        for record in records:
-            seen[record.partition].append(record.offset)
-        return sum(map(len, seen.values())) >= 200
-
-    await wait_until(all_read, description="200 records, 7 at a time", timeout_s=30)
+    async with asyncio.timeout(60):
+        while sum(map(len, seen.values())) < 200:
+            records = await reader.read(7, 1.0)
+            assert len(records) <= 7
+            for record in records:
+                seen[record.partition].append(record.offset)
     assert seen == {p: list(range(50)) for p in range(4)}
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from aiokafka import AIOKafkaConsumer
 
 from handrail_runtime.bus_kafka_control import Control
 from handrail_runtime.bus_kafka_producer import KafkaProducer
-from handrail_runtime.bus_kafka_reader import KafkaGroupReader, KafkaReader, Progress
+from handrail_runtime.bus_kafka_reader import KafkaGroupReader, KafkaReader
 from handrail_runtime.ports import BusError, LogRange, TopicPartition
 from handrail_runtime.topic_plan import MAX_MESSAGE_BYTES
 
 Compression = Literal["lz4"] | None
+Part = TypeVar("Part", KafkaProducer, KafkaReader, KafkaGroupReader)
 
 
 _ASK_S = 10.0
@@ -84,15 +85,13 @@ class KafkaBus:
         """As the port says. Raises BusError when no broker answers."""
         producer = KafkaProducer(self._control, self._options, self._ack_s, self._compression)
         await producer.start()
-        self._open.append(producer)
-        return producer
+        return self._opened(producer)
 
     async def reader(self) -> KafkaReader:
         """As the port says. Raises BusError when no broker answers."""
-        reader = KafkaReader(self._consumer, Progress(self._control, self._quiet_s))
+        reader = KafkaReader(self._consumer, self._control, self._quiet_s)
         await reader.start()
-        self._open.append(reader)
-        return reader
+        return self._opened(reader)
 
     async def group_reader(self, group: str, topics: Sequence[str], *, from_start: bool = True) -> KafkaGroupReader:
         """As the port says. Raises BusError when no broker answers or a topic does not exist."""
@@ -111,16 +110,20 @@ class KafkaBus:
                 request_timeout_ms=2 * _SESSION_MS,
             )
 
-        reader = KafkaGroupReader(make, Progress(self._control, self._quiet_s))
+        reader = KafkaGroupReader(make, self._control, self._quiet_s, from_start=from_start)
         await reader.start()
-        self._open.append(reader)
-        return reader
+        return self._opened(reader)
 
     async def close(self) -> None:
         """As the port says."""
         open_, self._open = self._open, []
         await asyncio.gather(*(part.close() for part in open_))
         await self._control.close()
+
+    def _opened(self, part: Part) -> Part:
+        self._open = [other for other in self._open if not other.closed]
+        self._open.append(part)
+        return part
 
     def _consumer(self, *topics: str, **more: Any) -> AIOKafkaConsumer:
         settings: dict[str, Any] = {

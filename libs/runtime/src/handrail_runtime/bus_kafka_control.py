@@ -14,11 +14,13 @@ from typing import Any
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
 from aiokafka.protocol.admin import CreateTopicsRequest
+from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest
 
 from handrail_runtime.lifecycle import backoff
 from handrail_runtime.ports import BusError, LogRange, TopicPartition
+from handrail_runtime.topic_plan import MAX_MESSAGE_BYTES
 
 _EARLIEST, _LATEST = -2, -1
 _READ_UNCOMMITTED = 0
@@ -56,14 +58,7 @@ class Control:
     async def ranges(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, LogRange]:
         """Start and end of each log."""
         wanted = list(dict.fromkeys(partitions))
-        cluster = await self.cluster({topic for topic, _ in wanted})
-        by_leader: dict[int, dict[str, list[int]]] = {}
-        for topic, p in wanted:
-            leader = cluster.topics.get(topic, {}).get(p)
-            if leader is None or leader < 0:
-                what = "it does not exist" if leader is None else "it has no leader now"
-                raise BusError(f"Expected the partition {topic}/{p}, but {what}.")
-            by_leader.setdefault(leader, {}).setdefault(topic, []).append(p)
+        by_leader = await self._by_leader(wanted)
         starts, ends = await asyncio.gather(self._offsets(by_leader, _EARLIEST), self._offsets(by_leader, _LATEST))
         return {tp: LogRange(starts[tp], ends[tp]) for tp in wanted}
 
@@ -105,6 +100,33 @@ class Control:
         """Idempotent."""
         self._closed = True
         await self._drop()
+
+    async def fetch(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, bytes]:
+        """The record batches that each log has at its position now, undecoded. Partitions that answer with an error
+        (an offset out of range, a moved leader) are left out: the reader's next fetch meets the same."""
+        found: dict[TopicPartition, bytes] = {}
+        for leader, topics in (await self._by_leader(positions)).items():
+            wanted = [
+                (topic, [(p, positions[(topic, p)], MAX_MESSAGE_BYTES) for p in ps]) for topic, ps in topics.items()
+            ]
+            answer = await self._ask(FetchRequest(0, 1, 4 * MAX_MESSAGE_BYTES, _READ_UNCOMMITTED, wanted), leader)
+            for topic, partitions in answer.topics:
+                for p, code, _, *rest in partitions:
+                    if for_code(code) is NoError and rest[-1]:
+                        found[(topic, p)] = bytes(rest[-1])
+        return found
+
+    async def _by_leader(self, partitions: Iterable[TopicPartition]) -> dict[int, dict[str, list[int]]]:
+        wanted = list(partitions)
+        cluster = await self.cluster({topic for topic, _ in wanted})
+        by_leader: dict[int, dict[str, list[int]]] = {}
+        for topic, p in wanted:
+            leader = cluster.topics.get(topic, {}).get(p)
+            if leader is None or leader < 0:
+                what = "it does not exist" if leader is None else "it has no leader now"
+                raise BusError(f"Expected the partition {topic}/{p}, but {what}.")
+            by_leader.setdefault(leader, {}).setdefault(topic, []).append(p)
+        return by_leader
 
     async def _offsets(self, by_leader: Mapping[int, Mapping[str, list[int]]], when: int) -> dict[TopicPartition, int]:
         found: dict[TopicPartition, int] = {}

@@ -7,7 +7,7 @@ makes the broker refuse what follows. So: no acknowledgement within the bound, o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -22,13 +22,20 @@ from aiokafka.errors import (
 
 from handrail_runtime.bus_kafka_control import Control
 from handrail_runtime.murmur import partition_of
-from handrail_runtime.ports import BusError, Outgoing, RecordRefused
+from handrail_runtime.ports import BusError, Headers, Outgoing, RecordRefused
 from handrail_runtime.telemetry import counter
 from handrail_runtime.topic_plan import MAX_MESSAGE_BYTES
 
 _BATCH_BYTES = 256 * 1024
+_HEAD_BYTES = 64 * 1024
+"""What a record may spend on headers and framing."""
+_BULK = 16
 _UNKNOWN_TOPIC_S = 3.0
+_CLOSE_S = 5.0
 _REFUSED = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidTopicError, TopicAuthorizationFailedError)
+
+Handed = tuple[list[int], asyncio.Future[Any]]
+"""Which messages were handed over, and what ends when they are acknowledged."""
 
 _log = structlog.get_logger(__name__)
 
@@ -42,9 +49,10 @@ class KafkaProducer:
         self._inner: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
+        self._counts: dict[str, int] = {}
         self._unknown: dict[str, float] = {}
         self._next_keyless = 0
-        self._closed = False
+        self.closed = False
         self._replaced = counter("bus_producers_replaced", "Kafka producers given up for a new one")
 
     async def start(self) -> None:
@@ -53,99 +61,131 @@ class KafkaProducer:
 
     async def send(self, messages: Sequence[Outgoing]) -> list[BusError | None]:
         """As the port says; ends within `ack_s` seconds, except that a topic which nobody knows may take 3 s more."""
-        if self._closed:
+        if self.closed:
             raise BusError("Expected an open producer, but it was closed.")
-        if not messages:
-            return []
         results: list[BusError | None] = [None] * len(messages)
-        producer = await self._producer()
-        await self._learn(producer, messages)
-        waiting: list[tuple[int, asyncio.Future[Any]]] = []
+        if not messages:
+            return results
+        try:
+            producer = await self._producer()
+            counts = await self._learn(producer, messages)
+        except BusError as e:
+            return [e] * len(messages)
+        places = [_place(message, counts.get(message.topic), self._keyless) for message in messages]
+        waiting: list[Handed] = []
         distrusted = False
         try:
             async with asyncio.timeout(self._ack_s):
-                for i, message in enumerate(messages):
-                    future = await self._hand_over(producer, message)
-                    if isinstance(future, BusError):
-                        results[i] = future
-                    else:
-                        waiting.append((i, future))
-                for i, future in waiting:
+                hand_over = self._as_batches if len(messages) >= _BULK else self._one_by_one
+                await hand_over(producer, messages, places, waiting, results)
+                for indices, future in waiting:
                     try:
                         await future
                     except KafkaError as e:
                         distrusted = True
-                        results[i] = _mapped(e)
+                        for i in indices:
+                            results[i] = _mapped(e)
         except TimeoutError:
             distrusted = True
-            self._time_out(waiting, results, len(messages))
+            self._time_out(waiting, results)
         if distrusted:
             self._retire(producer)
-        await self._again_alone(messages, results)
+            await self._again_alone(messages, results)
         return results
 
     async def close(self) -> None:
-        """As the port says; flushing is bounded by `ack_s`."""
-        self._closed = True
+        """As the port says; flushing has 5 s, or `ack_s` where that is less."""
+        self.closed = True
         if self._inner is not None:
             self._retire(self._inner, replaced=False)
         if self._retiring:
             await asyncio.wait(self._retiring)
 
-    async def _hand_over(self, producer: AIOKafkaProducer, message: Outgoing) -> asyncio.Future[Any] | BusError:
-        topic, key, value = message.topic, message.key, message.value
-        known = producer.client.cluster.partitions_for_topic(topic)
-        if not known:
-            return RecordRefused(f"Expected the topic {topic!r}, but it does not exist.")
-        if key is None and value is None:
-            return RecordRefused("Expected a key or a value, but the record has neither.")
-        p = message.partition
-        if p is None:
-            self._next_keyless += 1
-            p = self._next_keyless % len(known) if key is None else partition_of(key, len(known))
-        elif p not in known:
-            return RecordRefused(f"Expected a partition below {len(known)} in {topic!r}, but it is {p}.")
-        try:
-            headers = message.headers
-            return await producer.send(
-                topic, value, key, partition=p, headers=headers if isinstance(headers, list) else list(headers)
-            )
-        except KafkaError as e:
-            return _mapped(e)
+    async def _one_by_one(
+        self,
+        producer: AIOKafkaProducer,
+        messages: Sequence[Outgoing],
+        places: Sequence[int | RecordRefused],
+        waiting: list[Handed],
+        results: list[BusError | None],
+    ) -> None:
+        """For few messages: they join the batches that other senders have begun."""
+        for i, (m, p) in enumerate(zip(messages, places, strict=True)):
+            if isinstance(p, RecordRefused):
+                results[i] = p
+                continue
+            try:
+                waiting.append(([i], await producer.send(m.topic, m.value, m.key, p, headers=_listed(m.headers))))
+            except KafkaError as e:
+                results[i] = _mapped(e)
 
-    async def _learn(self, producer: AIOKafkaProducer, messages: Sequence[Outgoing]) -> None:
-        """Makes the producer know the topics, as far as they exist. Does not wait for one that was missing just now."""
-        cluster = producer.client.cluster
-        unknown = {m.topic for m in messages if not cluster.partitions_for_topic(m.topic)}
-        if not unknown:
-            return
+    async def _as_batches(
+        self,
+        producer: AIOKafkaProducer,
+        messages: Sequence[Outgoing],
+        places: Sequence[int | RecordRefused],
+        waiting: list[Handed],
+        results: list[BusError | None],
+    ) -> None:
+        """For many messages: batches of our own cost half (measured: 7 µs of CPU a message instead of 13)."""
+        chains: dict[tuple[str, int], list[tuple[Any, list[int]]]] = {}
+        for i, (m, p) in enumerate(zip(messages, places, strict=True)):
+            if isinstance(p, RecordRefused):
+                results[i] = p
+                continue
+            chain = chains.setdefault((m.topic, p), [])
+            headers = _listed(m.headers)
+            if not chain or chain[-1][0].append(timestamp=None, key=m.key, value=m.value, headers=headers) is None:
+                chain.append((producer.create_batch(), []))
+                chain[-1][0].append(timestamp=None, key=m.key, value=m.value, headers=headers)
+            chain[-1][1].append(i)
+        for (topic, p), chain in chains.items():
+            for batch, indices in chain:
+                try:
+                    waiting.append((indices, await producer.send_batch(batch, topic, partition=p)))
+                except KafkaError as e:
+                    for i in indices:
+                        results[i] = _mapped(e)
+
+    async def _learn(self, producer: AIOKafkaProducer, messages: Sequence[Outgoing]) -> Mapping[str, int]:
+        """Topic -> partitions of those that exist; the producer knows them then too. Does not wait for one that was
+        missing just now."""
+        counts = self._counts
         now = asyncio.get_running_loop().time()
-        for topic in unknown:
+        for topic in {m.topic for m in messages} - counts.keys():
             if self._unknown.get(topic, 0.0) > now:
                 continue
             if (await self._control.cluster([topic])).topics.get(topic):
                 try:
                     async with asyncio.timeout(_UNKNOWN_TOPIC_S):
-                        await producer.partitions_for(topic)
+                        counts[topic] = len(await producer.partitions_for(topic))
                     self._unknown.pop(topic, None)
                     continue
                 except (KafkaError, TimeoutError):
                     pass  # refused below, and asked again after the pause
             self._unknown[topic] = now + _UNKNOWN_TOPIC_S
+        return counts
 
-    def _time_out(
-        self, waiting: Sequence[tuple[int, asyncio.Future[Any]]], results: list[BusError | None], count: int
-    ) -> None:
+    def _keyless(self) -> int:
+        self._next_keyless += 1
+        return self._next_keyless
+
+    def _time_out(self, waiting: Sequence[Handed], results: list[BusError | None]) -> None:
         late = BusError(f"Expected an acknowledgement within {self._ack_s:g} s, but none came.")
-        handed = {i for i, _ in waiting}
-        for i in range(count):
-            if i not in handed and results[i] is None:
+        handed: set[int] = set()
+        for indices, future in waiting:
+            handed.update(indices)
+            if future.done() and not future.cancelled():
+                error = future.exception()
+                outcome = None if error is None else _mapped(error)
+            else:
+                outcome = late
+                future.add_done_callback(lambda f: f.cancelled() or f.exception())  # nobody asks any more
+            for i in indices:
+                results[i] = outcome
+        for i, result in enumerate(results):
+            if i not in handed and result is None:
                 results[i] = late
-        for i, future in waiting:
-            if not future.done() or future.cancelled():
-                results[i] = late
-            elif (error := future.exception()) is not None:
-                results[i] = _mapped(error)
 
     async def _again_alone(self, messages: Sequence[Outgoing], results: list[BusError | None]) -> None:
         """A batch that is too large for its topic fails as a whole: finds out who was to blame, one by one."""
@@ -192,12 +232,34 @@ class KafkaProducer:
         if producer is not self._inner:
             return
         self._inner = None
+        self._counts = {}  # not cleared: a send that is under way still holds the old one
         if replaced:
             self._replaced.inc()
             _log.warning("bus_producer_replaced")
-        task = asyncio.create_task(_flushed_and_closed(producer, self._ack_s), name="bus.producer.retire")
+        bound = self._ack_s if replaced else min(self._ack_s, _CLOSE_S)
+        task = asyncio.create_task(_flushed_and_closed(producer, bound), name="bus.producer.retire")
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
+
+
+def _place(message: Outgoing, count: int | None, keyless: Callable[[], int]) -> int | RecordRefused:
+    """The partition of a message, of `count` partitions; None: nobody knows the topic."""
+    topic, key, value, p = message.topic, message.key, message.value, message.partition
+    if not count:
+        return RecordRefused(f"Expected the topic {topic!r}, but it does not exist.")
+    if key is None and value is None:
+        return RecordRefused("Expected a key or a value, but the record has neither.")
+    if (size := len(value or b"") + len(key or b"")) > MAX_MESSAGE_BYTES - _HEAD_BYTES:
+        return RecordRefused(f"Expected at most {MAX_MESSAGE_BYTES - _HEAD_BYTES} bytes, but the record has {size}.")
+    if p is None:
+        return keyless() % count if key is None else partition_of(key, count)
+    if not 0 <= p < count:
+        return RecordRefused(f"Expected a partition below {count} in {topic!r}, but it is {p}.")
+    return p
+
+
+def _listed(headers: Headers) -> list[tuple[str, bytes]]:
+    return headers if isinstance(headers, list) else list(headers)
 
 
 def _mapped(error: BaseException) -> BusError:

@@ -1,8 +1,7 @@
 """Reading from Kafka: by hand-made assignment, and as a member of a group.
 
 No lock is ever held across a fetch, nothing is committed unless asked, and an offset that the log does not have is
-raised, never rewound. Where the library may stall for ever (RELIABILITY.md, F30) the reader notices by itself: nothing
-came for a while though the log goes on, so it connects anew at its positions.
+raised, never rewound. A reader that stands still is connected anew at its positions (`bus_kafka_watch`).
 """
 
 from __future__ import annotations
@@ -13,14 +12,24 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalStateError,
+    KafkaError,
+    OffsetOutOfRangeError,
+    UnsupportedCodecError,
+)
 from aiokafka.structs import TopicPartition as KafkaPartition
 
 from handrail_runtime.bus_kafka_control import Control
+from handrail_runtime.bus_kafka_salvage import spread
+from handrail_runtime.bus_kafka_watch import Watch
 from handrail_runtime.ports import BusError, OffsetOutOfRange, Record, TopicPartition
-from handrail_runtime.telemetry import counter
 
 _log = structlog.get_logger(__name__)
+
+_COMMIT_S = 10.0
+_STOP_S = 4.0
 
 Make = Callable[[], AIOKafkaConsumer]
 
@@ -34,46 +43,16 @@ def records_of(batches: Mapping[KafkaPartition, Sequence[Any]]) -> list[Record]:
     ]
 
 
-class Progress:
-    """Notices a reader that stands still although its logs go on. Asks the cluster at most once in `quiet_s`, and only
-    after as long a silence."""
-
-    def __init__(self, control: Control, quiet_s: float) -> None:
-        self._control, self._quiet_s = control, quiet_s
-        self._last = asyncio.get_running_loop().time()
-        self._behind: dict[TopicPartition, int] = {}
-
-    def came(self) -> None:
-        """Records came."""
-        self._last = asyncio.get_running_loop().time()
-        self._behind = {}
-
-    async def stuck(self, positions: Mapping[TopicPartition, int]) -> bool:
-        """True when a partition had records waiting at the last question too, and has not moved since."""
-        now = asyncio.get_running_loop().time()
-        if now - self._last < self._quiet_s or not positions:
-            return False
-        self._last = now
-        try:
-            ranges = await self._control.ranges(positions)
-        except BusError:
-            return False  # the cluster does not answer: that is no stall of ours
-        behind = {tp: position for tp, position in positions.items() if ranges[tp].start <= position < ranges[tp].end}
-        stuck = any(self._behind.get(tp) == position for tp, position in behind.items())
-        self._behind = behind
-        return stuck
-
-
 class KafkaReader:
     """Implements `ports.Reader`."""
 
-    def __init__(self, make: Make, progress: Progress) -> None:
-        self._make, self._progress = make, progress
+    def __init__(self, make: Make, control: Control, quiet_s: float) -> None:
+        self._make, self._control = make, control
         self._consumer = make()
+        self._watch = Watch(control, quiet_s, self._known, self._rebuild)
         self._positions: dict[TopicPartition, int | None] = {}
         self._seeking: asyncio.Task[Any] | None = None
-        self._closed = False
-        self._rebuilt = counter("bus_readers_rebuilt", "Kafka readers that stood still and were connected anew")
+        self.closed = False
 
     async def start(self) -> None:
         """Connects. Raises BusError."""
@@ -86,30 +65,50 @@ class KafkaReader:
 
     async def read(self, max_records: int, timeout_s: float) -> list[Record]:
         """As the port says."""
-        if self._closed:
+        if self.closed:
             raise BusError("Expected an open reader, but it was closed.")
+        consumer = self._consumer
         try:
-            batches = await self._consumer.getmany(timeout_ms=max(0, int(timeout_s * 1000)), max_records=max_records)
+            batches = await consumer.getmany(timeout_ms=max(0, int(timeout_s * 1000)), max_records=max_records)
         except OffsetOutOfRangeError as e:
             tp, offset = next(iter(e.args[0].items()))
             raise OffsetOutOfRange(tp.topic, tp.partition, offset) from e
+        except UnsupportedCodecError as e:
+            return await self._salvage(e, max_records)
         except KafkaError as e:
             self._apply()  # what was fetched beside the fault is lost inside the library: read it again
+            self._watch.failed()
             raise BusError(f"Expected records, but: {type(e).__name__} {e}") from e
+        except Exception as e:  # noqa: BLE001  # whatever foreign bytes make the decoder raise must not stop a partition
+            return await self._salvage(e, max_records)
         if not batches:
-            await self._check()
+            self._watch.idle()
             return []
-        self._progress.came()
+        if consumer is not self._consumer:
+            return []  # connected anew meanwhile, at the positions before these
+        self._watch.came()
         for tp, batch in batches.items():
             self._positions[(tp.topic, tp.partition)] = batch[-1].offset + 1
         return records_of(batches)
 
     async def close(self) -> None:
         """As the port says."""
-        self._closed = True
+        self.closed = True
+        await self._watch.close()
         if self._seeking is not None:
             self._seeking.cancel()
         await _stopped(self._consumer)
+
+    async def _salvage(self, error: Exception, room: int) -> list[Record]:
+        _log.error("bus_record_undecodable", kind=type(error).__name__)
+        self._apply()  # before anything is awaited: what was fetched beside the fault is lost inside the library
+        positions = await self._known()
+        records, after = spread(await self._control.fetch(positions), positions, room)
+        moved = {tp: to for tp, to in after.items() if self._positions.get(tp) == positions[tp]}
+        self._positions.update(moved)
+        for tp, position in moved.items():
+            self._consumer.seek(KafkaPartition(*tp), position)
+        return [record for record in records if (record.topic, record.partition) in moved]
 
     def _apply(self) -> None:
         if self._seeking is not None:
@@ -132,26 +131,26 @@ class KafkaReader:
             if self._positions.get(tp, 0) is None:
                 self._positions[tp] = await self._consumer.position(part)
 
-    async def _check(self) -> None:
-        known = {tp: position for tp, position in self._positions.items() if position is not None}
-        if await self._progress.stuck(known):
-            self._rebuilt.inc()
-            _log.error("bus_reader_stood_still", partitions=len(known))
-            old, self._consumer = self._consumer, self._make()
-            await _stopped(old)
-            await _started(self._consumer)
-            self._apply()
+    async def _known(self) -> dict[TopicPartition, int]:
+        return {tp: position for tp, position in self._positions.items() if position is not None}
+
+    async def _rebuild(self) -> None:
+        consumer = self._make()
+        await _started(consumer)
+        old, self._consumer = self._consumer, consumer
+        self._apply()
+        await _stopped(old)
 
 
 class KafkaGroupReader:
     """Implements `ports.GroupReader`."""
 
-    def __init__(self, make: Make, progress: Progress) -> None:
-        self._make, self._progress = make, progress
+    def __init__(self, make: Make, control: Control, quiet_s: float, *, from_start: bool) -> None:
+        self._make, self._control, self._from_start = make, control, from_start
         self._consumer = make()
+        self._watch = Watch(control, quiet_s, self._known, self._rebuild)
         self._fetching: asyncio.Task[Any] | None = None
-        self._closed = False
-        self._rebuilt = counter("bus_readers_rebuilt", "Kafka readers that stood still and were connected anew")
+        self.closed = False
 
     async def start(self) -> None:
         """Joins the group; returns when partitions were dealt out. Raises BusError."""
@@ -159,24 +158,34 @@ class KafkaGroupReader:
 
     async def read(self, max_records: int, timeout_s: float) -> list[Record]:
         """As the port says. During a rebalance it answers nothing, for `timeout_s` at most."""
-        if self._closed:
+        if self.closed:
             raise BusError("Expected an open reader, but it was closed.")
         if self._fetching is None:
             fetch = self._consumer.getmany(timeout_ms=max(0, int(timeout_s * 1000)), max_records=max_records)
             self._fetching = asyncio.create_task(fetch, name="bus.group.fetch")
+        fetching = self._fetching
         # The fetch itself has no bound while a rebalance is under way; it is never cancelled but asked again.
-        await asyncio.wait({self._fetching}, timeout=timeout_s + 0.05)
-        if not self._fetching.done():
+        await asyncio.wait({fetching}, timeout=timeout_s + 0.05)
+        if not fetching.done():
+            self._watch.idle()
             return []
-        done, self._fetching = self._fetching, None
+        if fetching is self._fetching:
+            self._fetching = None
+        if fetching.cancelled():
+            return []  # joined anew meanwhile
         try:
-            batches = done.result()
+            batches = fetching.result()
+        except UnsupportedCodecError as e:
+            return await self._salvage(e, max_records)
         except KafkaError as e:
+            self._watch.failed()
             raise BusError(f"Expected records, but: {type(e).__name__} {e}") from e
+        except Exception as e:  # noqa: BLE001  # as in KafkaReader.read
+            return await self._salvage(e, max_records)
         if not batches:
-            await self._check()
+            self._watch.idle()
             return []
-        self._progress.came()
+        self._watch.came()
         return records_of(batches)
 
     async def commit(self, positions: Mapping[TopicPartition, int]) -> None:
@@ -186,18 +195,51 @@ class KafkaGroupReader:
         if not mine:
             return
         try:
-            await self._consumer.commit(mine)
+            async with asyncio.timeout(_COMMIT_S):
+                await self._consumer.commit(mine)
         except (CommitFailedError, IllegalStateError):
             _log.info("bus_commit_skipped", partitions=len(mine))  # dealt anew meanwhile: another member reads on
-        except KafkaError as e:
+        except (KafkaError, TimeoutError) as e:
             raise BusError(f"Expected the commit to be taken, but: {type(e).__name__} {e}") from e
 
     async def close(self) -> None:
         """As the port says."""
-        if self._closed:
+        if self.closed:
             return
-        self._closed = True
+        self.closed = True
+        await self._watch.close()
         await self._let_go()
+
+    async def _salvage(self, error: Exception, room: int) -> list[Record]:
+        """Starts again at the committed positions, the only ones that are sure: what was fetched beside the fault is
+        lost inside the library, and another member may have gone on meanwhile."""
+        _log.error("bus_record_undecodable", kind=type(error).__name__)
+        positions: dict[TopicPartition, int] = {}
+        try:
+            for tp in self._consumer.assignment():
+                if (committed := await self._consumer.committed(tp)) is not None:
+                    positions[(tp.topic, tp.partition)] = committed
+            others = [(tp.topic, tp.partition) for tp in self._consumer.assignment()]
+            for tp, log in (await self._control.ranges(tp for tp in others if tp not in positions)).items():
+                positions[tp] = log.start if self._from_start else log.end
+            records, after = spread(await self._control.fetch(positions), positions, room)
+            for tp, position in {**positions, **after}.items():
+                self._consumer.seek(KafkaPartition(*tp), position)
+        except IllegalStateError:
+            return []  # dealt anew meanwhile: whoever holds the partition now meets the record again
+        except KafkaError as e:
+            raise BusError(f"Expected the committed positions, but: {type(e).__name__} {e}") from e
+        return records
+
+    async def _known(self) -> dict[TopicPartition, int]:
+        positions: dict[TopicPartition, int] = {}
+        for tp in self._consumer.assignment():
+            try:
+                async with asyncio.timeout(0.1):
+                    positions[(tp.topic, tp.partition)] = await self._consumer.position(tp)
+            except (TimeoutError, KafkaError):
+                continue  # no position yet, or dealt to another member just now
+        return positions
 
     async def _let_go(self) -> None:
         fetching, self._fetching = self._fetching, None
@@ -206,20 +248,11 @@ class KafkaGroupReader:
             fetching.cancel()
             await asyncio.wait({fetching}, timeout=1.0)
 
-    async def _check(self) -> None:
-        positions: dict[TopicPartition, int] = {}
-        for tp in self._consumer.assignment():
-            try:
-                async with asyncio.timeout(0.1):
-                    positions[(tp.topic, tp.partition)] = await self._consumer.position(tp)
-            except (TimeoutError, KafkaError):
-                continue  # no position yet, or dealt to another member just now
-        if await self._progress.stuck(positions):
-            self._rebuilt.inc()
-            _log.error("bus_reader_stood_still", partitions=len(positions))
-            await self._let_go()
-            self._consumer = self._make()
-            await _started(self._consumer)
+    async def _rebuild(self) -> None:
+        await self._let_go()  # first, or its place in the group would be dealt out to nobody
+        consumer = self._make()
+        await _started(consumer)
+        self._consumer = consumer
 
 
 async def _started(consumer: AIOKafkaConsumer) -> None:
@@ -235,6 +268,13 @@ async def _started(consumer: AIOKafkaConsumer) -> None:
 
 async def _stopped(consumer: AIOKafkaConsumer) -> None:
     try:
-        await consumer.stop()
+        async with asyncio.timeout(_STOP_S):
+            await consumer.stop()
+    except TimeoutError:
+        # It waits to say goodbye to a broker that does not answer. The group finds out by its session timeout.
+        _log.warning("bus_reader_left_behind")
+        if consumer._fetcher is not None:  # pyright: ignore[reportPrivateUsage]  # no public way to let go
+            await consumer._fetcher.close()  # pyright: ignore[reportPrivateUsage]
+        await consumer._client.close()  # pyright: ignore[reportPrivateUsage]
     except (KafkaError, OSError) as e:
         _log.warning("bus_reader_closed_badly", kind=type(e).__name__)

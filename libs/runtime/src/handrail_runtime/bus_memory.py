@@ -53,6 +53,7 @@ class MemoryBus:
         self._groups: dict[str, Group] = {}
         self._tails: set[Tail] = set()
         self._next_keyless = 0
+        self._closed = False
 
     async def bus_id(self) -> str:
         """A UUID per start."""
@@ -106,6 +107,7 @@ class MemoryBus:
 
     async def close(self) -> None:
         """Lets go of all logs. Readers that wait are woken and read nothing more. Idempotent."""
+        self._closed = True
         for tail in list(self._tails):
             tail.close()
         self._tails.clear()
@@ -133,6 +135,8 @@ class MemoryBus:
         self.drop(tail)
 
     def append(self, messages: Sequence[Outgoing]) -> list[BusError | None]:
+        if self._closed:
+            raise BusError("Expected an open bus, but it was closed.")
         now_ms = time.time_ns() // 1_000_000
         results: list[BusError | None] = []
         for message in messages:

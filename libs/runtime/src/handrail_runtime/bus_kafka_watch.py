@@ -1,0 +1,94 @@
+"""Noticing a Kafka reader that stands still although its log goes on, beside its reading and never in its way.
+
+The library tells nobody when its fetching ended or its connection was swallowed (RELIABILITY.md, F30). So after a
+silence the watch asks the cluster; a partition that had records waiting at two questions and did not move in between
+means that the reader must connect anew. A reader that did nothing but fail for as long is treated the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+
+from handrail_runtime.bus_kafka_control import Control
+from handrail_runtime.ports import BusError, TopicPartition
+from handrail_runtime.telemetry import counter
+
+_log = structlog.get_logger(__name__)
+
+
+class Watch:
+    """One per reader. `positions` tells where it is, `rebuild` connects it anew (BusError: tried again later).
+
+    Costs nothing while records come; one question per `quiet_s` seconds of silence.
+    """
+
+    def __init__(
+        self,
+        control: Control,
+        quiet_s: float,
+        positions: Callable[[], Awaitable[Mapping[TopicPartition, int]]],
+        rebuild: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._control, self._quiet_s = control, quiet_s
+        self._positions, self._rebuild = positions, rebuild
+        self._clock = asyncio.get_running_loop().time
+        self._last = self._clock()
+        self._failing_since: float | None = None
+        self._behind: dict[TopicPartition, int] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._rebuilt = counter("bus_readers_rebuilt", "Kafka readers that stood still and were connected anew")
+
+    def came(self) -> None:
+        """Records came."""
+        self._last = self._clock()
+        self._failing_since = None
+        self._behind = {}
+
+    def idle(self) -> None:
+        """A read ended without records."""
+        self._failing_since = None
+        self._look(failing=False)
+
+    def failed(self) -> None:
+        """A read ended with a fault of the library or the cluster."""
+        now = self._clock()
+        self._failing_since = now if self._failing_since is None else self._failing_since
+        self._look(failing=now - self._failing_since >= self._quiet_s)
+
+    async def close(self) -> None:
+        """Idempotent."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    def _look(self, *, failing: bool) -> None:
+        if self._task is not None:
+            if not self._task.done():
+                return
+            task, self._task = self._task, None
+            task.result()  # a fault that is no BusError is ours: it surfaces in the read that called
+        now = self._clock()
+        if now - self._last >= self._quiet_s:
+            self._last = now
+            self._task = asyncio.create_task(self._ask(failing), name="bus.reader.watch")
+
+    async def _ask(self, failing: bool) -> None:
+        try:
+            if failing or await self._stands_still():
+                self._rebuilt.inc()
+                _log.error("bus_reader_stood_still", failing=failing, partitions=[f"{t}/{p}" for t, p in self._behind])
+                self._behind = {}
+                await self._rebuild()
+        except BusError as e:
+            _log.warning("bus_reader_check_failed", reason=str(e)[:200])
+
+    async def _stands_still(self) -> bool:
+        positions = await self._positions()
+        ranges = await self._control.ranges(positions)
+        behind = {tp: at for tp, at in positions.items() if ranges[tp].start <= at < ranges[tp].end}
+        stuck = {tp: at for tp, at in behind.items() if self._behind.get(tp) == at}
+        self._behind = stuck or behind
+        return bool(stuck)
