@@ -257,8 +257,7 @@ def decided(t: Turn, node: NodeState, kind: ResolutionKind, d: Decision) -> None
 
 
 def _stop(t: Turn) -> None:
-    """A person said enough: what is out may still answer, nothing new starts, no other pause needs an answer."""
-    pauses.close_all(t, "superseded")
+    """A person said enough: what is out may still answer, nothing new starts."""
     for node in list(t.state.nodes.values()):
         if node.state is N.COMPENSATING and node.live is None:
             t.move(node, N.COMPENSATION_FAILED, attempt=node.undo.attempt, reason="stopped by a person")

@@ -304,7 +304,8 @@ def adopt(s: WorkflowState, now: Now) -> list[Message]:
                 resend(t, node)
             s.arm(node)
         if node.dead_letter is not None:
-            t.messages.append(dead_letter_for(s, node, node.dead_letter[0]))
+            undo = node.state is N.COMPENSATION_FAILED
+            t.messages.append(dead_letter_for(s, node, node.dead_letter[0], undo=undo))
     return t.messages
 
 

@@ -102,12 +102,11 @@ def _dead_letter(s: WorkflowState, row: Row) -> DeadLetter:
     if meta.get("late_effect"):
         found = late_letter(s, node, meta["late_effect"], d["dead_letter_id"])
         return found.model_copy(update={"attempts": d["attempts"]})
-    return dead_letter_for(s, node, d["dead_letter_id"])
+    return dead_letter_for(s, node, d["dead_letter_id"], undo=bool(meta.get("undo")))
 
 
-def dead_letter_for(s: WorkflowState, node: NodeState, dead_letter_id: str) -> DeadLetter:
+def dead_letter_for(s: WorkflowState, node: NodeState, dead_letter_id: str, *, undo: bool) -> DeadLetter:
     """The dead letter of a node whose attempts, or whose undo's attempts, are used up."""
-    undo = node.state is NodeStatus.COMPENSATION_FAILED
     error = (node.undo.error if undo else node.error) or {}
     return DeadLetter(
         tenant=s.tenant,

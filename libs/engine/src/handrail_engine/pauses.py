@@ -272,6 +272,8 @@ def press(t: Turn, pause: PauseState, chosen: dict[str, Any], outcome: str, d: D
     if node is not None and _needs_ambiguous_pause(node, chosen):
         open_ambiguous(t, node, then={"sets": {chosen["sets"]: d.input}} if chosen.get("sets") else None)
     else:
+        if kind is ResolutionKind.STOP and s.ending is not None and s.ending.stopped:
+            close_all(t, "superseded")
         if not s.pauses:
             t.emit(T.WORKFLOW_RESUMED, status=_status_without_pause(s).value)
         if node is not None:
