@@ -22,6 +22,7 @@ from handrail_notifier.entrypoints.app import create_app
 from handrail_notifier.entrypoints.consumer import GROUP, FanOut, mind_redis, project, tidy
 from handrail_notifier.entrypoints.frames import SseFrames
 from handrail_notifier.entrypoints.hub import Feed, Hub
+from handrail_notifier.entrypoints.server import Listening
 from handrail_notifier.entrypoints.sse import Streams, WorkflowEvents
 from handrail_notifier.entrypoints.transport import StreamProtocol
 from handrail_notifier.settings import NotifierSettings
@@ -163,3 +164,9 @@ def build(settings: NotifierSettings, *, bus: Bus, pool: Any, redis: Redis, tena
     """A notifier on engines that the caller owns and closes. `pool` is any asyncpg pool, `redis` as `connect_redis` makes
     it. Nothing is connected or read before `start`."""
     return Notifier(settings, bus=bus, pool=pool, redis=redis, tenant=tenant)
+
+
+def listening(inner: Any, host: str, port: int) -> Listening:
+    """Any service with an `app` behind the notifier's HTTP server, streams on the hot route: for the one origin of a
+    single process."""
+    return Listening(inner, host, port)

@@ -39,7 +39,7 @@ class Listening:
     """A service and its HTTP server as one service. Listens before the inner service is ready (`/readyz` is 503 then).
     `port` is the one that was taken, once `start` has begun."""
 
-    def __init__(self, inner: _Inner, host: str, port: int) -> None:
+    def __init__(self, inner: _Inner, host: str, port: int, *, http: Any = StreamProtocol) -> None:
         self.name = inner.name
         self.port = port
         self._inner, self._host = inner, host
@@ -47,7 +47,7 @@ class Listening:
         self._server = _Server(
             uvicorn.Config(
                 inner.app,
-                http=StreamProtocol,
+                http=http,
                 ws="none",
                 lifespan="off",
                 access_log=False,
