@@ -10,24 +10,20 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
-import orjson
 import structlog
 
 from handrail_contracts import topics
 from handrail_contracts.codec import Undecodable, decode
-from handrail_contracts.events import EventType
 from handrail_contracts.ids import partition
 from handrail_contracts.tasks import Heartbeat, Result
-from handrail_engine.decide import adopt
-from handrail_engine.inputs import Now, Wake
-from handrail_engine.outgoing import outgoing
-from handrail_engine.state import Row
+from handrail_engine.inputs import Wake
 from handrail_orchestrator.application.batch import Batcher
 from handrail_orchestrator.application.cache import Cache
 from handrail_orchestrator.application.inbound import Inbound
-from handrail_orchestrator.application.ownership import Held, Ownership
-from handrail_orchestrator.application.ports import Batch, CommitUnknown, Fenced, Store
+from handrail_orchestrator.application.ownership import Ownership
+from handrail_orchestrator.application.ports import CommitUnknown, Fenced, Store
 from handrail_orchestrator.application.publisher import Publisher
+from handrail_orchestrator.application.takeover import Takeover
 from handrail_orchestrator.application.wakeups import Wakeups
 from handrail_orchestrator.application.work import Item, Work
 from handrail_runtime.errors import Misconfigured
@@ -37,10 +33,8 @@ from handrail_runtime.telemetry import counter, gauge
 
 _log = structlog.get_logger(__name__)
 _held = gauge("handrail_partitions_held", "Partitions that this orchestrator owns")
-_adopted = counter("handrail_bus_adoptions_total", "Partitions whose bus had lost its log")
 _retried = counter("handrail_batch_retries_total", "Batches that were tried again", ["why"])
 STEP_S = 1.0
-CHUNK = 200
 
 
 class Orchestrator:
@@ -70,6 +64,7 @@ class Orchestrator:
         self._wakeups = Wakeups()
         self._publisher = Publisher(bus, tenant, partitions, lambda digests: store.blobs(digests))
         self._batcher = Batcher(store, self._cache, self._own, self._publisher, self._wakeups, tenant, self.now_ms)
+        self._takeover = Takeover(store, self._own, self._publisher, self._batcher, self._wakeups, tenant, self.now_ms)
         self._inbound = Inbound(tenant, partitions)
         self._reader: Reader | None = None
         self._beats: Reader | None = None
@@ -224,7 +219,7 @@ class Orchestrator:
                 await asyncio.sleep(next(delays))
                 if await self._was_committed(before):
                     # what it wrote is in the journal: publish from there, and fold its states from there
-                    await self._catch_up(list(self._own.held.values()))
+                    await self._takeover.unpublished(list(self._own.held.values()))
                     return
             except Exception as e:  # noqa: BLE001  sorted by kind: the store tells transient from deterministic
                 if self._store.is_transient(e):
@@ -295,9 +290,9 @@ class Orchestrator:
         if lost or new or surplus:
             self._assign()
             if new:
-                await self._welcome([self._own.held[o.p] for o in new if o.p in self._own.held])
+                await self._takeover.partitions([self._own.held[o.p] for o in new if o.p in self._own.held])
         if self._publisher.overflowed and self._publisher.queued == 0:
-            await self._catch_up([h for h in self._own.held.values() if h.p in self._publisher.overflowed])
+            await self._takeover.unpublished([h for h in self._own.held.values() if h.p in self._publisher.overflowed])
         _held.set(len(self._own.held))
 
     async def _tell_time(self) -> None:
@@ -330,8 +325,13 @@ class Orchestrator:
             return
         self._assign()
         strangers = [h for h in foreign if h.foreign]
+        if strangers and not self._adopt_foreign:
+            raise Misconfigured(
+                "Expected the bus that the stored offsets belong to, but it is another. "
+                "HANDRAIL_ORCHESTRATOR__ON_FOREIGN_BUS=adopt takes it over."
+            )
         if strangers:
-            await self._adopt(strangers)
+            await self._takeover.bus(strangers)
 
     async def _take_over_bus(self, partitions: list[int]) -> None:
         """The log under our feet is another one: verify again, which adopts it."""
@@ -340,89 +340,6 @@ class Orchestrator:
             if held is not None:
                 held.verified, held.bus_id = False, "lost"
         await self._verify()
-
-    async def _adopt(self, held: list[Held]) -> None:
-        """The bus lost its log: every open workflow of these partitions is woken, its open work sent again (DESIGN section 5)."""
-        if not self._adopt_foreign:
-            raise Misconfigured(
-                "Expected the bus that the offsets belong to, but it is another. ON_FOREIGN_BUS=adopt takes it over."
-            )
-        partitions = sorted(h.p for h in held)
-        _log.error("foreign_bus_adopted", partitions=partitions)
-        _adopted.inc(len(partitions))
-        positions = [self._own.position(h.p, self._publisher.published(h.p), 0, dict(h.offsets)) for h in held]
-        await self._store.commit(Batch(self._tenant, positions=positions))
-        self._own.committed(positions)
-        after = ""
-        while True:
-            found = await self._store.open_workflows(partitions, after, CHUNK)
-            if not found:
-                return
-            after = found[-1][1]
-            await self._resend([t for _, t, _ in found])
-
-    async def _resend(self, trace_ids: list[str]) -> None:
-        now = Now(self.now_ms(), self._batcher.last_claim)
-        for row in await self._store.last_events(trace_ids):
-            data = orjson.dumps(row.data)
-            self._publisher.put(
-                [self._publisher.event(row.p, 0, row.trace_id, row.seq, row.type, data, row.data["at"])]
-            )
-        for trace_id in trace_ids:
-            entry = await self._batcher.state_of(trace_id)
-            if entry is not None and not entry.parked:
-                messages = adopt(entry.state, now)
-                self._publisher.put([self._publisher.message(entry.p, m, "") for m in messages])
-                self._wakeups.set(trace_id, entry.state.next_wake())
-
-    async def _welcome(self, held: list[Held]) -> None:
-        """New partitions: publish what their last owner did not, and set the wake-ups of their open workflows."""
-        await self._catch_up(held)
-        after = ""
-        partitions = [h.p for h in held]
-        while True:
-            found = await self._store.open_workflows(partitions, after, 5_000)
-            for _, trace_id, wake in found:
-                self._wakeups.set(trace_id, wake)
-            if len(found) < 5_000:
-                return
-            after = found[-1][1]
-
-    async def _catch_up(self, held: list[Held]) -> None:
-        """Publishes committed rows that are not known to be published; open attempts in them are sent again."""
-        for h in held:
-            after = self._publisher.published(h.p)
-            while after < h.next_pseq - 1:
-                rows = await self._store.unpublished(h.p, after, 1_000)
-                if not rows:
-                    break
-                after = rows[-1].pseq
-                self._publisher.put(
-                    [
-                        self._publisher.event(
-                            r.p, r.pseq, r.trace_id, r.seq, r.type, orjson.dumps(r.data), r.data["at"]
-                        )
-                        for r in rows
-                    ],
-                    catching_up=True,
-                )
-                await self._tasks_of(
-                    {r.trace_id for r in rows}, [Row(r.seq, r.type, r.data, r.meta, r.at_ms) for r in rows]
-                )
-            self._publisher.overflowed.discard(h.p)
-
-    async def _tasks_of(self, trace_ids: set[str], rows: list[Row]) -> None:
-        now = Now(self.now_ms(), self._batcher.last_claim)
-        for trace_id in trace_ids:
-            entry = await self._batcher.state_of(trace_id)
-            if entry is None or entry.state.ended:
-                continue
-            messages = adopt(entry.state, now)
-            for row in rows:
-                if row.type == EventType.TASK_DEAD_LETTERED and row.data["trace_id"] == trace_id:
-                    messages.extend(outgoing(entry.state, row))
-            self._publisher.put([self._publisher.message(entry.p, m, "") for m in messages], catching_up=True)
-            self._wakeups.set(trace_id, entry.state.next_wake())
 
     async def _listen(self) -> None:
         """Heartbeats: they move leases in memory, nothing else."""

@@ -1,0 +1,53 @@
+# Handrail. `make` lists what there is; every target prepares what it needs.
+.DEFAULT_GOAL := help
+PY := .venv/bin/python
+SHELL := /bin/sh
+
+.PHONY: help setup demo stack test torture torture-long check lint format members bench lock clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+setup:  ## Install everything that development needs into .venv (hashed, about 10 s)
+	@tools/setup.sh dev
+
+demo:  ## Run the whole system in this terminal: nothing but Python 3.11+ is needed
+	@tools/setup.sh runtime
+	@exec .venv/bin/handrail up --demo
+
+stack:  ## Run the services as processes on a real Kafka (needs Java 17+ and Maven)
+	@tools/setup.sh runtime
+	@exec .venv/bin/handrail stack
+
+test: setup  ## Run every test that this machine can run, and name what it skips (at most 15 minutes)
+	$(PY) -m pytest -m "not torture" -q
+
+torture: setup  ## The long proofs: kills, races, simulation (at most 40 minutes)
+	$(PY) -m pytest -m torture -q --timeout 2400
+
+torture-long: setup  ## The long proofs for a night: more seeds, more kills
+	HANDRAIL_TORTURE=long $(PY) -m pytest -m torture -q --timeout 36000
+
+check: lint members test  ## What CI runs, without the long proofs
+
+lint: setup  ## Formatting, lint, strict types, who may import whom
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/pyright
+	.venv/bin/lint-imports --no-cache
+
+format: setup  ## Format and fix what can be fixed
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+members: setup  ## Install each member alone and import its bootstrap: finds undeclared dependencies
+	tools/members.sh
+
+bench: setup  ## Diamonds and chains on embedded and on real Kafka, with versions and load
+	$(PY) -m benchmarks.run
+
+lock:  ## Write the hashed requirement locks anew
+	@tools/lock.sh
+
+clean:  ## Remove what builds and tests leave behind (not your data in .handrail)
+	rm -rf .pytest_cache .ruff_cache .hypothesis build dist artefacts

@@ -1,0 +1,43 @@
+"""One origin for a gateway and a notifier in the same process: streams go to the one, everything else to the other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from handrail_notifier.bootstrap import listening
+from handrail_runtime.lifecycle import Service
+
+STREAMS = re.compile(r"/workflows/[^/]+/events|/inbox/events|/events|/ag-ui|/sse-tickets")
+"""The paths that belong to the notifier; the compose stack's front and the gateway's forwarding follow the same list."""
+
+
+class _Both:
+    """The gateway with the notifier's streams beside its routes; those exist once it has started."""
+
+    name = "gateway"
+
+    def __init__(self, gateway: Any, notifier: Any) -> None:
+        self._gateway, self._notifier = gateway, notifier
+
+    async def app(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        streams = scope["type"] == "http" and STREAMS.fullmatch(scope["path"])
+        await (self._notifier.app if streams else self._gateway.app)(scope, receive, send)
+
+    async def start(self) -> None:
+        await self._gateway.start()
+
+    async def run(self) -> None:
+        await self._gateway.run()
+
+    async def stop(self) -> None:
+        await self._gateway.stop()
+
+    def checks(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        return self._gateway.checks()
+
+
+def one_origin(gateway: Any, notifier: Any, host: str, port: int) -> Service:
+    """The gateway as a service whose port also serves the notifier's streams; the notifier is started and run by its owner."""
+    return listening(_Both(gateway, notifier), host, port)
