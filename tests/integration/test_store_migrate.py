@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+
 from handrail_store import clock, connect
 from handrail_store.journal_weeks import born, ensure_journal_weeks, existing_weeks, weeks_from
 from handrail_store.migrate import MigrationError, head, upgrade

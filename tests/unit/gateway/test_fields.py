@@ -6,10 +6,11 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
+
 from handrail_contracts.commands import CancelRequest, ResumeRequest, StartRequest
 from handrail_gateway.application.faults import Refusal
 from handrail_gateway.entrypoints.http.fields import read
-from pydantic import BaseModel
 
 
 def refused(model: type[BaseModel], value: Any) -> Refusal:

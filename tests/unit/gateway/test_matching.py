@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from handrail_gateway.application.matching import MARGIN, THRESHOLD, Candidate, best, scores, stem, words
 
 ONBOARDING = Candidate(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from handrail_contracts.pauses import SHORTHANDS
 from handrail_contracts.plan import INPUT_SHORTHANDS
 from handrail_gateway.application import schemas

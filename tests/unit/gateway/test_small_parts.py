@@ -8,15 +8,16 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.requests import Request
+
 from handrail_gateway.application import paging
 from handrail_gateway.application.faults import Refusal, quote
 from handrail_gateway.application.feedback import patch
 from handrail_gateway.application.trace_ids import uuid7
 from handrail_gateway.entrypoints.http import head
 from handrail_gateway.entrypoints.http.queries import Query
-from hypothesis import given
-from hypothesis import strategies as st
-from starlette.requests import Request
 
 
 def test_a_uuid7_is_one_and_begins_with_the_time() -> None:
@@ -51,7 +52,11 @@ def test_bad_idempotency_keys_are_refused(sent: list[str]) -> None:
     assert caught.value.code == "idempotency-key-invalid"
 
 
-@given(st.datetimes(datetime(1970, 1, 2), datetime(2100, 1, 1)), st.text(min_size=1, max_size=40))
+# hypothesis wants bounds without a zone
+_EARLIEST, _LATEST = (datetime(year, 1, 2, tzinfo=UTC).replace(tzinfo=None) for year in (1970, 2100))
+
+
+@given(st.datetimes(_EARLIEST, _LATEST), st.text(min_size=1, max_size=40))
 def test_a_cursor_comes_back_as_the_place_it_was_made_of(at: datetime, id_: str) -> None:
     at = at.replace(tzinfo=UTC)
     page = paging.page(7, paging.of(at, id_))

@@ -6,10 +6,11 @@ import json
 from typing import Any
 
 import pytest
-from handrail_gateway.application.faults import Refusal
-from handrail_gateway.entrypoints.http.strict_json import MAX_ITEMS, parse
 from hypothesis import given
 from hypothesis import strategies as st
+
+from handrail_gateway.application.faults import Refusal
+from handrail_gateway.entrypoints.http.strict_json import MAX_ITEMS, parse
 
 
 def refused(body: bytes) -> Refusal:

@@ -1,0 +1,322 @@
+"""`POST /workflows`: what is accepted and durable, and every bad start of RELIABILITY's table."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import orjson
+import pytest
+import pytest_asyncio
+from tests.integration.gateway_rig import BLUEPRINT, Rig, node, raw, running_gateway
+from tests.waiting import wait_until
+
+from handrail_contracts import topics
+from handrail_contracts.answers import Accepted, State
+from handrail_contracts.codec import decode
+from handrail_contracts.commands import Nudge
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def rig(postgres_server: str) -> AsyncGenerator[Rig]:
+    from tests.engines import drop_database, fresh_database
+
+    dsn = await fresh_database(postgres_server)
+    async with running_gateway(dsn) as running:
+        await running.register()
+        yield running
+    await drop_database(postgres_server, dsn)
+
+
+async def refused(rig: Rig, body: Any, status: int, code: str) -> dict[str, Any]:
+    answer = await rig.post("/workflows", body)
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert (answer.status_code, problem["type"]) == (status, f"/problems/{code}"), problem
+    assert problem["status"] == status
+    assert problem["instance"] == "/workflows"
+    return problem
+
+
+async def test_a_blueprint_is_accepted_and_durable_before_the_answer(rig: Rig) -> None:
+    body = {
+        "blueprint": "employee-onboarding",
+        "input": {"employee": "Ada"},
+        "labels": {"team": "it"},
+        "deadline_s": 60,
+    }
+    answer = await rig.post("/workflows", body, Handrail_Actor="ada", Handrail_Channel="cli")
+    assert answer.status_code == 202
+    accepted = Accepted.model_validate(answer.json())
+    trace_id = accepted.trace_id
+    assert answer.headers["location"] == f"/workflows/{trace_id}/state"
+    assert answer.json()["links"] == {
+        "state": f"/workflows/{trace_id}/state",
+        "events": f"/workflows/{trace_id}/events",
+        "console": f"/console/workflows/{trace_id}",
+    }
+    [command] = await rig.commands(trace_id)
+    assert (command["kind"], command["actor"], command["channel"]) == ("start", "ada", "cli")
+    stored = command["body"]
+    assert stored["blueprint"] == "employee-onboarding"
+    assert stored["blueprint_version"] == 2
+    assert stored["input"] == {"employee": "Ada", "sku": "MBP-16", "budget": 2500}
+    assert stored["labels"] == {"team": "it"}
+    assert stored["deadline_s"] == 60
+    assert stored["output"] == BLUEPRINT["output"]
+    assert [n["id"] for n in stored["plan"]["nodes"]] == ["hr_record", "hardware"]
+    # The manifest's own defaults are merged in, so that the orchestrator needs no registry.
+    assert stored["plan"]["nodes"][1]["retry"]["max_attempts"] == 5
+    assert stored["plan"]["nodes"][1]["effect_class"] == "idempotent"
+
+
+async def test_the_owner_is_nudged_with_ids_only(rig: Rig) -> None:
+    trace_id = (await rig.post("/workflows", {"blueprint": "employee-onboarding"})).json()["trace_id"]
+    reader = await rig.bus.reader()
+    found: list[Nudge] = []
+
+    async def nudged() -> bool:
+        for record in await reader.read(1_000, 0.05):
+            _, message = decode(record.topic, record.headers, record.value)
+            assert isinstance(message, Nudge)
+            found.append(message)
+        return any(n.trace_id == trace_id for n in found)
+
+    ranges = await rig.bus.ranges([(topics.COMMANDS, p) for p in range(4)])
+    reader.assign({where: held.start for where, held in ranges.items()})
+    await wait_until(nudged, description="the nudge")
+    await reader.close()
+
+
+async def test_from_the_202_on_the_state_answers(rig: Rig) -> None:
+    body = {"intent": "Onboard a new employee", "blueprint": "employee-onboarding", "labels": {"a": "b"}}
+    trace_id = (await rig.post("/workflows", body)).json()["trace_id"]
+    for history in (False, True):
+        answer = await rig.get(f"/workflows/{trace_id}/state", **({"history": "true"} if history else {}))
+        assert answer.status_code == 200
+        state = answer.json()
+        State.model_validate(state)
+        assert (state["status"], state["cursor"], state["nodes"], state["pauses"]) == ("ACCEPTED", "0", [], [])
+        assert (state["blueprint"], state["intent"], state["labels"]) == (
+            "employee-onboarding",
+            "Onboard a new employee",
+            {"a": "b"},
+        )
+        assert state["input"]["sku"] == "MBP-16"
+        assert state["created_at"] is not None
+        assert state.get("history", []) == []
+    assert (await rig.post(f"/workflows/{trace_id}/pause")).status_code == 202
+    assert (await rig.post(f"/workflows/{trace_id}/cancel")).status_code == 202
+
+
+async def test_an_intent_alone_finds_its_blueprint(rig: Rig) -> None:
+    answer = await rig.post("/workflows", {"intent": "Please onboard our new engineer and get her a laptop"})
+    assert answer.status_code == 202
+    [command] = await rig.commands(answer.json()["trace_id"])
+    assert command["body"]["blueprint"] == "employee-onboarding"
+    assert command["body"]["input"] == {"employee": "New colleague", "sku": "MBP-16", "budget": 2500}
+
+
+async def test_an_explicit_plan_is_compiled_and_stored(rig: Rig) -> None:
+    plan = {
+        "nodes": [node("b", "a"), node("a", inputs={"x": {"$from": "input.n"}})],
+        "output": {"r": {"$from": "nodes.b.output"}},
+    }
+    answer = await rig.post("/workflows", {"plan": plan, "input": {"n": 1}, "trace_id": "my-plan_1"})
+    assert answer.json()["trace_id"] == "my-plan_1"
+    [command] = await rig.commands("my-plan_1")
+    assert [n["id"] for n in command["body"]["plan"]["nodes"]] == ["a", "b"]
+    assert command["body"]["output"] == plan["output"]
+    assert command["body"]["input"] == {"n": 1}
+
+
+async def test_a_blueprint_or_an_agent_counts_from_its_registration_on(rig: Rig) -> None:
+    fresh = {**BLUEPRINT, "name": "fresh", "nodes": [{"id": "n", "agent": "fresh_bot", "action": "go"}], "output": None}
+    await refused(rig, {"blueprint": "fresh"}, 422, "unknown-blueprint")
+    await rig.add_blueprint(fresh)
+    await refused(rig, {"blueprint": "fresh"}, 422, "unknown-agent")
+    await rig.add_agent("fresh_bot", "go", {"effect_class": "pure"})
+    assert (await rig.post("/workflows", {"blueprint": "fresh"})).status_code == 202
+
+
+async def test_an_intent_that_nothing_matches_needs_a_planner(rig: Rig, postgres_server: str) -> None:
+    await refused(rig, {"intent": "bake a cake"}, 422, "no-plan")
+    from tests.engines import drop_database, fresh_database
+
+    dsn = await fresh_database(postgres_server)
+    async with running_gateway(dsn) as other:
+        await other.add_agent("planner", "plan", {"effect_class": "pure"})
+        answer = await other.post("/workflows", {"intent": "bake a cake", "input": {"flour": 500}})
+        assert answer.status_code == 202
+        [command] = await other.commands(answer.json()["trace_id"])
+        assert (command["body"]["plan"], command["body"]["input"]) == (None, {"flour": 500})
+    await drop_database(postgres_server, dsn)
+
+
+def chain(count: int) -> dict[str, Any]:
+    return {"nodes": [node(f"n{i}", *([f"n{i - 1}"] if i else [])) for i in range(count)]}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "pointer"),
+    [
+        ({}, 422, "validation", ""),
+        ({"intent": "  "}, 422, "validation", ""),
+        ({"plan": chain(1), "blueprint": "employee-onboarding"}, 422, "validation", "/plan"),
+        ({"intnt": "x"}, 422, "unknown-field", "/intnt"),
+        ({"intent": 5}, 422, "validation", "/intent"),
+        ({"blueprint": "nope"}, 422, "unknown-blueprint", "/blueprint"),
+        ({"blueprint": "../etc"}, 422, "unknown-blueprint", "/blueprint"),
+        ({"blueprint": "employee-onboarding", "input": {"employee": 5}}, 422, "validation", "/input/employee"),
+        ({"blueprint": "employee-onboarding", "input": {"salary": 5}}, 422, "validation", "/input/salary"),
+        ({"blueprint": "employee-onboarding", "trace_id": "a b"}, 400, "invalid-trace-id", "/trace_id"),
+        ({"blueprint": "employee-onboarding", "trace_id": ""}, 400, "invalid-trace-id", "/trace_id"),
+        ({"blueprint": "employee-onboarding", "trace_id": "x" * 65}, 400, "invalid-trace-id", "/trace_id"),
+        ({"blueprint": "employee-onboarding", "deadline_s": -5}, 422, "validation", "/deadline_s"),
+        ({"plan": {"nodes": []}}, 422, "empty-dag", "/plan/nodes"),
+        ({"plan": {"nodes": [node("a", "b"), node("b", "a")]}}, 422, "dag-cycle", None),
+        ({"plan": {"nodes": [node("a", "a")]}}, 422, "dag-cycle", "/plan/nodes/0/depends_on/0"),
+        ({"plan": {"nodes": [node("a", "zzz")]}}, 422, "unknown-dependency", "/plan/nodes/0/depends_on/0"),
+        ({"plan": {"nodes": [node("a"), node("A")]}}, 422, "duplicate-node", "/plan/nodes/1/id"),
+        ({"plan": {"nodes": [node("\u212b"), node("\u00e5")]}}, 422, "duplicate-node", "/plan/nodes/1/id"),
+        ({"plan": {"nodes": [node("a") | {"agent": "ghost"}]}}, 422, "unknown-agent", "/plan/nodes/0/agent"),
+        ({"plan": {"nodes": [node("a") | {"action": "ghost"}]}}, 422, "unknown-agent", "/plan/nodes/0/agent"),
+        (
+            {"plan": {"nodes": [node("a", retry={"max_attempts": 0})]}},
+            422,
+            "invalid-retry-policy",
+            "/plan/nodes/0/retry/max_attempts",
+        ),
+        (
+            {"plan": {"nodes": [node("a", retry={"multiplier": 0})]}},
+            422,
+            "invalid-retry-policy",
+            "/plan/nodes/0/retry/multiplier",
+        ),
+        (
+            {"plan": {"nodes": [node("a", timeouts={"lease_s": 60, "start_to_close_s": 5})]}},
+            422,
+            "invalid-retry-policy",
+            "/plan/nodes/0/timeouts/lease_s",
+        ),
+        (
+            {"plan": {"nodes": [{"id": "a", "agent": "bank", "action": "wire"}]}},
+            422,
+            "compensation-missing",
+            "/plan/nodes/0/compensation",
+        ),
+        (
+            {"plan": {"nodes": [{"id": "a", "agent": "hr_bot", "action": "create", "effect_class": "pure"}]}},
+            422,
+            "effect-class-lowered",
+            "/plan/nodes/0/effect_class",
+        ),
+        (
+            {"plan": {"nodes": [node("a", inputs={"x": {"$from": "nodes.zz.output"}})]}},
+            422,
+            "invalid-reference",
+            "/plan/nodes/0/inputs/x",
+        ),
+        (
+            {"plan": {"nodes": [node("a", output_schema={"type": "objekt"})]}},
+            422,
+            "validation",
+            "/plan/nodes/0/output_schema/type",
+        ),
+        (
+            {"plan": {"nodes": [node("a", output_schema={"$ref": "http://127.0.0.1:9/x"})]}},
+            422,
+            "validation",
+            "/plan/nodes/0/output_schema",
+        ),
+    ],
+)
+async def test_bad_starts_are_refused_at_the_door(
+    rig: Rig, body: dict[str, Any], status: int, code: str, pointer: str | None
+) -> None:
+    before = await rig.db.fetchval("SELECT count(*) FROM handrail.command")
+    problem = await refused(rig, body, status, code)
+    if pointer is not None:
+        assert pointer in [e["pointer"] for e in problem["errors"]]
+    assert await rig.db.fetchval("SELECT count(*) FROM handrail.command") == before
+
+
+async def test_a_cycle_is_named(rig: Rig) -> None:
+    problem = await refused(
+        rig, {"plan": {"nodes": [node("a", "c"), node("b", "a"), node("c", "b")]}}, 422, "dag-cycle"
+    )
+    assert " → " in problem["detail"]
+
+
+async def test_all_faults_of_a_plan_are_told(rig: Rig) -> None:
+    plan = {"nodes": [node("a", "x"), node("b", "y"), node("c")]}
+    problem = await refused(rig, {"plan": plan}, 422, "unknown-dependency")
+    assert [e["pointer"] for e in problem["errors"]] == ["/plan/nodes/0/depends_on/0", "/plan/nodes/1/depends_on/0"]
+
+
+async def test_ten_thousand_nodes_are_accepted_and_one_more_is_refused_with_the_limit(rig: Rig) -> None:
+    assert (await rig.post("/workflows", {"plan": chain(10_000)})).status_code == 202
+    problem = await refused(rig, {"plan": chain(10_001)}, 422, "dag-too-large")
+    assert (problem["limit"], problem["got"]) == (10_000, 10_001)
+    problem = await refused(rig, {"plan": {"nodes": [{"id": "n"}] * 50_000}}, 422, "dag-too-large")
+    assert problem["got"] == 50_000
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"", 400, "malformed-json"),
+        (b'{"intent":', 400, "malformed-json"),
+        (b'{"intent":"x",}', 400, "malformed-json"),
+        (b"[" * 100 + b"]" * 100, 400, "too-deep"),
+        (b'{"input":{"a":[' + b"0," * 1_000_000 + b"0]}}", 422, "too-many-items"),
+        (b'{"intent":"a","intent":"b"}', 400, "duplicate-key"),
+        (b'{"deadline_s":NaN}', 400, "number-out-of-range"),
+        (b'{"input":{"a":9007199254740993}}', 400, "number-out-of-range"),
+        (b'{"input":{"a":1e400}}', 400, "number-out-of-range"),
+        (b'{"intent":"\xff"}', 400, "invalid-text"),
+        (b'{"intent":"\\ud800"}', 400, "invalid-text"),
+        (b'{"intent":"a\\u0000"}', 400, "invalid-text"),
+        (b"[]", 422, "validation"),
+    ],
+)
+async def test_bodies_that_are_not_strict_json_are_refused(rig: Rig, body: bytes, status: int, code: str) -> None:
+    answer = await rig.client.post("/workflows", content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["type"]) == (status, f"/problems/{code}")
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_taken_trace_id_is_refused(rig: Rig) -> None:
+    body = {"blueprint": "employee-onboarding", "trace_id": "taken-1"}
+    assert (await rig.post("/workflows", body)).status_code == 202
+    problem = await refused(rig, body, 409, "trace-id-taken")
+    assert problem["trace_id"] == "taken-1"
+    assert (await rig.post("/workflows", body, Idempotency_Key="late")).status_code == 409
+    kept = await rig.db.fetchval("SELECT count(*) FROM handrail.idempotency WHERE key = 'late'")
+    assert kept == 0, "errors are not kept"
+
+
+async def test_one_of_many_with_the_same_trace_id_wins(rig: Rig) -> None:
+    body = {"blueprint": "employee-onboarding", "trace_id": "contended"}
+    answers = await asyncio.gather(*(rig.post("/workflows", body) for _ in range(16)))
+    assert sorted(a.status_code for a in answers) == [202] + [409] * 15
+    assert len(await rig.commands("contended")) == 1
+
+
+async def test_many_starts_at_once_are_all_stored(rig: Rig) -> None:
+    bodies = [{"plan": chain(3), "trace_id": f"crowd-{i}"} for i in range(200)]
+    answers = await asyncio.gather(*(rig.post("/workflows", body) for body in bodies))
+    assert {a.status_code for a in answers} == {202}
+    count = await rig.db.fetchval("SELECT count(DISTINCT trace_id) FROM handrail.command WHERE trace_id LIKE 'crowd-%'")
+    assert count == 200
+
+
+async def test_the_body_limit_here_is_eight_mebibytes(rig: Rig) -> None:
+    filler = "x" * (7 * 1024 * 1024)
+    body = orjson.dumps({"plan": chain(1), "input": {"filler": filler}})
+    head = (
+        b"POST /workflows HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    )
+    status, _, _, _ = await raw(rig.port, head % len(body) + body)
+    assert status == 202
