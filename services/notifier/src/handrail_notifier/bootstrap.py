@@ -85,7 +85,7 @@ class Notifier:
             {"/workflows/{trace_id}/events": WorkflowEvents(self.rings, streams, frames, tenant)},
             allowed=settings.hosts(),
             checks=self.checks,
-            accepting=lambda: self._accepting,
+            accepting=lambda: self._accepting and not self.hub.draining,
         )
 
     async def start(self) -> None:
