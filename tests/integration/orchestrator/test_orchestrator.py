@@ -1,0 +1,260 @@
+"""The orchestrator on a real PostgreSQL: batches, fences, takeovers, adoption, and what it does with bad records."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest_asyncio
+
+from handrail_contracts import topics
+from handrail_contracts.tasks import Result, Task, TaskKind
+from handrail_runtime.ports import Outgoing
+from tests.integration.orchestrator.rig import DIAMOND, P, Rig, failed, node, ok, rig_on
+from tests.waiting import wait_until
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def rig(empty_database: str) -> AsyncGenerator[Rig]:
+    async with rig_on(empty_database) as made:
+        yield made
+
+
+async def test_a_diamond_runs_through_and_every_row_is_published_in_order(rig: Rig) -> None:
+    await rig.orchestrator()
+    for i in range(50):
+        await rig.start(f"w{i}")
+    for i in range(50):
+        await rig.until(f"w{i}", "COMPLETED")
+    await rig.check()
+
+    async def published() -> bool:
+        found = await rig.published()
+        return all(found.get(f"w{i}") == list(range(1, 14)) for i in range(50))
+
+    await wait_until(published, description="13 events of each of 50 workflows, in order, once")
+    view = await rig.view("w7")
+    assert view["output"] == {"e": {"by": "e"}}
+    assert [n["state"] for n in view["nodes"]] == ["COMPLETE"] * 5
+
+
+async def test_a_clean_stop_gives_partitions_back_published_and_the_next_owner_goes_on(rig: Rig) -> None:
+    rig.answer = lambda task: ok(task) if task.node_id == "a" else None
+    first = await rig.orchestrator()
+    await rig.start("w")
+    await wait_until(lambda: {t.node_id for t in rig.tasks} == {"a", "b", "c", "d"}, description="b, c and d were sent")
+    await rig.end(first)
+    rows = await rig.pool.fetch("SELECT owner, next_pseq, published_upto FROM handrail.partition")
+    assert all(r["owner"] is None and r["published_upto"] == r["next_pseq"] - 1 for r in rows)
+    rig.answer = ok
+    await rig.orchestrator()
+    for t in [t for t in rig.tasks if t.node_id in "bcd"]:
+        await rig.send(rig.record(ok(t)))
+    await rig.until("w", "COMPLETED")
+    await rig.check()
+
+
+async def test_exhausted_retries_go_through_the_dead_letter_topic_to_a_person_and_back(rig: Rig) -> None:
+    broken = {"c"}
+    rig.answer = lambda task: failed(task) if task.node_id in broken and task.kind is TaskKind.EXECUTE else ok(task)
+    await rig.orchestrator()
+    await rig.start("w")
+    await rig.until("w", "PAUSED_HITL")
+    reader = await rig.bus.reader()
+    reader.assign({(topics.DEAD_LETTERS, p): 0 for p in range(P)})
+    assert len(await reader.read(10, 1.0)) == 1
+    pause = (await rig.view("w"))["pauses"][0]
+    assert pause["kind"] == "failure" and pause["node_id"] == "c" and len(pause["attempts"]) == 2
+    assert pause["raw_evidence"]["body"] == {"error": "BROKEN"}
+    letter = await rig.pool.fetchrow("SELECT state, pause_id, error_code FROM handrail.dead_letter")
+    assert (letter["state"], letter["pause_id"], letter["error_code"]) == ("open", pause["pause_id"], "BROKEN")
+    broken.clear()
+    await rig.press("w", "RES_RETRY")
+    await rig.until("w", "COMPLETED")
+    assert await rig.pool.fetchval("SELECT state FROM handrail.dead_letter") == "replayed"
+    assert await rig.pool.fetchval("SELECT applied FROM handrail.decision") is True
+    assert await rig.pool.fetchval("SELECT state FROM handrail.pause") == "decided"
+    await rig.check()
+
+
+async def test_an_abort_undoes_in_reverse(rig: Rig) -> None:
+    rig.answer = lambda task: failed(task, retryable=False) if task.node_id == "e" and task.kind is TaskKind.EXECUTE else ok(task)
+    await rig.orchestrator()
+    await rig.start("w")
+    await rig.until("w", "PAUSED_HITL")
+    await rig.press("w", "RES_ABORT_SAGA")
+    await rig.until("w", "COMPENSATED")
+    undone = [r.data["node_id"] for r in await rig.rows("w") if r.data.get("to") == "COMPENSATED"]
+    assert sorted(undone) == ["a", "b", "c", "d"] and undone[-1] == "a"
+
+
+async def test_an_orchestrator_that_dies_is_replaced_and_nothing_is_lost_or_done_twice(rig: Rig) -> None:
+    for round_ in range(6):
+        o = await rig.orchestrator()
+        for i in range(20):
+            await rig.start(f"r{round_}-{i}")
+        await wait_until(lambda n=round_: len(rig.tasks) > n * 100 + 10, description="some of it is under way")
+        await rig.crash(o)
+    await rig.orchestrator()
+    for round_ in range(6):
+        for i in range(20):
+            await rig.until(f"r{round_}-{i}", "COMPLETED", timeout_s=60)
+    await rig.check()
+
+
+async def test_a_bus_that_starts_empty_is_adopted_and_every_workflow_ends(rig: Rig) -> None:
+    rig.answer = lambda task: ok(task) if task.node_id == "a" else None
+    first = await rig.orchestrator()
+    for i in range(10):
+        await rig.start(f"w{i}")
+    await wait_until(lambda: len(rig.tasks) == 40, description="b, c and d of all were sent")
+    await rig.end(first)
+    await rig.new_bus()
+    rig.answer = ok
+    await rig.orchestrator()
+    for i in range(10):
+        await rig.until(f"w{i}", "COMPLETED")
+    await rig.check()
+
+
+async def test_two_orchestrators_share_the_partitions_and_one_takes_over_from_the_other(rig: Rig) -> None:
+    first = await rig.orchestrator()
+    second = await rig.orchestrator()
+
+    async def shared() -> bool:
+        rows = await rig.pool.fetch("SELECT owner, count(*) AS n FROM handrail.partition GROUP BY owner")
+        return sorted(r["n"] for r in rows) == [2, 2] and all(r["owner"] for r in rows)
+
+    await wait_until(shared, description="each owns two of four partitions")
+    for i in range(40):
+        await rig.start(f"w{i}")
+    for i in range(40):
+        await rig.until(f"w{i}", "COMPLETED")
+    await rig.crash(first)
+    for i in range(40):
+        await rig.start(f"v{i}")
+    for i in range(40):
+        await rig.until(f"v{i}", "COMPLETED")
+    await rig.check()
+    assert second is not first
+
+
+async def test_a_zombie_is_fenced_by_the_epoch(rig: Rig) -> None:
+    """It believes to own everything; every write it tries meets another epoch."""
+    zombie = await rig.orchestrator()
+    await rig.start("before")
+    await rig.until("before", "COMPLETED")
+    await rig.pool.execute("UPDATE handrail.partition SET epoch = epoch + 1, owner = 'somebody', lease_until = clock_timestamp() + interval '2 s'")
+    await rig.start("after")
+    await asyncio.sleep(0)
+    rows = await rig.pool.fetchval("SELECT count(*) FROM handrail.journal WHERE trace_id = 'after'")
+    assert rows == 0
+    await rig.until("after", "COMPLETED")
+    owners = {r["owner"] for r in await rig.pool.fetch("SELECT owner FROM handrail.partition")}
+    assert "somebody" not in owners
+    await rig.check()
+    assert zombie
+
+
+async def test_garbage_on_any_topic_is_set_aside_and_stops_nothing(rig: Rig) -> None:
+    await rig.orchestrator()
+    await rig.start("w0")
+    await rig.until("w0", "COMPLETED")
+    garbage = [b"", b"\xff\xfe", b"{", b"[]", b'{"trace_id": 7}', None, b'"x"', b"null", b"[" * 5000]
+    for topic in topics.OWNER_INPUTS:
+        await rig.send(*(Outgoing(topic, b"k", g, [], 0) for g in garbage))
+    headers = [("ce_specversion", b"1.0"), ("ce_id", b"1"), ("ce_type", b"t"), ("ce_source", b"s")]
+    for topic in topics.OWNER_INPUTS:
+        await rig.send(*(Outgoing(topic, b"k", g, headers, 1) for g in garbage))
+    await rig.start("w1")
+    await rig.until("w1", "COMPLETED")
+
+    async def all_set_aside() -> bool:
+        return await rig.pool.fetchval("SELECT count(*) FROM handrail.quarantine") == 2 * 3 * len(garbage)
+
+    await wait_until(all_set_aside, description="every bad record is in quarantine")
+    reasons = {r["reason"] for r in await rig.pool.fetch("SELECT DISTINCT reason FROM handrail.quarantine")}
+    assert all(r.startswith("Expected ") for r in reasons)
+    await rig.check()
+
+
+async def test_duplicate_and_late_results_change_nothing(rig: Rig) -> None:
+    held: list[Result] = []
+
+    def twice(task: Task) -> Result | None:
+        held.append(ok(task, {"n": len(held)}))
+        return held[-1]
+
+    rig.answer = twice
+    await rig.orchestrator()
+    await rig.start("w", [node("a"), node("b", "a")])
+    await wait_until(lambda: len(held) >= 1, description="a was answered")
+    for _ in range(3):
+        await rig.send(*(rig.record(r) for r in list(held)))
+    await rig.until("w", "COMPLETED")
+    rows = await rig.rows("w")
+    assert len([r for r in rows if r.data.get("to") == "COMPLETE"]) == 2
+    await rig.check()
+
+
+async def test_a_large_output_becomes_a_reference_and_its_reader_gets_the_value(rig: Rig) -> None:
+    big = {"text": "x" * 120_000}
+    rig.answer = lambda task: ok(task, big) if task.node_id == "a" else ok(task)
+    await rig.orchestrator()
+    await rig.start("w", [node("a"), node("b", "a", inputs={"all": {"$from": "nodes.a.output"}})])
+    await rig.until("w", "COMPLETED")
+    output = (await rig.view("w"))["nodes"][0]["output"]
+    assert output["bytes"] == len('{"text":"') + 120_000 + 2 and output["$ref"].startswith("/workflows/w/blobs/sha256:")
+    assert next(t for t in rig.tasks if t.node_id == "b").inputs["all"] == big
+
+
+async def test_commands_are_applied_once_and_in_order_without_a_nudge(rig: Rig) -> None:
+    rig.answer = lambda task: None
+    await rig.orchestrator()
+    await rig.start("w")
+    await rig.command("w", "pause", {"comment": "stop"})
+    await rig.until("w", "PAUSED_HITL")
+    await rig.press("w", "RES_RESUME")
+    await rig.until("w", "RUNNING")
+    await rig.command("w", "cancel", {"compensate": False})
+    await rig.until("w", "COMPENSATING")
+    for t in [t for t in rig.tasks if t.kind is TaskKind.EXECUTE]:
+        await rig.send(rig.record(ok(t)))
+    await rig.until("w", "CANCELLED")
+    assert await rig.pool.fetchval("SELECT count(*) FROM handrail.command WHERE applied_pseq IS NULL") == 0
+
+
+async def test_an_input_that_breaks_the_rules_parks_its_workflow_and_no_other(rig: Rig, monkeypatch) -> None:
+    import handrail_orchestrator.application.batch as batch
+
+    real = batch.decide
+
+    def explode(state, what, now):
+        if state.trace_id == "bad" and isinstance(what, Result):
+            raise RuntimeError("a bug in the rules")
+        return real(state, what, now)
+
+    monkeypatch.setattr(batch, "decide", explode)
+    await rig.orchestrator()
+    await rig.start("bad")
+    await rig.start("good")
+    await rig.until("good", "COMPLETED")
+
+    async def parked() -> bool:
+        return await rig.pool.fetchval("SELECT parked_reason FROM handrail.workflow WHERE trace_id = 'bad'") is not None
+
+    await wait_until(parked, description="the bad one is parked")
+    assert await rig.pool.fetchval("SELECT count(*) FROM handrail.quarantine WHERE kind = 'parked' AND trace_id = 'bad'") == 1
+    await rig.start("later")
+    await rig.until("later", "COMPLETED")
+
+
+async def test_the_stored_state_is_the_fold_of_the_journal(rig: Rig) -> None:
+    """What the owner has in memory at the end is what a fresh fold gives."""
+    rig.answer = lambda task: failed(task) if task.node_id == "c" and task.attempt == 1 else ok(task)
+    o = await rig.orchestrator()
+    await rig.start("w", [*DIAMOND, node("f", "e", gate=None)])
+    await rig.until("w", "COMPLETED")
+    state = await rig.fold("w")
+    assert state.ended and state.facts()["counts"] == {"COMPLETE": 6}
+    assert o.checks()
