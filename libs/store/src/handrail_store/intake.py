@@ -75,16 +75,20 @@ class NewDecision:
     evidence_digest: str | None
 
 
-_START_MANY = """
+# A key is locked by its hash before its row is written, so that a batch never has to wait for a row: it takes the keys
+# that are free and leaves the others.
+_LOCK = "hashtextextended({tenant} || ' ' || {method} || ' ' || {path} || ' ' || {key}, 0)"
+_START_MANY = f"""
 WITH asked AS MATERIALIZED (
-  SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::json[], $6::text[], $7::text[], $8::text[],
+  SELECT *, key IS NULL OR pg_try_advisory_xact_lock({_LOCK.format(tenant="tenant", method="'POST'", path="path", key="key")}) AS free
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::json[], $6::text[], $7::text[], $8::text[],
                        $9::text[], $10::text[], $11::text[], $12::smallint[], $13::json[], $14::bytea[])
     WITH ORDINALITY AS a (command_id, tenant, trace_id, p, body, actor, channel, traceparent,
                           path, key, digest, status, headers, answer, i)
 ), clock AS MATERIALIZED (SELECT handrail.clock() AS now
 ), kept AS (
   INSERT INTO handrail.idempotency (tenant, method, path, key, body_digest, status, headers, body, at)
-  SELECT tenant, 'POST', path, key, digest, status, headers, answer, now FROM asked, clock WHERE key IS NOT NULL
+  SELECT tenant, 'POST', path, key, digest, status, headers, answer, now FROM asked, clock WHERE key IS NOT NULL AND free
   ON CONFLICT DO NOTHING RETURNING tenant, path, key
 )
 INSERT INTO handrail.command (command_id, tenant, trace_id, p, kind, body, actor, channel, traceparent, at)
@@ -99,9 +103,9 @@ RETURNING command_id
 async def start_many(connection: AnyConnection, starts: Sequence[NewStart]) -> set[str]:
     """Stores many starts in one statement, each with its key; answers the command_ids that were stored.
 
-    Left out are those whose key was used before (read it with `recall`) and those whose trace_id is taken. A key and a
+    Left out are those whose key was used before or is in use (wait with `recall`) and those whose trace_id is taken. A key and a
     trace_id chosen by the client do not go together here (a taken trace_id would leave its key behind): use `recall`,
-    `add_command` and `keep`. No key may stand twice in `starts`. Waits for other transactions that use the same keys.
+    `add_command` and `keep`. No key may stand twice in `starts`.
     """
     commands = [s.command for s in starts]
     rows = await connection.fetch(
@@ -134,7 +138,9 @@ async def recall(connection: AnyConnection, use: KeyUse) -> KeptAnswer | None:
     """
     ours = await connection.fetchval(
         "INSERT INTO handrail.idempotency (tenant, method, path, key, body_digest, status, headers, body, at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, '{}', '', handrail.clock()) ON CONFLICT DO NOTHING RETURNING true",
+        " SELECT $1, $2, $3, $4, $5, $6, '{}', '', handrail.clock()"
+        f" FROM (SELECT pg_advisory_xact_lock({_LOCK.format(tenant='$1', method='$2', path='$3', key='$4')})) AS locked"
+        " ON CONFLICT DO NOTHING RETURNING true",
         use.tenant,
         use.method,
         use.path,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
 
 from handrail_gateway.application.faults import Busy, Refusal
 from handrail_gateway.application.ports import Answer, Caller, Intake, Transaction
@@ -20,11 +21,17 @@ Work = Callable[[Transaction], Awaitable[Answer]]
 _Key = tuple[str, str, str, str]
 
 
+@dataclass(slots=True)
+class _Turn:
+    over: asyncio.Event
+    waited_in_vain: bool = False
+
+
 class Turns:
     """One request at a time per key, within this process."""
 
     def __init__(self) -> None:
-        self._held: dict[_Key, asyncio.Event] = {}
+        self._held: dict[_Key, _Turn] = {}
 
     @contextlib.asynccontextmanager
     async def turn(self, caller: Caller) -> AsyncGenerator[None]:
@@ -35,16 +42,22 @@ class Turns:
         key = (caller.tenant, caller.method, caller.path, caller.key)
         try:
             async with asyncio.timeout(WAIT_S):
-                while (held := self._held.get(key)) is not None:
-                    await held.wait()
+                while (turn := self._held.get(key)) is not None:
+                    await turn.over.wait()
+                    if turn.waited_in_vain:
+                        raise in_progress()
         except TimeoutError:
             raise in_progress() from None
-        mine = self._held[key] = asyncio.Event()
+        mine = self._held[key] = _Turn(asyncio.Event())
         try:
             yield
+        except Refusal as refusal:
+            # Another process holds the key: whoever has waited behind us has waited long enough.
+            mine.waited_in_vain = refusal.code == "request-in-progress"
+            raise
         finally:
             del self._held[key]
-            mine.set()
+            mine.over.set()
 
 
 class Once:
