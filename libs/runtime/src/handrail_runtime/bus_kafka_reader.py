@@ -14,6 +14,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import (
     CommitFailedError,
+    CorruptRecordException,
     IllegalStateError,
     KafkaError,
     OffsetOutOfRangeError,
@@ -73,7 +74,7 @@ class KafkaReader:
         except OffsetOutOfRangeError as e:
             tp, offset = next(iter(e.args[0].items()))
             raise OffsetOutOfRange(tp.topic, tp.partition, offset) from e
-        except UnsupportedCodecError as e:
+        except (CorruptRecordException, UnsupportedCodecError) as e:
             return await self._salvage(e, max_records)
         except KafkaError as e:
             self._apply()  # what was fetched beside the fault is lost inside the library: read it again
@@ -175,7 +176,7 @@ class KafkaGroupReader:
             return []  # joined anew meanwhile
         try:
             batches = fetching.result()
-        except UnsupportedCodecError as e:
+        except (CorruptRecordException, UnsupportedCodecError) as e:
             return await self._salvage(e, max_records)
         except KafkaError as e:
             self._watch.failed()

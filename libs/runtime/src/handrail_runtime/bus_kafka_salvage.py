@@ -1,7 +1,7 @@
 """Reading past records that the client library cannot decode, so that no record ever stops a partition.
 
-A header name that is not UTF-8 passes every broker and makes aiokafka raise at each fetch, for ever. Here the same bytes
-are fetched once more and read record by record; what cannot be read comes out as a record of its own: no key, the raw
+A header name that is not UTF-8 passes every broker and makes aiokafka raise at each fetch, for ever; so does a damaged
+batch. Here the same bytes are fetched once more and read record by record; what cannot be read comes out as a record of its own: no key, the raw
 bytes as its value, and the header `handrail-unreadable` with the reason. It carries no CloudEvents headers, so a
 consumer's decoding sends it into quarantine like any other poison.
 """
@@ -12,11 +12,12 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import (
     _DefaultRecordBatchPy as PlainBatch,  # pyright: ignore[reportPrivateUsage]  # the compiled one cannot step over a record
 )
 from aiokafka.record.memory_records import MemoryRecords
-from aiokafka.record.util import decode_varint
+from aiokafka.record.util import decode_varint_py as decode_varint  # the compiled one reads beyond the buffer
 
 from handrail_runtime.ports import Record, TopicPartition
 
@@ -57,6 +58,8 @@ def _batch(tp: TopicPartition, base: int, magic: int, data: bytes) -> Iterator[t
             yield from _legacy(tp, data)
             return
         batch: Any = PlainBatch(data)
+        if not batch.validate_crc():
+            raise CorruptRecordException("the checksum does not match")
         if batch.is_control_batch:
             yield None, batch.next_offset
             return
@@ -71,36 +74,36 @@ def _records(tp: TopicPartition, batch: Any) -> Iterator[tuple[Record | None, in
     next_offset: int = batch.base_offset
     for _ in range(batch._num_records):
         start = batch._pos
+        if next_offset >= batch.next_offset or start >= len(batch._buffer):
+            break
         try:
-            r = batch._read_msg()
-            next_offset = r.offset + 1
-            yield Record(*tp, r.offset, r.key, r.value, tuple(r.headers), r.timestamp), next_offset
+            r = batch._read_msg(decode_varint)
+            if not next_offset <= r.offset < batch.next_offset:
+                raise ValueError("an offset outside its batch would leap over sound records")
+            offset = r.offset
+            record = Record(*tp, offset, r.key, r.value, tuple(r.headers), r.timestamp)
         except Exception as e:  # noqa: BLE001  # as above
-            raw, offset = _step_over(batch, start, next_offset)
-            next_offset = offset + 1
-            yield _stand_in(tp, offset, raw, e, batch.first_timestamp), next_offset
-            if batch._pos >= len(batch._buffer):
-                break
+            # The next offset that is free, not the one that the damaged bytes claim: it must not leap either.
+            offset = next_offset
+            record = _stand_in(tp, offset, _step_over(batch, start), e, batch.first_timestamp)
+        next_offset = offset + 1
+        yield record, next_offset
     yield None, batch.next_offset
 
 
-def _step_over(batch: Any, start: int, expected: int) -> tuple[bytes, int]:
-    """The raw bytes and the offset of the record at `start`; moves the batch behind it, or to its end if the record
-    does not say where it ends."""
+def _step_over(batch: Any, start: int) -> bytes:
+    """The raw bytes of the record at `start`; moves the batch behind it, or to its end if the record does not say where
+    it ends."""
     buffer = batch._buffer
     try:
         length, at = decode_varint(buffer, start)
         end = at + length
         if length <= 0 or end > len(buffer):
             raise ValueError
-        _, delta_at = decode_varint(buffer, decode_varint(buffer, at)[1])
-        offset = batch.base_offset + decode_varint(buffer, delta_at)[0]
-        if not expected <= offset < batch.next_offset:
-            offset = expected
     except (ValueError, IndexError):
-        at, end, offset = start, len(buffer), expected
+        at, end = start, len(buffer)
     batch._pos = end
-    return bytes(buffer[at:end]), offset
+    return bytes(buffer[at:end])
 
 
 def _legacy(tp: TopicPartition, data: bytes) -> Iterator[tuple[Record | None, int]]:
