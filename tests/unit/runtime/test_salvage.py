@@ -5,10 +5,10 @@ from __future__ import annotations
 import struct
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.util import calc_crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiokafka.record.util import calc_crc32c
 from handrail_runtime.bus_kafka_salvage import readable, spread, unreadable
 from handrail_runtime.ports import Record
 
