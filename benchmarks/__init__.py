@@ -1,0 +1,1 @@
+"""Measurements: `python -m benchmarks.run --help`. Nothing here is asserted, everything is printed."""
