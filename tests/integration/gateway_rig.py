@@ -276,7 +276,8 @@ def pause_event(pause_id: str, resolutions: list[dict[str, Any]], **more: Any) -
         "expires_at": None,
         "on_expiry": None,
     }
-    return {"event_type": "WORKFLOW_PAUSED_HITL", **body, **{k: v for k, v in more.items() if k in body}}
+    given = {k: v for k, v in more.items() if k in body}
+    return {"event_type": "WORKFLOW_PAUSED_HITL", **body, **given, "meta": {"scope": "workflow"}}
 
 
 def node(id_: str, *depends_on: str, **more: Any) -> dict[str, Any]:

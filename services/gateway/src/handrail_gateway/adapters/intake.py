@@ -201,7 +201,7 @@ def summary(row: Any) -> Summary | None:
     if row is None:
         return None
     ended = row["ended_at"] is not None or row["status"] in TERMINAL
-    return Summary(row["trace_id"], row["status"], row["born"] is not None, ended)
+    return Summary(row["trace_id"], row["status"], ended, row["parked_reason"])
 
 
 def _locked(row: Any) -> LockedPause:

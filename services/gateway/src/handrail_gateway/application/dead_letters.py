@@ -11,7 +11,7 @@ from handrail_contracts.plan import ResolutionKind
 from handrail_gateway.application.faults import Refusal, quote
 from handrail_gateway.application.idempotency import Once
 from handrail_gateway.application.ports import Answer, Caller, LockedPause, Transaction
-from handrail_gateway.application.resume import MISSING, press
+from handrail_gateway.application.resume import MISSING, press, refuse_when_over
 
 _DONE = {ResolutionKind.RETRY: "replayed", ResolutionKind.SKIP: "discarded"}
 
@@ -54,6 +54,9 @@ class DeadLetters:
                 )
             pause = await self._pause(transaction, caller.tenant, letter)
             button = _button(pause, kind, with_input=given is not MISSING)
+            if button is None:
+                await refuse_when_over(transaction, caller.tenant, pause)
+                raise _not_offered(pause, kind)
             request = ResumeRequest(action_id=button, pause_id=pause.pause_id, comment=reason)
             await press(transaction, caller, pause, request, given)
             await transaction.close_dead_letter(dead_letter_id, _DONE[kind], reason)
@@ -77,15 +80,17 @@ class DeadLetters:
         return pause
 
 
-def _button(pause: LockedPause, kind: ResolutionKind, *, with_input: bool) -> str:
+def _button(pause: LockedPause, kind: ResolutionKind, *, with_input: bool) -> str | None:
     offered: list[dict[str, Any]] = pause.data["available_resolutions"]
     fitting = [b for b in offered if b.get("kind") == kind]
     # Of several the one that asks for an input exactly if one was given.
     fitting.sort(key=lambda b: bool(b.get("requires_input")) != with_input)
-    if fitting:
-        return fitting[0]["action_id"]
-    allowed = [b["action_id"] for b in offered]
-    raise Refusal(
+    return fitting[0]["action_id"] if fitting else None
+
+
+def _not_offered(pause: LockedPause, kind: ResolutionKind) -> Refusal:
+    allowed = [b["action_id"] for b in pause.data["available_resolutions"]]
+    return Refusal(
         "action-not-allowed",
         f"Expected a pause that offers {kind.value}, but it offers {', '.join(allowed)}. Resume it with one of them.",
         trace_id=pause.trace_id,

@@ -57,6 +57,12 @@ class Foresight:
         summary = await self._views.summary(self._tenant, trace_id)
         if summary is None:
             raise workflow_not_found(trace_id)
+        if summary.parked is not None:
+            # Its journal is what the rules cannot handle, so it is not folded here either.
+            reason = summary.parked
+            sentence = f"It is parked: {reason} Replay its records in quarantine, or discard them."
+            fact = {"waiting_for": "operator", "parked_reason": reason}
+            return {"trace_id": trace_id, "status": summary.status, "sentence": sentence, "facts": [fact]}
         return explain(await self._state(trace_id), await self._views.now_ms())
 
     async def _state(self, trace_id: str) -> WorkflowState:

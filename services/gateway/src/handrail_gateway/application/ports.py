@@ -104,12 +104,12 @@ class LockedPause:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How a workflow stands. `begun`: it has events."""
+    """How a workflow stands. `parked`: why its owner cannot go on with it."""
 
     trace_id: str
     status: str
-    begun: bool
     ended: bool
+    parked: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ async def press(
     input_ = None if given is MISSING else given
     if pause.decided is not None and _same(pause.decided, request.action_id, input_):
         return _again(pause, pause.decided)
-    await _refuse_when_over(transaction, caller.tenant, pause)
+    await refuse_when_over(transaction, caller.tenant, pause)
     _refuse_claimed(pause, caller.actor, request.override_claim)
     _refuse_changed_evidence(pause, request.evidence_digest)
     button = _button(pause, request.action_id)
@@ -141,7 +141,8 @@ def _again(pause: LockedPause, decided: Decided) -> Answer:
     return Answer(200, _body(pause, decided, **more), dict(REPLAYED))
 
 
-async def _refuse_when_over(transaction: Transaction, tenant: str, pause: LockedPause) -> None:
+async def refuse_when_over(transaction: Transaction, tenant: str, pause: LockedPause) -> None:
+    """Refuses when a locked pause is decided, expired, superseded or cancelled."""
     decided = pause.decided
     members: dict[str, Any] = {"trace_id": pause.trace_id, "pause_id": pause.pause_id}
     if decided is not None:

@@ -49,6 +49,11 @@ class Snapshots:
         self._sizes: dict[str, int] = {}
         self._size, self._limit = 0, kept_bytes
 
+    @property
+    def kept(self) -> int:
+        """How many views are in memory."""
+        return len(self._kept)
+
     async def state(self, trace_id: str) -> bytes:
         """The state as encoded JSON, without history. Raises Refusal workflow-not-found, StoreFault."""
         kept = self._kept.get(trace_id)

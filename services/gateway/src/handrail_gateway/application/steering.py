@@ -12,7 +12,7 @@ from handrail_contracts.plan import ResolutionKind
 from handrail_gateway.application.faults import Refusal, pause_not_found, workflow_not_found
 from handrail_gateway.application.idempotency import Once
 from handrail_gateway.application.ports import Answer, Caller, LockedPause, Summary, Transaction
-from handrail_gateway.application.resume import order, refuse_claimed, rfc3339
+from handrail_gateway.application.resume import order, refuse_claimed, refuse_when_over, rfc3339
 
 
 class Steering:
@@ -82,7 +82,7 @@ class Steering:
             if request.role == "agent":
                 _refuse_agent(pause)
             else:
-                _refuse_closed(pause)
+                await refuse_when_over(transaction, caller.tenant, pause)
             body = {"pause_id": pause_id, "role": request.role, "text": request.text}
             await transaction.add(order(caller, pause.trace_id, CommandKind.MESSAGE, body))
             answer = {"trace_id": pause.trace_id, "pause_id": pause_id, "status": "ACCEPTED"}
@@ -109,29 +109,8 @@ async def _open_pause(transaction: Transaction, tenant: str, pause_id: str) -> L
     pause = await transaction.lock_pause(tenant, pause_id)
     if pause is None:
         raise pause_not_found(pause_id)
-    _refuse_closed(pause)
+    await refuse_when_over(transaction, tenant, pause)
     return pause
-
-
-def _refuse_closed(pause: LockedPause) -> None:
-    if pause.decided is not None:
-        raise Refusal(
-            "already-resolved",
-            "Expected an open pause, but it is decided.",
-            trace_id=pause.trace_id,
-            pause_id=pause.pause_id,
-            resolved_by=pause.decided.actor,
-            resolved_at=rfc3339(pause.decided.decided_at),
-            action_id=pause.decided.action_id,
-            channel=pause.decided.channel,
-        )
-    if pause.state != "open":
-        raise Refusal(
-            "stale-pause",
-            f"Expected an open pause, but it is {pause.state}.",
-            trace_id=pause.trace_id,
-            pause_id=pause.pause_id,
-        )
 
 
 def _refuse_agent(pause: LockedPause) -> None:

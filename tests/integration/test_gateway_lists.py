@@ -1,0 +1,446 @@
+"""Lists and what operators do besides deciding: inbox, claims, conversations, dead letters, quarantine, feedback, registry."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import orjson
+import pytest
+import pytest_asyncio
+from pydantic import BaseModel
+from tests.engines import drop_database, fresh_database
+from tests.integration.gateway_rig import RESOLUTIONS, Rig, accepted, node, planned, running_gateway
+from tests.waiting import wait_until
+
+from handrail_contracts import answers, topics
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def rig(postgres_server: str) -> AsyncGenerator[Rig]:
+    dsn = await fresh_database(postgres_server)
+
+    async def ledger(tenant: str, trace_id: str) -> list[dict[str, Any]]:
+        return [{"trace_id": trace_id, "node_id": "a", "kind": "do", "repeats": 0, "tenant": tenant}]
+
+    async with running_gateway(dsn, ledger=ledger) as running:
+        await running.register()
+        yield running
+    await drop_database(postgres_server, dsn)
+
+
+async def every(rig: Rig, path: str, model: type[BaseModel], **parameters: Any) -> list[dict[str, Any]]:
+    """All items of a list, page by page; checks each against its model."""
+    found: list[dict[str, Any]] = []
+    cursor: str | None = None
+    while True:
+        answer = await rig.get(path, **parameters, **({"cursor": cursor} if cursor else {}))
+        assert answer.status_code == 200, answer.text
+        page = answer.json()
+        for item in page["items"]:
+            model.model_validate(item)
+        found += page["items"]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            return found
+
+
+async def refused(answer: Any, status: int, code: str) -> dict[str, Any]:
+    problem = (await answer if asyncio.iscoroutine(answer) else answer).json()
+    assert (problem["status"], problem["type"]) == (status, f"/problems/{code}"), problem
+    return problem
+
+
+async def test_workflows_are_listed_newest_first_with_filters_and_pages(rig: Rig) -> None:
+    ids = [
+        await rig.workflow(
+            [accepted()],
+            status="RUNNING" if i % 2 else "COMPLETED",
+            blueprint="listed",
+            intent=f"List 100% of {i}",
+            labels={"team": "a" if i < 3 else "b", "n": str(i)},
+        )
+        for i in range(7)
+    ]
+    waiting = (await rig.post("/workflows", {"plan": {"nodes": [node("a")]}, "labels": {"n": "w"}})).json()["trace_id"]
+    newest = ids[::-1]
+    listed = answers.WorkflowSummary
+
+    async def found(**parameters: Any) -> list[str]:
+        return [w["trace_id"] for w in await every(rig, "/workflows", listed, **parameters)]
+
+    assert await found(blueprint="listed") == newest
+    assert await found(blueprint="listed", limit=2) == newest
+    assert (await found())[0] == waiting
+    assert await found(status="ACCEPTED", label="n:w") == [waiting]
+    assert await found(blueprint="listed", status="RUNNING") == newest[1::2]
+    assert set(await found(blueprint="listed", status="RUNNING,COMPLETED")) == set(ids)
+    assert await found(label="team:a") == newest[4:]
+    assert await found(label=["team:a", "n:2"]) == [ids[2]]
+    assert await found(q="list 100% of 3") == [ids[3]]
+    assert await found(q="100_ of") == []
+    assert await found(q=ids[4]) == [ids[4]]
+    assert await found(blueprint="nope") == []
+
+
+async def test_bad_filters_are_refused_and_limits_moved(rig: Rig) -> None:
+    for parameters, code in (
+        ({"status": "WALKING"}, "invalid-query"),
+        ({"label": "x"}, "invalid-query"),
+        ({"limit": "ten"}, "invalid-query"),
+        ({"lmit": "5"}, "invalid-query"),
+        ({"q": "a\x00"}, "invalid-query"),
+        ({"cursor": "nonsense"}, "invalid-cursor"),
+        ({"cursor": "WzEsMl0"}, "invalid-cursor"),
+    ):
+        await refused(rig.get("/workflows", **parameters), 400, code)
+    assert len((await rig.get("/workflows", limit=-7)).json()["items"]) == 1
+    assert (await rig.get("/workflows", limit=10**9)).status_code == 200
+    for path in ("/inbox", "/dead-letters", "/quarantine"):
+        await refused(rig.get(path, cursor="nonsense"), 400, "invalid-cursor")
+        await refused(rig.get(path, state="x"), 400, "invalid-query")
+
+
+async def test_the_inbox_shows_open_mine_and_resolved(rig: Rig) -> None:
+    workflow = {"blueprint": "boxed", "intent": "Buy a laptop", "labels": {"a": "b"}}
+    pauses = [
+        await rig.paused(workflow=workflow, kind="gate" if i == 1 else "failure", error_code=f"E{i}") for i in range(4)
+    ]
+    ids = [pause_id for _, pause_id in pauses]
+    inbox = answers.InboxPause
+
+    async def found(**parameters: Any) -> list[str]:
+        return [p["pause_id"] for p in await every(rig, "/inbox", inbox, blueprint="boxed", **parameters)]
+
+    assert await found() == await found(limit=1) == ids[::-1]
+    page = (await rig.get("/inbox", blueprint="boxed", limit=1)).json()
+    assert page["total"] == 4
+    item = page["items"][0]
+    assert item["workflow"] == {
+        "status": "PAUSED_HITL",
+        "blueprint": "boxed",
+        "intent": "Buy a laptop",
+        "labels": {"a": "b"},
+    }
+    assert (item["state"], item["decision"], item["available_resolutions"]) == ("open", None, RESOLUTIONS)
+    assert await found(kind="gate") == [ids[1]]
+    assert await found(error_code="E2") == [ids[2]]
+    assert await found(agent="hardware_bot", trace_id=pauses[3][0]) == [ids[3]]
+    assert await found(agent="nobody") == []
+    assert await found(q="LAPTOP") == ids[::-1]
+    assert await found(q="vendors returned 404") == ids[::-1]
+
+    await rig.post(f"/pauses/{ids[0]}/claim", {"seconds": 60}, Handrail_Actor="ana")
+    mine = await rig.client.get("/inbox?state=mine", headers={"Handrail-Actor": "ana"})
+    assert [p["pause_id"] for p in mine.json()["items"]] == [ids[0]]
+    assert mine.json()["items"][0]["claimed_by"] == "ana"
+    assert (await rig.client.get("/inbox?state=mine", headers={"Handrail-Actor": "bob"})).json()["items"] == []
+
+    await rig.post(f"/workflows/{pauses[2][0]}/resume", {"action_id": "RES_SKIP"}, Handrail_Actor="ana")
+    decided = (await rig.get(f"/pauses/{ids[2]}")).json()
+    assert (decided["state"], decided["decision"]["actor"], decided["decision"]["applied"]) == ("open", "ana", False)
+    await rig.close_pause(ids[2], "decided")
+    assert await found() == [ids[3], ids[1], ids[0]]
+    resolved = (await rig.get("/inbox", state="resolved", blueprint="boxed")).json()
+    assert [p["pause_id"] for p in resolved["items"]] == [ids[2]]
+    assert (resolved["items"][0]["decision"]["action_id"], resolved["items"][0]["state"]) == ("RES_SKIP", "decided")
+
+
+async def test_the_inbox_of_another_tenant_is_not_ours(rig: Rig) -> None:
+    _, pause_id = await rig.paused()
+    await rig.db.execute("UPDATE handrail.pause SET tenant = 'other' WHERE pause_id = $1", pause_id)
+    assert pause_id not in [p["pause_id"] for p in await every(rig, "/inbox", answers.InboxPause)]
+    await refused(rig.get(f"/pauses/{pause_id}"), 404, "pause-not-found")
+    await refused(rig.post(f"/pauses/{pause_id}/claim"), 404, "pause-not-found")
+
+
+async def test_claims_are_time_boxed_exclusive_and_told_to_the_owner(rig: Rig) -> None:
+    trace_id, pause_id = await rig.paused()
+    claim, release = f"/pauses/{pause_id}/claim", f"/pauses/{pause_id}/release"
+    first = await rig.post(claim, {"seconds": 60}, Handrail_Actor="ana")
+    assert first.status_code == 200
+    answers.Claimed.model_validate(first.json())
+    assert first.json()["claimed_by"] == "ana"
+    problem = await refused(rig.post(claim, {"seconds": 60}, Handrail_Actor="bob"), 409, "claimed")
+    assert problem["claimed_by"] == "ana"
+    await refused(rig.post(release, None, Handrail_Actor="bob"), 409, "claimed")
+    longer = await rig.post(claim, {"seconds": 600}, Handrail_Actor="ana")
+    assert longer.json()["claimed_until"] > first.json()["claimed_until"]
+    freed = await rig.client.post(release, headers={"Handrail-Actor": "ana"})
+    assert freed.json()["claimed_by"] is None
+    assert (await rig.post(claim, {}, Handrail_Actor="bob")).status_code == 200
+    bodies = [c["body"] for c in await rig.commands(trace_id, "claim")]
+    assert [b["claimed_by"] for b in bodies] == ["ana", "ana", None, "bob"]
+    for seconds in (0, -1, 10**9, "60", 1.5):
+        assert (await rig.post(claim, {"seconds": seconds})).status_code == 422
+    await rig.close_pause(pause_id, "superseded")
+    await refused(rig.post(claim, {}), 409, "stale-pause")
+
+
+async def test_one_of_many_claims_wins(rig: Rig) -> None:
+    _, pause_id = await rig.paused()
+    found = await asyncio.gather(
+        *(rig.post(f"/pauses/{pause_id}/claim", {}, Handrail_Actor=f"a{i}") for i in range(12))
+    )
+    assert sorted(a.status_code for a in found) == [200] + [409] * 11
+
+
+async def test_an_agent_is_silent_while_a_person_has_the_conversation(rig: Rig) -> None:
+    resolutions = [
+        {"action_id": "RES_HAND_BACK", "display_text": "x", "requires_input": False, "kind": "hand_back"},
+        {"action_id": "RES_CLOSE", "display_text": "x", "requires_input": False, "kind": "close"},
+    ]
+    transcript = [{"role": "user", "text": "help", "at": "2026-01-01T00:00:00.000Z"}]
+    trace_id, pause_id = await rig.paused(resolutions=resolutions, kind="escalation", transcript=transcript)
+    path = f"/pauses/{pause_id}/messages"
+    said = await rig.post(path, {"role": "operator", "text": "I am here"}, Handrail_Actor="ana")
+    assert said.status_code == 202
+    [command] = await rig.commands(trace_id, "message")
+    assert command["body"] == {"pause_id": pause_id, "role": "operator", "text": "I am here"}
+    await refused(rig.post(path, {"role": "agent", "text": "hi"}), 409, "human-has-control")
+    await refused(rig.post(path, {"role": "system", "text": "hi"}), 422, "validation")
+    await refused(rig.post(path, {"role": "user", "text": ""}), 422, "validation")
+    await rig.append(
+        trace_id, [{"event_type": "MESSAGE_ADDED", "pause_id": pause_id, "role": "operator", "text": "I am here"}]
+    )
+    conversation = (await rig.get(f"/pauses/{pause_id}")).json()["conversation"]
+    assert [(m["role"], m["text"]) for m in conversation] == [("user", "help"), ("operator", "I am here")]
+    await rig.post(f"/workflows/{trace_id}/resume", {"action_id": "RES_HAND_BACK"})
+    assert (await rig.post(path, {"role": "agent", "text": "hi"})).status_code == 202
+    await refused(rig.post(path, {"role": "operator", "text": "x"}), 409, "already-resolved")
+    trace_id, pause_id = await rig.paused(resolutions=resolutions, kind="escalation")
+    await rig.post(f"/workflows/{trace_id}/resume", {"action_id": "RES_CLOSE"})
+    await refused(rig.post(f"/pauses/{pause_id}/messages", {"role": "agent", "text": "hi"}), 409, "human-has-control")
+
+
+async def test_the_panic_button_pauses_once_and_never_what_has_ended(rig: Rig) -> None:
+    trace_id = await rig.workflow([accepted(), planned("a")], status="RUNNING")
+    pressed = await rig.post(f"/workflows/{trace_id}/pause", {"comment": "stop!"})
+    assert (pressed.status_code, pressed.json()["trace_id"]) == (202, trace_id)
+    [command] = await rig.commands(trace_id, "pause")
+    assert command["body"] == {"comment": "stop!"}
+    await refused(rig.post(f"/workflows/{trace_id}/pause"), 409, "already-paused")
+    await rig.db.execute("UPDATE handrail.command SET applied_pseq = 1 WHERE trace_id = $1", trace_id)
+    await rig.pause(trace_id, kind="manual")
+    await refused(rig.post(f"/workflows/{trace_id}/pause"), 409, "already-paused")
+    ended = await rig.workflow([accepted()], status="COMPLETED")
+    for order in ("pause", "cancel"):
+        problem = await refused(rig.post(f"/workflows/{ended}/{order}"), 409, "already-ended")
+        assert problem["workflow_status"] == "COMPLETED"
+        await refused(rig.post(f"/workflows/nobody/{order}"), 404, "workflow-not-found")
+
+
+async def test_cancel_undoes_unless_told_not_to(rig: Rig) -> None:
+    trace_id = await rig.workflow([accepted(), planned("a")], status="RUNNING")
+    assert (await rig.client.post(f"/workflows/{trace_id}/cancel")).status_code == 202
+    assert (await rig.post(f"/workflows/{trace_id}/cancel", {"compensate": False, "comment": "x"})).status_code == 202
+    bodies = [c["body"] for c in await rig.commands(trace_id, "cancel")]
+    assert bodies == [{"compensate": True, "comment": None}, {"compensate": False, "comment": "x"}]
+
+
+RETRY = {"action_id": "RES_RETRY", "display_text": "Try again", "requires_input": False, "kind": "retry"}
+
+
+async def letter(rig: Rig, trace_id: str, pause_id: str | None) -> str:
+    letter_id = f"d{await rig.db.fetchval('SELECT count(*) FROM handrail.dead_letter')}-{trace_id}"
+    await rig.db.execute(
+        "INSERT INTO handrail.dead_letter (dead_letter_id, trace_id, node_id, agent, error_code, data, pause_id, at)"
+        " VALUES ($1, $2, 'a', 'hardware_bot', 'X', '{}', $3, handrail.clock())",
+        letter_id,
+        trace_id,
+        pause_id,
+    )
+    return letter_id
+
+
+async def test_replaying_a_dead_letter_decides_retry_and_discarding_decides_skip(rig: Rig) -> None:
+    for order, action, state in (("replay", "RES_RETRY", "replayed"), ("discard", "RES_SKIP", "discarded")):
+        trace_id, pause_id = await rig.paused(resolutions=[*RESOLUTIONS, RETRY])
+        letter_id = await letter(rig, trace_id, pause_id)
+        done = await rig.post(f"/dead-letters/{letter_id}/{order}", {"reason": "looked at it"}, Handrail_Actor="ana")
+        assert (done.status_code, done.json()["action_id"]) == (202, action)
+        decision = await rig.db.fetchrow("SELECT * FROM handrail.decision WHERE pause_id = $1", pause_id)
+        assert (decision["action_id"], decision["actor"], decision["comment"]) == (action, "ana", "looked at it")
+        assert len(await rig.commands(trace_id, "decide")) == 1
+        shown = (await rig.get(f"/dead-letters/{letter_id}")).json()
+        answers.DeadLetterView.model_validate(shown)
+        assert (shown["state"], shown["reason"]) == (state, "looked at it")
+        await refused(rig.post(f"/dead-letters/{letter_id}/{order}"), 409, "already-resolved")
+
+
+async def test_a_replay_takes_the_input_that_the_only_retry_asks_for(rig: Rig) -> None:
+    trace_id, pause_id = await rig.paused()
+    letter_id = await letter(rig, trace_id, pause_id)
+    path = f"/dead-letters/{letter_id}/replay"
+    await refused(rig.post(path), 422, "invalid-input")
+    assert (await rig.post(path, {"input": "https://vendor.example/x"})).status_code == 202
+    assert (
+        await rig.db.fetchval("SELECT input FROM handrail.decision WHERE pause_id = $1", pause_id)
+    ) == "https://vendor.example/x"
+
+
+async def test_dead_letters_that_cannot_be_decided_say_why(rig: Rig) -> None:
+    await refused(rig.get("/dead-letters/nope"), 404, "dead-letter-not-found")
+    await refused(rig.post("/dead-letters/nope/replay"), 404, "dead-letter-not-found")
+    trace_id, pause_id = await rig.paused(resolutions=[RESOLUTIONS[2]])
+    early = await letter(rig, trace_id, None)
+    await refused(rig.post(f"/dead-letters/{early}/replay"), 409, "not-paused")
+    offered = await letter(rig, trace_id, pause_id)
+    problem = await refused(rig.post(f"/dead-letters/{offered}/replay"), 422, "action-not-allowed")
+    assert problem["allowed"] == ["RES_ABORT_SAGA"]
+    await rig.post(f"/workflows/{trace_id}/resume", {"action_id": "RES_ABORT_SAGA"})
+    await refused(rig.post(f"/dead-letters/{offered}/discard"), 409, "already-resolved")
+
+
+async def test_dead_letters_are_listed_with_filters(rig: Rig) -> None:
+    trace_id, pause_id = await rig.paused()
+    ids = [await letter(rig, trace_id, pause_id) for _ in range(3)]
+    found = await every(rig, "/dead-letters", answers.DeadLetterView, trace_id=trace_id, limit=1)
+    assert [d["dead_letter_id"] for d in found] == ids[::-1]
+    assert await every(rig, "/dead-letters", answers.DeadLetterView, trace_id=trace_id, state="replayed") == []
+    assert len(await every(rig, "/dead-letters", answers.DeadLetterView, trace_id=trace_id, agent="hardware_bot")) == 3
+
+
+async def quarantine(rig: Rig, value: bytes | None, **more: Any) -> int:
+    return await rig.db.fetchval(
+        'INSERT INTO handrail.quarantine (topic, partition, "offset", bus_id, key, value, headers, reason, kind, trace_id, at)'
+        " VALUES ($1, 2, $2, 'bus', 'k', $3, $4, 'cannot be read', $5, $6, handrail.clock()) RETURNING id",
+        topics.RESULTS,
+        await rig.db.fetchval("SELECT count(*) FROM handrail.quarantine"),
+        value,
+        [["ce_type", "x"], ["ce_id", "ü"]],
+        more.get("kind", "undecodable"),
+        more.get("trace_id"),
+    )
+
+
+async def test_a_quarantined_record_goes_back_onto_its_topic_byte_for_byte(rig: Rig) -> None:
+    record_id = await quarantine(rig, b"\x00garbage\xff")
+    shown = (await rig.get(f"/quarantine/{record_id}")).json()
+    answers.QuarantineView.model_validate(shown)
+    assert (shown["value"], shown["key"], shown["state"]) == ("AGdhcmJhZ2X/", "aw==", "open")
+    end = (await rig.bus.ranges([(topics.RESULTS, 2)]))[topics.RESULTS, 2].end
+    done = await rig.post(f"/quarantine/{record_id}/replay", {"reason": "fixed the reader"})
+    assert done.status_code == 202
+    reader = await rig.bus.reader()
+    reader.assign({(topics.RESULTS, 2): end})
+    [record] = await reader.read(10, 5)
+    await reader.close()
+    assert (record.key, record.value) == (b"k", b"\x00garbage\xff")
+    assert list(record.headers) == [("ce_type", b"x"), ("ce_id", "ü".encode())]
+    again = (await rig.get(f"/quarantine/{record_id}")).json()
+    assert (again["state"], again["state_reason"]) == ("replayed", "fixed the reader")
+    await refused(rig.post(f"/quarantine/{record_id}/replay"), 409, "already-resolved")
+
+
+async def test_replaying_what_parked_a_workflow_lets_it_go_on(rig: Rig) -> None:
+    trace_id = await rig.workflow([accepted()], status="RUNNING")
+    await rig.db.execute("UPDATE handrail.workflow SET parked_reason = 'KeyError: x' WHERE trace_id = $1", trace_id)
+    explained = (await rig.get(f"/workflows/{trace_id}/explain")).json()
+    assert "parked" in explained["sentence"]
+    record_id = await quarantine(rig, b"{}", kind="parked", trace_id=trace_id)
+    assert (await rig.post(f"/quarantine/{record_id}/replay")).status_code == 202
+    row = await rig.db.fetchrow("SELECT parked_reason, wake_at FROM handrail.workflow WHERE trace_id = $1", trace_id)
+    assert row["parked_reason"] is None
+    assert row["wake_at"] is not None
+
+
+async def test_quarantine_is_listed_discarded_and_told_apart(rig: Rig) -> None:
+    ids = [await quarantine(rig, None) for _ in range(3)]
+    found = await every(rig, "/quarantine", answers.QuarantineView, state="open", topic=topics.RESULTS, limit=2)
+    assert [r["id"] for r in found][:3] == ids[::-1]
+    assert (await rig.post(f"/quarantine/{ids[0]}/discard", {"reason": "noise"})).status_code == 202
+    assert ids[0] not in [r["id"] for r in await every(rig, "/quarantine", answers.QuarantineView, state="open")]
+    for bad in ("99999999", "x", "-1", "9" * 30):
+        await refused(rig.get(f"/quarantine/{bad}"), 404, "quarantine-not-found")
+        await refused(rig.post(f"/quarantine/{bad}/replay"), 404, "quarantine-not-found")
+
+
+async def test_feedback_has_a_line_per_decision(rig: Rig) -> None:
+    risk = {"rule_id": "money-over-100", "policy_version": 3, "score": 0.4, "decide": "always"}
+    proposed = {"action": "transfer", "args": {"to": "Alice", "amount": 500}}
+    form = {"type": "object"}
+    gate = [
+        {"action_id": "RES_APPROVE", "display_text": "x", "requires_input": False, "kind": "approve"},
+        {"action_id": "RES_EDIT", "display_text": "x", "requires_input": True, "input_schema": form, "kind": "edit"},
+        {"action_id": "RES_REJECT", "display_text": "x", "requires_input": False, "kind": "reject"},
+    ]
+    expected: dict[str, tuple[str, Any, int]] = {}
+    for body, outcome, final, steps in (
+        ({"action_id": "RES_APPROVE"}, "approved", {"to": "Alice", "amount": 500}, 0),
+        ({"action_id": "RES_EDIT", "input": {"to": "Alice", "amount": 90}}, "edited", {"to": "Alice", "amount": 90}, 1),
+        ({"action_id": "RES_REJECT", "comment": "no"}, "rejected", None, 0),
+    ):
+        trace_id, pause_id = await rig.paused(resolutions=gate, kind="gate", risk=risk, proposed_action=proposed)
+        assert (await rig.post(f"/workflows/{trace_id}/resume", body)).status_code == 202
+        expected[pause_id] = (outcome, final, steps)
+    trace_id, expired = await rig.paused()
+    await rig.close_pause(expired, "expired", "RES_SKIP", "system:timeout")
+    answer = await rig.get("/feedback.jsonl")
+    assert answer.headers["content-type"].startswith("application/x-ndjson")
+    lines = {line["pause_id"]: line for line in map(orjson.loads, answer.content.splitlines())}
+    for line in lines.values():
+        answers.Feedback.model_validate(line)
+    for pause_id, (outcome, final, steps) in expected.items():
+        line = lines[pause_id]
+        assert (line["outcome"], line["final"], len(line["patch"])) == (outcome, final, steps)
+        assert line["proposed"] == proposed["args"]
+        assert line["policy"] == {"version": 3, "rule_id": "money-over-100", "score": 0.4}
+        assert line["later"] == {"status": "PAUSED_HITL"}
+    assert lines[expired]["outcome"] == "expired"
+    assert (await rig.get("/feedback.jsonl", since="2100-01-01T00:00:00Z")).content == b""
+    await refused(rig.get("/feedback.jsonl", since="yesterday"), 422, "invalid-time")
+
+
+async def test_a_long_export_is_streamed_whole(rig: Rig) -> None:
+    trace_id, pause_id = await rig.paused()
+    await rig.db.execute(
+        "INSERT INTO handrail.pause (pause_id, trace_id, seq, kind, data, opened_at, state)"
+        " SELECT 'bulk' || i, trace_id, i, kind, data, opened_at, 'decided' FROM handrail.pause, generate_series(1, 1200) i"
+        " WHERE pause_id = $1",
+        pause_id,
+    )
+    await rig.db.execute(
+        "INSERT INTO handrail.decision (pause_id, trace_id, outcome, action_id, actor, channel, decided_at)"
+        " SELECT 'bulk' || i, $1, 'decided', 'RES_SKIP', 'x', 'api', now() FROM generate_series(1, 1200) i",
+        trace_id,
+    )
+    lines = (await rig.get("/feedback.jsonl")).content.splitlines()
+    assert sum(orjson.loads(line)["pause_id"].startswith("bulk") for line in lines) == 1200
+
+
+async def test_what_can_run_and_what_is_alive_is_shown(rig: Rig) -> None:
+    blueprints = await every(rig, "/blueprints", answers.BlueprintView)
+    [onboarding] = [b for b in blueprints if b["name"] == "employee-onboarding"]
+    assert (onboarding["version"], onboarding["defaults"]["sku"]) == (2, "MBP-16")
+    await rig.db.execute("UPDATE handrail.agent SET last_seen = now() - interval '1 hour' WHERE name = 'bank'")
+    agents = {a["name"]: a for a in await every(rig, "/agents", answers.AgentView)}
+    assert (agents["hr_bot"]["alive"], agents["bank"]["alive"]) == (True, False)
+    assert agents["hardware_bot"]["actions"][0]["retry"] == {"max_attempts": 5}
+
+
+async def test_the_ledger_is_there_where_simulators_run(rig: Rig, postgres_server: str) -> None:
+    assert (await rig.get("/simulators/ledger", trace_id="t1")).json()[0]["trace_id"] == "t1"
+    await refused(rig.get("/simulators/ledger"), 400, "invalid-query")
+    async with running_gateway(rig.dsn) as other:
+        await refused(other.get("/simulators/ledger", trace_id="t1"), 404, "not-found")
+
+
+async def test_orders_are_nudged(rig: Rig) -> None:
+    trace_id, _ = await rig.paused()
+    before = sum(r.end for r in (await rig.bus.ranges([(topics.COMMANDS, p) for p in range(4)])).values())
+    await rig.post(f"/workflows/{trace_id}/resume", {"action_id": "RES_SKIP"})
+
+    async def nudged() -> bool:
+        ranges = await rig.bus.ranges([(topics.COMMANDS, p) for p in range(4)])
+        return sum(r.end for r in ranges.values()) > before
+
+    await wait_until(nudged, description="the nudge")
+
+
+@pytest.mark.parametrize("path", ["/inbox", "/agents", "/blueprints", "/dead-letters", "/quarantine", "/workflows"])
+async def test_lists_answer_items_and_a_cursor(rig: Rig, path: str) -> None:
+    body = (await rig.get(path)).json()
+    assert isinstance(body["items"], list)
+    assert "next_cursor" in body
