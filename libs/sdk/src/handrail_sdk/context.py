@@ -1,0 +1,108 @@
+"""What a task knows about its attempt, and what it may ask for while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from handrail_contracts.tasks import Escalation, ProposedAction
+from handrail_sdk.failures import Escalated, Proposed, jsonable
+
+
+def _unheard(percent: float | None, message: str | None) -> None:
+    """Progress where nobody listens."""
+
+
+def _beatless() -> None:
+    """Falling silent where there is no heartbeat."""
+
+
+@dataclass(slots=True)
+class Context:
+    """One attempt, as the task sees it. Made by the runtime, or by `handrail_sdk.testing`.
+
+    `effect_key` stays the same over retries: give it to the provider as idempotency key. While undoing it is the key of
+    the undo, and `do_key` the one of what is undone. `attempt` counts from 1. `conversation` is what was said while a
+    person had control ({role, text, …}, None unless handed back); `approved` the arguments that a person approved.
+    `cancelled` is set when the workflow no longer wants the answer. `on_progress` and `on_silence` are the runtime's.
+    """
+
+    tenant: str
+    trace_id: str
+    node_id: str
+    agent: str
+    action: str
+    attempt: int
+    max_attempts: int
+    effect_key: str
+    do_key: str | None = None
+    conversation: list[dict[str, Any]] | None = None
+    approved: dict[str, Any] | None = None
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    log: Any = field(default_factory=lambda: logging.getLogger("handrail.agent"))
+    on_progress: Callable[[float | None, str | None], None] = _unheard
+    on_silence: Callable[[], None] = _beatless
+
+    def progress(self, percent: float | None = None, message: str | None = None) -> None:
+        """Shows how far the attempt is: `percent` 0 to 100, or a line of text, or both. Never journaled; cheap."""
+        self.on_progress(percent, message)
+
+    def fall_silent(self) -> None:
+        """Stops the heartbeats of this attempt, as a worker that hangs would. Idempotent."""
+        self.on_silence()
+
+    async def escalate_to_human(
+        self,
+        reason: str,
+        summary: str = "",
+        transcript: Iterable[Mapping[str, Any]] = (),
+        metadata: Mapping[str, Any] | None = None,
+        handover_message: str | None = None,
+    ) -> NoReturn:
+        """Hands control to a person and ends the attempt. Raises Escalated: let it pass.
+
+        `reason` is what the operator reads first; `transcript` is a list of {role, text, at}; `metadata` is shown as the
+        pause's context; `handover_message` is what the end user is told.
+        """
+        raise Escalated(
+            Escalation(
+                reason=reason,
+                summary=summary,
+                transcript=[jsonable(dict(line)) for line in transcript],
+                metadata=jsonable(dict(metadata or {})),
+                handover_message=handover_message,
+            )
+        )
+
+    async def propose(
+        self,
+        action: str,
+        args: Mapping[str, Any],
+        *,
+        summary: str = "",
+        diff: Mapping[str, Any] | None = None,
+        reversible: bool | None = None,
+        confidence: float | None = None,
+        affected: int | None = None,
+        domain: str | None = None,
+    ) -> NoReturn:
+        """Proposes an action instead of acting, and ends the attempt; after approval the task runs again with `approved`.
+
+        `args` in full; `diff` is {before, after}; `confidence` 0 to 1; `affected` how many things it touches.
+        Raises Proposed: let it pass.
+        """
+        raise Proposed(
+            ProposedAction(
+                action=action,
+                args=jsonable(dict(args)),
+                summary=summary,
+                diff=jsonable(dict(diff)) if diff is not None else None,
+                reversible=reversible,
+                confidence=confidence,
+                affected=affected,
+                domain=domain,
+            )
+        )
