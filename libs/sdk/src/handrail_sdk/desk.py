@@ -14,7 +14,6 @@ from handrail_contracts.answers import (
     InboxPause,
     Ordered,
     QuarantineView,
-    Resuming,
 )
 from handrail_sdk.calls import Calls, path
 from handrail_sdk.pages import UNSET, Page, one, page
@@ -102,36 +101,56 @@ class Desk:
         return await self._calls.post("/escalations", given, idempotency_key)
 
     async def dead_letters(
-        self, *, state: str | None = None, limit: int | None = None, cursor: str | None = None
+        self,
+        *,
+        state: str | None = None,
+        agent: str | None = None,
+        trace_id: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
     ) -> Page[DeadLetterView]:
-        """Tasks that needed, or need, a person; newest first."""
-        query = {"state": state, "limit": limit, "cursor": cursor}
+        """Tasks that needed, or need, a person; newest first. `state`: open, replayed, discarded or closed."""
+        query = {"state": state, "agent": agent, "trace_id": trace_id, "limit": limit, "cursor": cursor}
         return page(DeadLetterView, await self._calls.get("/dead-letters", query))
+
+    async def get_dead_letter(self, dead_letter_id: str) -> DeadLetterView:
+        """One dead letter."""
+        return one(DeadLetterView, await self._calls.get(path("dead-letters", dead_letter_id)))
 
     async def replay_dead_letter(
         self, dead_letter_id: str, *, input: Any = UNSET, reason: str | None = None, idempotency_key: str | None = None
-    ) -> Resuming:
+    ) -> Ordered:
         """Presses the retry of its pause. Raises Problem `already-resolved` when somebody was first."""
         body: dict[str, Any] = {} if reason is None else {"reason": reason}
         if input is not UNSET:
             body["input"] = input
         route = path("dead-letters", dead_letter_id, "replay")
-        return one(Resuming, await self._calls.post(route, body, idempotency_key))
+        return one(Ordered, await self._calls.post(route, body, idempotency_key))
 
     async def discard_dead_letter(
         self, dead_letter_id: str, *, reason: str | None = None, idempotency_key: str | None = None
-    ) -> Resuming:
+    ) -> Ordered:
         """Presses the skip of its pause. Raises Problem `already-resolved` when somebody was first."""
         body = {} if reason is None else {"reason": reason}
         route = path("dead-letters", dead_letter_id, "discard")
-        return one(Resuming, await self._calls.post(route, body, idempotency_key))
+        return one(Ordered, await self._calls.post(route, body, idempotency_key))
 
     async def quarantine(
-        self, *, state: str | None = None, limit: int | None = None, cursor: str | None = None
+        self,
+        *,
+        state: str | None = None,
+        topic: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
     ) -> Page[QuarantineView]:
-        """Records that could not be read, or that parked their workflow; newest first."""
-        query = {"state": state, "limit": limit, "cursor": cursor}
+        """Records that could not be read, or that parked their workflow; newest first. `state`: open, replayed or
+        discarded."""
+        query = {"state": state, "topic": topic, "limit": limit, "cursor": cursor}
         return page(QuarantineView, await self._calls.get("/quarantine", query))
+
+    async def get_quarantined(self, id: int) -> QuarantineView:
+        """One record that was set aside."""
+        return one(QuarantineView, await self._calls.get(path("quarantine", str(id))))
 
     async def replay_quarantined(self, id: int, *, idempotency_key: str | None = None) -> dict[str, Any]:
         """Feeds a record in again."""

@@ -1,0 +1,189 @@
+"""`handrail pause`, `cancel`, `resolve`, `claim`, `release`: what changes a workflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from handrail.cli.live import follow
+from handrail.cli.look import pause_of
+from handrail.cli.options import DEFAULT_URL, Actor, AsJson, Comment, PauseId, TraceId, Url, Yes, seconds
+from handrail.cli.pause_card import buttons, card
+from handrail.cli.press import done, find, press
+from handrail.cli.session import (
+    USAGE,
+    call,
+    complain,
+    dump,
+    err,
+    failed,
+    interactive,
+    out,
+    print_json,
+    program,
+    url_option,
+)
+from handrail.cli.tables import show as show_table
+from handrail.cli.text import clock_time, safe, short
+
+if TYPE_CHECKING:
+    from handrail_sdk.client import Client
+
+RESOLVE_EPILOG = (
+    "ACTION is the action_id (RES_SKIP), its short form (skip) or its number. Without it you are asked.\n\n"
+    "Examples:\n\n"
+    "handrail resolve 0199… skip --comment 'she has a laptop'\n\n"
+    "handrail resolve p12ab… RES_MANUAL_SKU --input https://vendor.example/mbp16\n\n"
+    "Exit codes: 0 stored, 1 refused (somebody was first, the deadline passed …), 2 wrong usage."
+)
+
+
+def pause(
+    trace_id: TraceId, comment: Comment = None, as_json: AsJson = False, url: Url = DEFAULT_URL, actor: Actor = None
+) -> None:
+    """Press the panic button: nothing new is begun until a person lets it go on, or aborts."""
+    answer = call(url, actor, lambda client: client.pause(trace_id, comment=comment))
+    if as_json:
+        print_json(dump(answer))
+        return
+    out().print(Text(f"Pausing. Let it go on: {program()} resolve {safe(answer.trace_id)} resume{url_option(url)}"))
+
+
+def cancel(
+    trace_id: TraceId,
+    compensate: Annotated[
+        bool, typer.Option("--undo/--no-undo", help="Undo what was done, latest first, or leave it standing.")
+    ] = True,
+    comment: Comment = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    actor: Actor = None,
+) -> None:
+    """Cancel a workflow, undoing what it did unless told not to."""
+    if interactive() and not yes:
+        effect = "everything that it did is undone" if compensate else "nothing that it did is undone"
+        typer.confirm(f"Cancel {safe(trace_id)}: {effect}?", abort=True)
+    answer = call(url, actor, lambda client: client.cancel(trace_id, compensate=compensate, comment=comment))
+    if as_json:
+        print_json(dump(answer))
+        return
+    out().print(Text(f"Cancelling. Watch it: {program()} watch {safe(answer.trace_id)}{url_option(url)}"))
+
+
+def resolve(
+    id: Annotated[str, typer.Argument(metavar="TRACE_ID|PAUSE_ID", help="What waits.", show_default=False)],
+    action: Annotated[
+        str | None, typer.Argument(metavar="[ACTION]", help="The button.", show_default="you are asked")
+    ] = None,
+    given: Annotated[
+        str | None,
+        typer.Option(
+            "--input", "-i", metavar="VALUE", help="The input that the button asks for.", show_default="you are asked"
+        ),
+    ] = None,
+    comment: Comment = None,
+    override_claim: Annotated[
+        bool, typer.Option("--override-claim", help="Decide although somebody else has claimed it.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Stay and watch what follows.")] = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    actor: Actor = None,
+) -> None:
+    """Decide an open pause: press one of the offered buttons, after a look at what it will do."""
+    asking = interactive() and not as_json
+
+    async def work(client: Client) -> None:
+        pause = await _open_pause(client, id)
+        console = out()
+        if asking:
+            console.print(card(pause, _now(pause), url_option=url_option(url)))
+        word = action
+        if word is None:
+            if not asking:
+                err().print(buttons(pause, url_option=url_option(url)))
+                raise failed("Expected an ACTION, one of the above, but found none.", USAGE)
+            word = typer.prompt(f"Which one, 1–{len(pause['available_resolutions'])}?")
+        offered = find(pause, word)
+        if offered is None:
+            err().print(buttons(pause, url_option=url_option(url)))
+            raise failed(f"Expected one of the offered buttons, but {word[:40]!r} is none of them.", USAGE)
+        answer = await press(
+            client,
+            pause,
+            offered,
+            console=console,
+            given=given,
+            comment=comment,
+            override_claim=override_claim,
+            asking=asking,
+            yes=yes,
+        )
+        if answer is None:
+            console.print("Nothing was decided.")
+        elif as_json:
+            print_json(dump(answer))
+        else:
+            console.print(done(answer))
+        if watch and answer is not None:
+            await follow(client, pause["trace_id"], until="ended", as_json=as_json)
+
+    call(url, actor, work)
+
+
+def claim(
+    pause_id: PauseId,
+    for_: Annotated[str, typer.Option("--for", metavar="TIME", help="How long: 90s, 5m, 2h; at most a day.")] = "5m",
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    actor: Actor = None,
+) -> None:
+    """Take a pause for a while, so that nobody else decides it meanwhile."""
+    length = max(1, round(seconds(for_)))
+    answer = call(url, actor, lambda client: client.claim(pause_id, seconds=length))
+    if as_json:
+        print_json(dump(answer))
+        return
+    out().print(f"Yours until {clock_time(answer.claimed_until)}.")
+
+
+def release(pause_id: PauseId, as_json: AsJson = False, url: Url = DEFAULT_URL, actor: Actor = None) -> None:
+    """Give a claim back."""
+    answer = call(url, actor, lambda client: client.release(pause_id))
+    if as_json:
+        print_json(dump(answer))
+        return
+    out().print("Given back.")
+
+
+async def _open_pause(client: Client, id: str) -> Mapping[str, Any]:
+    """The pause that `id` means: itself, or the only open one of a workflow. Tells and ends where there is none."""
+    pause = await pause_of(client, id)
+    if pause is not None:
+        return dump(pause)
+    state = dump(await client.state(id))
+    pauses: list[dict[str, Any]] = state["pauses"]
+    if not pauses:
+        raise failed(f"Expected {id} to wait for a person, but no pause of it is open (it is {state['status']}).")
+    if len(pauses) > 1:
+        complain(f"Expected one open pause, but {id} has {len(pauses)}. Say which, by its pause id:")
+        show_table(
+            ("PAUSE ID", "NODE", "REASON"),
+            [[safe(p["pause_id"]), safe(p["node_id"] or ""), short(p["failure_reason"], 80)] for p in pauses],
+            empty="",
+        )
+        raise typer.Exit(USAGE)
+    return pauses[0]
+
+
+def _now(pause: Mapping[str, Any]) -> float:
+    import time
+
+    from handrail.cli.text import seconds_of
+
+    return max(time.time(), seconds_of(pause.get("at")) or 0.0)

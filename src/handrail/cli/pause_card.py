@@ -1,0 +1,156 @@
+"""An open pause for a terminal: the fault, what the outside said, the context, and the buttons with their commands."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from rich.box import Box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from handrail.cli.session import program
+from handrail.cli.text import compact, duration, pretty, safe, seconds_of, short
+
+_BAR = Box("┃   \n┃   \n┃   \n┃   \n┃   \n┃   \n┃   \n┃   \n")
+_TITLES = {
+    "failure": "Failed",
+    "gate": "Asks for approval",
+    "escalation": "Asks for a person",
+    "compensation_failure": "Cannot be undone by itself",
+    "ambiguous": "Unknown whether it happened",
+    "manual": "Paused by a person",
+}
+_STYLES = {"primary": "bold", "danger": "red", "neutral": ""}
+
+
+def card(pause: Mapping[str, Any], now_s: float, *, evidence_lines: int = 12, url_option: str = "") -> RenderableType:
+    """Everything that is needed to decide. `evidence_lines` bounds the evidence; `url_option` goes into the commands."""
+    parts: list[RenderableType] = [Text(safe(pause["failure_reason"], lines=True), style="bold")]
+    parts += _facts(pause, now_s)
+    parts += _proposal(pause)
+    parts += _evidence(pause, evidence_lines)
+    parts += _transcript(pause)
+    title = _TITLES.get(pause["kind"], safe(pause["kind"]))
+    where = f" · {safe(pause['node_id'])}" if pause.get("node_id") else ""
+    panel = Panel(
+        Group(*parts),
+        box=_BAR,
+        border_style="yellow",
+        title=Text(f"⚑ {title}{where}", style="bold yellow"),
+        title_align="left",
+        padding=(0, 1),
+    )
+    return Group(panel, buttons(pause, url_option=url_option))
+
+
+def buttons(pause: Mapping[str, Any], *, url_option: str = "") -> RenderableType:
+    """The offered resolutions, numbered, each with the command that presses it."""
+    lines: list[Text] = []
+    for number, offered in enumerate(pause["available_resolutions"], start=1):
+        line = Text(no_wrap=True, overflow="ellipsis")
+        line.append(f"  {number}  ", style="bold cyan")
+        line.append(safe(offered["display_text"]), style=_STYLES.get(offered.get("style", ""), ""))
+        if offered.get("requires_input"):
+            line.append(f"  asks for {wanted(offered.get('input_schema'))}", style="dim")
+        lines += [line, Text(f"     {command(pause, offered, url_option)}", style="dim cyan", overflow="fold")]
+    return Group(*lines)
+
+
+def command(pause: Mapping[str, Any], offered: Mapping[str, Any], url_option: str = "") -> str:
+    """The command that presses a button."""
+    line = shlex.join([program(), "resolve", safe(pause["pause_id"]), safe(offered["action_id"])])
+    if offered.get("requires_input"):
+        line += f" --input {_placeholder(offered.get('input_schema'))}"
+    return line + url_option
+
+
+def wanted(schema: Any) -> str:
+    """What an input schema asks for, in a word or two."""
+    if isinstance(schema, str):
+        words = {"url": "a URL", "email": "an e-mail address", "text": "a text", "integer": "a whole number"}
+        return words.get(schema, f"a {safe(schema)}" if schema != "json" else "a JSON value")
+    if isinstance(schema, Mapping) and isinstance(schema.get("properties"), Mapping):
+        return short(", ".join(schema["properties"]), 60)
+    return "an input"
+
+
+def _placeholder(schema: Any) -> str:
+    return schema.upper() if isinstance(schema, str) and schema.isalpha() else "'{…}'"
+
+
+def _facts(pause: Mapping[str, Any], now_s: float) -> list[RenderableType]:
+    facts: list[tuple[str, str]] = []
+    codes = Counter((a.get("error") or {}).get("code", "?") for a in pause.get("attempts") or [])
+    if codes:
+        told = ", ".join(f"{safe(code)} × {count}" for code, count in codes.items())
+        facts.append(("attempts", told))
+    if pause.get("failed_agent"):
+        facts.append(("agent", safe(pause["failed_agent"])))
+    facts += [(short(k, 24), short(compact(v), 200)) for k, v in (pause.get("context_snapshot") or {}).items()]
+    since = seconds_of(pause.get("at"))
+    if since is not None:
+        facts.append(("waiting", duration(now_s - since)))
+    if pause.get("claimed_by"):
+        facts.append(("claimed by", short(pause["claimed_by"], 60)))
+    expires = seconds_of(pause.get("expires_at"))
+    if expires is not None:
+        then = f", then {safe(pause['on_expiry'])}" if pause.get("on_expiry") else ""
+        facts.append(("deadline", f"in {duration(expires - now_s)}{then}"))
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts:
+        table.add_row(Text(name), Text(value))
+    return [table] if facts else []
+
+
+def _evidence(pause: Mapping[str, Any], most: int) -> list[RenderableType]:
+    evidence = pause.get("raw_evidence")
+    if not evidence or evidence.get("body") is None:
+        return []
+    lines = pretty(evidence["body"])
+    shown = [Text(line, no_wrap=True, overflow="ellipsis", style="yellow") for line in lines[:most]]
+    note = safe(evidence.get("content_type", ""))
+    note += ", truncated by the server" if evidence.get("truncated") else ""
+    if len(lines) > most:
+        note += f", {len(lines) - most} more lines: {program()} show {safe(pause['pause_id'])}"
+    return [Text(f"evidence ({note})", style="dim"), Padding(Group(*shown), (0, 0, 0, 2))]
+
+
+def _proposal(pause: Mapping[str, Any]) -> list[RenderableType]:
+    proposed, risk = pause.get("proposed_action"), pause.get("risk")
+    lines: list[RenderableType] = []
+    if proposed:
+        summary = proposed.get("summary") or f"{proposed.get('action')} {compact(proposed.get('args'))}"
+        lines.append(Text(short(summary, 400), style="bold"))
+        diff = proposed.get("diff") or {}
+        before, after = diff.get("before") or {}, diff.get("after") or {}
+        for name in dict.fromkeys((*before, *after)):
+            line = Text(f"  {safe(name)}  ")
+            line.append(f"{compact(before.get(name))}", style="red").append("  →  ", style="dim")
+            lines.append(line.append(f"{compact(after.get(name))}", style="green"))
+        if proposed.get("reversible") is False:
+            lines.append(Text("It cannot be undone.", style="red"))
+    if risk:
+        rule = f"rule {safe(risk.get('rule_id'))}, policy {safe(risk.get('policy_version'))}"
+        sure = f", confidence {pause['confidence']:.0%}" if isinstance(pause.get("confidence"), float) else ""
+        lines.append(Text(f"stopped by {rule}{sure}", style="dim"))
+    return lines
+
+
+def _transcript(pause: Mapping[str, Any], most: int = 6) -> list[RenderableType]:
+    said = pause.get("transcript") or []
+    lines: list[RenderableType] = []
+    if len(said) > most:
+        lines.append(Text(f"… {len(said) - most} messages before", style="dim"))
+    for message in said[-most:]:
+        line = Text()
+        line.append(f"{short(message.get('role', '?'), 12)}: ", style="cyan")
+        lines.append(line.append(safe(str(message.get("text", "")), lines=True)))
+    return lines

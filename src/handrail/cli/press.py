@@ -1,0 +1,107 @@
+"""Pressing a button of a pause: the input, what it would do, the question whether to, the decision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from handrail.cli import form, looks
+from handrail.cli.pause_card import wanted
+from handrail.cli.text import safe, short
+
+if TYPE_CHECKING:
+    from handrail_contracts.answers import Preview, Resuming
+    from handrail_sdk.client import Client
+
+_NOT_GIVEN = object()
+
+
+def find(pause: Mapping[str, Any], word: str) -> Mapping[str, Any] | None:
+    """The offered resolution that `word` means: its number, its action_id in any case, with or without `RES_`."""
+    offered = pause["available_resolutions"]
+    if word.isdigit() and 1 <= int(word) <= len(offered):
+        return offered[int(word) - 1]
+    name = word.upper().replace("-", "_")
+    for resolution in offered:
+        if resolution["action_id"].upper() in (name, f"RES_{name}"):
+            return resolution
+    return None
+
+
+def outcome(preview: Preview) -> list[Text]:
+    """What a preview says, in lines."""
+    lines: list[Text] = []
+    for change in preview.nodes[:12]:
+        was, now = looks.node(change.from_), looks.node(change.to)
+        line = Text(f"  {safe(change.node_id)}: {was.word} → ")
+        lines.append(line.append(f"{now.icon} {now.word}", style=now.style))
+    if len(preview.nodes) > 12:
+        lines.append(Text(f"  and {len(preview.nodes) - 12} more nodes", style="dim"))
+    if preview.undo:
+        lines.append(Text(f"  undone, in this order: {short(', '.join(preview.undo), 300)}", style="magenta"))
+    after = looks.workflow(preview.status_after)
+    return [*lines, Text("  then the workflow is ").append(f"{after.icon} {after.word}", style=after.style)]
+
+
+async def press(
+    client: Client,
+    pause: Mapping[str, Any],
+    resolution: Mapping[str, Any],
+    *,
+    console: Console,
+    given: str | None = None,
+    comment: str | None = None,
+    override_claim: bool = False,
+    asking: bool,
+    yes: bool = False,
+) -> Resuming | None:
+    """Decides `pause`. `given`: the input as it was typed. `asking`: a person is there to be asked for what is missing
+    and whether to go ahead. None when they would rather not. Raises ClientError, typer.BadParameter."""
+    from handrail_sdk.client_errors import Problem
+
+    schema = resolution.get("input_schema")
+    value: Any = _NOT_GIVEN if given is None else form.parse(schema or "json", given)
+    if value is _NOT_GIVEN and resolution.get("requires_input"):
+        if not asking:
+            raise typer.BadParameter(f"{resolution['action_id']} asks for {wanted(schema)}: give it with --input.")
+        value = form.ask(schema)
+    while True:
+        if asking and not yes and not await _agreed(client, pause, resolution, console):
+            return None
+        try:
+            return await client.resume(
+                pause["trace_id"],
+                resolution["action_id"],
+                pause_id=pause["pause_id"],
+                comment=comment,
+                evidence_digest=pause.get("evidence_digest"),
+                override_claim=override_claim,
+                **({} if value is _NOT_GIVEN else {"input": value}),
+            )
+        except Problem as e:
+            if e.code != "invalid-input" or not asking or given is not None:
+                raise
+            console.print(Text(safe(e.detail), style="red"))
+            value = form.ask(schema)
+
+
+async def _agreed(client: Client, pause: Mapping[str, Any], resolution: Mapping[str, Any], console: Console) -> bool:
+    preview = await client.preview(pause["trace_id"], pause["pause_id"], resolution["action_id"])
+    danger = resolution.get("style") == "danger"
+    console.print(Text(safe(resolution["display_text"]), style="bold red" if danger else "bold"))
+    for line in outcome(preview):
+        console.print(line)
+    return typer.confirm("Do it?", default=not danger)
+
+
+def done(answer: Resuming) -> Text:
+    """What is said after a decision was stored."""
+    line = Text("✓ ", style="green")
+    line.append(safe(answer.action_id), style="bold")
+    if answer.resolved_by:
+        return line.append(f" had been decided already, by {safe(answer.resolved_by)}")
+    return line.append(" is stored and will be applied.")
