@@ -181,13 +181,10 @@ def _not_current(t: Turn, node: NodeState, r: Result) -> Rejection | None:
     orders = range(node.undo.order + 1)
     if not any(r.effect_key == undo_key(t.state.do_key(node), o) for o in orders):
         return Rejection("unknown-key", "it answers under an undo key that this node never had")
-    done = any(a["attempt"] == r.attempt for a in node.undo.attempts)
-    if (
-        r.outcome is Outcome.STARTED
-        or not 1 <= r.attempt <= node.undo.attempt
-        or mark in node.ignored
-        or (done and r.outcome is not Outcome.OK)
-    ):
+    told = next((a for a in node.undo.attempts if a["attempt"] == r.attempt), None)
+    if told is not None and (told["error"] is None or r.outcome is not Outcome.OK):
+        return Rejection("duplicate", f"undo attempt {r.attempt} has ended already")
+    if r.outcome is Outcome.STARTED or not 1 <= r.attempt <= node.undo.attempt or mark in node.ignored:
         return Rejection("stale-undo", f"undo attempt {r.attempt} is not open")
     if node.state in (N.COMPENSATED, N.NOTHING_TO_UNDO):
         return Rejection("duplicate", "the undo has ended already")

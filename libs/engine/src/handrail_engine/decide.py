@@ -271,7 +271,7 @@ def ask_to_stop(t: Turn, node: NodeState) -> None:
     assert live is not None
     live.cancels += 1
     too_late = live.start_before + GIVE_UP_AFTER_MS
-    live.look_at = min(now + int(resend_s(live.cancels) * 1000), max(too_late, now + GIVE_UP_AFTER_MS))
+    live.look_at = min(now + int(resend_s(0) * 1000), max(too_late, now + GIVE_UP_AFTER_MS))
     t.messages.append(cancel_for(t.state, node, now))
 
 
@@ -279,14 +279,23 @@ def resend(t: Turn, node: NodeState) -> None:
     """Sends the open attempt again: same number, same key, a fresh window to start in that ends no later than patience does."""
     live, now = node.live, t.now.ms
     assert live is not None
-    live.sends += 1
-    live.look_at = now + int(resend_s(live.sends) * 1000)
-    live.start_before = now + int(start_window_s(live.sends) * 1000)
-    patient_until = node.scheduled_ms + int(node.limits.schedule_to_start_s * 1000)
+    patient_until = _patient_until(node)
+    live.look_at = now + int(resend_s((now - node.scheduled_ms) / 1000) * 1000)
     if patient_until > now:
         live.look_at = min(live.look_at, patient_until)
-        live.start_before = min(live.start_before, max(patient_until, now + 1_000))
+    live.start_before = max(live.start_before, _window_end(node, now))
     t.messages.append(task_for(t.state, node))
+
+
+def _patient_until(node: NodeState) -> int:
+    return node.scheduled_ms + int(node.limits.schedule_to_start_s * 1000)
+
+
+def _window_end(node: NodeState, now_ms: int) -> int:
+    """Until when a send at `now_ms` may be claimed. No send before it reached further, so a new owner knows that much too."""
+    end = now_ms + int(start_window_s((now_ms - node.scheduled_ms) / 1000) * 1000)
+    patient_until = _patient_until(node)
+    return min(end, max(patient_until, now_ms + 1_000)) if patient_until > now_ms else end
 
 
 def adopt(s: WorkflowState, now: Now) -> list[Message]:
@@ -310,7 +319,8 @@ def adopt(s: WorkflowState, now: Now) -> list[Message]:
 
 
 def renew(s: WorkflowState, now: Now) -> None:
-    """A new owner starts every lease afresh: it cannot know which heartbeats it missed. Timers are set anew."""
+    """A new owner starts every lease afresh: it cannot know which heartbeats it missed, nor which sends the old one made.
+    Timers are set anew."""
     s.timers.clear()
     for node in s.nodes.values():
         live, node.armed_ms = node.live, None
@@ -318,6 +328,7 @@ def renew(s: WorkflowState, now: Now) -> None:
             claim(node, now.ms)
         elif live is not None:
             live.look_at = max(live.look_at, now.ms + 1_000)
+            live.start_before = max(live.start_before, _window_end(node, now.ms))
         s.arm(node)
     if s.deadline_ms is not None:
         heapq.heappush(s.timers, (s.deadline_ms, DEADLINE_TIMER))

@@ -245,8 +245,8 @@ def must_close_ms(node: NodeState, at_ms: int) -> int:
 
 def sent(at_ms: int, patience_s: float) -> Live:
     """A fresh attempt that was just sent for the first time and may be claimed within its window."""
-    window = min(start_window_s(1), max(patience_s, 1.0))
-    return Live(1, at_ms + int(min(resend_s(1), max(patience_s, 1.0)) * 1000), at_ms + int(window * 1000))
+    patience = max(patience_s, 1.0)
+    return Live(at_ms + int(min(resend_s(0), patience) * 1000), at_ms + int(min(start_window_s(0), patience) * 1000))
 
 
 def claim(node: NodeState, at_ms: int) -> None:

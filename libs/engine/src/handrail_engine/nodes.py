@@ -90,7 +90,7 @@ def answered(t: Turn, r: Result) -> Rejection | None:
             _succeeded(t, node, r)
         case Outcome.FAILED | Outcome.IN_DOUBT:
             error = r.error or Failure(code="UNKNOWN", message="The agent gave no reason.")
-            failed(t, node, error, r.outcome is Outcome.IN_DOUBT, times_of(t, node, r))
+            failed(t, node, error, r.outcome is Outcome.IN_DOUBT, times_of(t, node, r), r.outcome.value)
         case Outcome.CANCELLED:
             _cancelled(t, node, r)
         case Outcome.ESCALATED if t.state.ending is not None:
@@ -105,7 +105,7 @@ def answered(t: Turn, r: Result) -> Rejection | None:
                 message="The agent proposed an action, and gates are not configured.",
                 retryable=False,
             )
-            failed(t, node, error, False, times_of(t, node, r))
+            failed(t, node, error, False, times_of(t, node, r), r.outcome.value)
     return None
 
 
@@ -147,7 +147,7 @@ def _succeeded(t: Turn, node: NodeState, r: Result) -> None:
     if s.ending is None and (r.nodes or not s.planned):
         wrong = planning.refused(s, node, r)
         if wrong is not None:
-            failed(t, node, wrong, True, times)
+            failed(t, node, wrong, True, times, r.outcome.value)
             return
         if not s.planned:
             meta["plan"] = planning.plan_of(r)
@@ -164,7 +164,7 @@ def _cancelled(t: Turn, node: NodeState, r: Result) -> None:
     """The agent stopped before anything happened. Outside an abort that is a definite failure."""
     if t.state.ending is None:
         error = r.error or Failure(code="CANCELLED", message="The agent stopped the attempt.")
-        failed(t, node, error, False, times_of(t, node, r))
+        failed(t, node, error, False, times_of(t, node, r), r.outcome.value)
         return
     t.move(node, N.CANCELLED, {"outcome": r.outcome.value}, **{"finished_at": t.at, **times_of(t, node, r)})
     compensation.advance(t, node)
@@ -219,13 +219,12 @@ def _old_effect(t: Turn, node: NodeState, r: Result) -> None:
     t.emit(T.TASK_DEAD_LETTERED, meta, node_id=node.spec.id, attempts=attempts, dead_letter_id=letter)
 
 
-def failed(
-    t: Turn, node: NodeState, error: Failure, doubt: bool, times: dict[str, Any], outcome: str | None = None
-) -> None:
-    """An attempt ended without success. `doubt`: nobody knows whether it had its effect."""
+def failed(t: Turn, node: NodeState, error: Failure, doubt: bool, times: dict[str, Any], outcome: str) -> None:
+    """An attempt ended without success. `doubt`: nobody knows whether it had its effect. `outcome` is the word under which
+    it is closed: the agent's own, or what the clock said."""
     spec, s = node.spec, t.state
     doubt = doubt and spec.effect_class is not EffectClass.PURE
-    meta: dict[str, Any] = {"outcome": outcome or ("in_doubt" if doubt else "failed")}
+    meta: dict[str, Any] = {"outcome": outcome}
     if doubt:
         meta["doubt"] = True
     info = {"code": error.code, "message": error.message, "evidence": error.evidence}
@@ -301,7 +300,7 @@ def claim_lost(t: Turn, node: NodeState) -> None:
     else:
         code, text = "lease-expired", f"{node.spec.agent} fell silent: no heartbeat for {limits.lease_s:g} s."
     times = {"started_at": iso(started), **({"worker": node.worker} if node.worker else {})}
-    failed(t, node, Failure(code=code, message=text), True, times, outcome="lease-expired")
+    failed(t, node, Failure(code=code, message=text), True, times, "lease-expired")
 
 
 def no_agent(t: Turn, node: NodeState) -> None:

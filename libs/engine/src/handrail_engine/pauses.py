@@ -130,9 +130,8 @@ def escalate(t: Turn, node: NodeState, r: Result) -> None:
     """The agent asks for a person. It has stopped speaking; what it knew goes with the pause."""
     e = r.escalation
     if e is None:
-        nodes.failed(
-            t, node, Failure(code="invalid-result", message="The agent escalated without a reason."), False, {}
-        )
+        wrong = Failure(code="invalid-result", message="The agent escalated without a reason.")
+        nodes.failed(t, node, wrong, False, {}, r.outcome.value)
         return
     times = {"finished_at": t.at, **nodes.times_of(t, node, r)}
     t.move(node, N.AWAITING_HUMAN, {"outcome": "escalated"}, **times)

@@ -58,11 +58,12 @@ GIVE_UP_AFTER_MS = 2_000
 """An attempt is given up only this long after its last `start_before`: the slowest allowed claim has answered by then."""
 
 
-def resend_s(sends: int) -> float:
-    """Seconds until an unclaimed attempt is sent again, after `sends` sends: 10, 20, 40 … 300. It never counts as a retry."""
-    return min(RESEND_FIRST_S * 2.0 ** min(sends - 1, 10), RESEND_MAX_S)
+def resend_s(out_s: float) -> float:
+    """Seconds until an unclaimed attempt that has been out for `out_s` is sent again: 10, 20, 40 … 300. It never counts as a
+    retry. A function of time, not of a count, so that an owner who was not there at the sends knows them."""
+    return min(RESEND_FIRST_S + max(out_s, 0.0), RESEND_MAX_S)
 
 
-def start_window_s(sends: int) -> float:
-    """Seconds that a send may still be claimed: twice the time to the next send, so copies overlap and none is lost."""
-    return max(30.0, 2 * resend_s(sends))
+def start_window_s(out_s: float) -> float:
+    """Seconds that such a send may still be claimed: twice the time to the next send, so copies overlap and none is lost."""
+    return max(30.0, 2 * resend_s(out_s))

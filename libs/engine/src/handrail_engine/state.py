@@ -123,7 +123,6 @@ class Live:
     """The attempt that is out now, as its owner sees it. Times in ms; `lease_until` is None until it is claimed, and
     `look_at` is when an unclaimed one is looked at again. `cancels` counts how often it was asked to stop."""
 
-    sends: int
     look_at: int
     start_before: int
     lease_until: int | None = None
