@@ -14,6 +14,18 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import orjson
 
+from handrail_orchestrator.adapters.statements import (
+    ACQUIRE,
+    BLOBS,
+    CLAIMS,
+    CLOSED,
+    COMMIT,
+    DEAD_LETTERS,
+    PAUSES,
+    QUARANTINE,
+    ROW,
+    STATES,
+)
 from handrail_orchestrator.application.ports import (
     Batch,
     Command,
@@ -32,59 +44,6 @@ if TYPE_CHECKING:
 FENCED = "HR001"
 _DETERMINISTIC = ("22", "23", "42")
 """Classes of SQLSTATE that the same statement would meet again: bad data, violated constraints, bad statements."""
-
-_COMMIT = """
-WITH cas AS (
-  UPDATE handrail.partition t
-     SET offsets = t.offsets || u.offsets::jsonb, next_pseq = u.next_pseq, bus_id = u.bus_id, batch = t.batch + 1,
-         published_upto = greatest(t.published_upto, u.published),
-         lease_until = clock_timestamp() + make_interval(secs => $7)
-    FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $8::text[])
-         AS u(p, epoch, next_pseq, published, offsets, bus_id)
-   WHERE t.p = u.p AND t.epoch = u.epoch AND t.owner = $1 RETURNING t.p
-), fence AS MATERIALIZED (
-  SELECT handrail.fence((SELECT count(*) FROM cas), cardinality($2::int[])) AS ok
-), j AS (
-  INSERT INTO handrail.journal (born, tenant, trace_id, seq, p, pseq, type, data, meta, causation, at)
-  SELECT born, $9, trace_id, seq, p, pseq, type, data::json, meta::json, causation, to_timestamp(at / 1000.0)
-    FROM fence, unnest($10::int[], $11::text[], $12::int[], $13::int[], $14::bigint[], $15::text[], $16::text[], $17::text[],
-                $18::text[], $19::bigint[]) AS r(born, trace_id, seq, p, pseq, type, data, meta, causation, at)
-   WHERE fence.ok
-), w AS (
-  INSERT INTO handrail.workflow AS t (tenant, trace_id, p, born, blueprint, intent, status, labels, counts, seq, created_at,
-                                      updated_at, ended_at, wake_at)
-  SELECT $9, trace_id, p, born, blueprint, intent, status, labels::jsonb, counts::json, seq, to_timestamp(created / 1000.0),
-         to_timestamp(updated / 1000.0), to_timestamp(ended / 1000.0), to_timestamp(wake / 1000.0)
-    FROM fence, unnest($20::text[], $21::int[], $22::int[], $23::text[], $24::text[], $25::text[], $26::text[], $27::text[],
-                $28::int[], $29::bigint[], $30::bigint[], $31::bigint[], $32::bigint[])
-         AS s(trace_id, p, born, blueprint, intent, status, labels, counts, seq, created, updated, ended, wake)
-   WHERE fence.ok
-  ON CONFLICT (tenant, trace_id) DO UPDATE SET status = excluded.status, counts = excluded.counts, seq = excluded.seq,
-     updated_at = excluded.updated_at, ended_at = excluded.ended_at, wake_at = excluded.wake_at
-), c AS (
-  UPDATE handrail.command t SET applied_pseq = u.pseq
-    FROM fence, unnest($33::bigint[], $34::bigint[]) AS u(n, pseq) WHERE fence.ok AND t.n = u.n
-)
-SELECT ok FROM fence
-"""
-
-_ACQUIRE = """
-UPDATE handrail.partition t SET owner = $1, epoch = t.epoch + 1, lease_until = clock_timestamp() + make_interval(secs => $3)
-  FROM (SELECT p FROM handrail.partition WHERE owner IS NULL OR lease_until IS NULL OR lease_until < clock_timestamp()
-         ORDER BY p LIMIT $2 FOR UPDATE SKIP LOCKED) AS free
- WHERE t.p = free.p RETURNING t.p, t.epoch, t.bus_id, t.offsets, t.next_pseq, t.published_upto, t.batch
-"""
-
-_ROW = (
-    "j.trace_id, j.p, j.born, j.pseq, j.seq, j.type, j.data::text AS data, j.meta::text AS meta, "
-    "(extract(epoch FROM j.at) * 1000)::bigint AS at"
-)
-_STATES = f"""
-SELECT {_ROW}, w.status, w.parked_reason, (extract(epoch FROM w.wake_at) * 1000)::bigint AS wake
-  FROM handrail.workflow w
-  JOIN handrail.journal j ON j.born = w.born AND j.tenant = w.tenant AND j.trace_id = w.trace_id
- WHERE w.tenant = $1 AND w.trace_id = ANY($2::text[]) ORDER BY w.trace_id, j.seq
-"""
 
 
 class PostgresStore:
@@ -121,7 +80,7 @@ class PostgresStore:
 
     async def acquire(self, most: int) -> list[Owned]:
         """Takes up to `most` partitions that are free or whose lease is over; their epoch grows."""
-        rows = await self._pool.fetch(_ACQUIRE, self._member, most, self._lease_s)
+        rows = await self._pool.fetch(ACQUIRE, self._member, most, self._lease_s)
         return [
             Owned(
                 r["p"],
@@ -167,7 +126,7 @@ class PostgresStore:
     async def load(self, trace_ids: Sequence[str]) -> list[Stored]:
         """See the port."""
         found: dict[str, Stored] = {}
-        for r in await self._pool.fetch(_STATES, self._tenant, list(trace_ids)):
+        for r in await self._pool.fetch(STATES, self._tenant, list(trace_ids)):
             stored = found.get(r["trace_id"])
             if stored is None:
                 parked = r["parked_reason"] is not None
@@ -206,7 +165,7 @@ class PostgresStore:
     async def unpublished(self, p: int, after: int, limit: int) -> list[JournalRow]:
         """See the port."""
         rows = await self._pool.fetch(
-            f"SELECT {_ROW} FROM handrail.journal j WHERE j.p = $1 AND j.pseq > $2 ORDER BY j.pseq LIMIT $3",
+            f"SELECT {ROW} FROM handrail.journal j WHERE j.p = $1 AND j.pseq > $2 ORDER BY j.pseq LIMIT $3",
             p,
             after,
             limit,
@@ -216,7 +175,7 @@ class PostgresStore:
     async def last_events(self, trace_ids: Sequence[str]) -> list[JournalRow]:
         """See the port."""
         rows = await self._pool.fetch(
-            f"SELECT DISTINCT ON (j.trace_id) {_ROW} FROM handrail.workflow w "
+            f"SELECT DISTINCT ON (j.trace_id) {ROW} FROM handrail.workflow w "
             "JOIN handrail.journal j ON j.born = w.born AND j.tenant = w.tenant AND j.trace_id = w.trace_id "
             "WHERE w.tenant = $1 AND w.trace_id = ANY($2::text[]) ORDER BY j.trace_id, j.seq DESC",
             self._tenant,
@@ -277,7 +236,7 @@ class PostgresStore:
                 await t.write(batch)
             return
         try:
-            await self._pool.fetchval(_COMMIT, *self.arguments(batch))
+            await self._pool.fetchval(COMMIT, *self.arguments(batch))
         except asyncpg.PostgresError as e:
             raise self._translated(e) from e
         except (OSError, asyncpg.InterfaceError, TimeoutError) as e:
@@ -358,14 +317,14 @@ class PostgresTransaction:
     async def write(self, batch: Batch) -> None:
         """See the port."""
         b, c = batch, self._c
-        await c.fetchval(_COMMIT, *self._store.arguments(b))
+        await c.fetchval(COMMIT, *self._store.arguments(b))
         for sql, rows in (
-            (_PAUSES, b.pauses),
-            (_CLOSED, b.closed),
-            (_CLAIMS, b.claims),
-            (_DEAD_LETTERS, b.dead_letters),
-            (_QUARANTINE, b.quarantine),
-            (_BLOBS, b.blobs),
+            (PAUSES, b.pauses),
+            (CLOSED, b.closed),
+            (CLAIMS, b.claims),
+            (DEAD_LETTERS, b.dead_letters),
+            (QUARANTINE, b.quarantine),
+            (BLOBS, b.blobs),
         ):
             if rows:
                 await c.executemany(sql, [(b.tenant, *r) for r in rows])
@@ -381,36 +340,3 @@ def _journal_row(r: asyncpg.Record) -> JournalRow:
     return JournalRow(
         r["trace_id"], r["p"], r["born"], r["pseq"], r["seq"], r["type"], orjson.loads(r["data"]), meta, r["at"]
     )
-
-
-_PAUSES = """
-INSERT INTO handrail.pause (tenant, pause_id, trace_id, seq, node_id, kind, data, failed_agent, error_code, opened_at, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, to_timestamp($10::bigint / 1000.0), to_timestamp($11::bigint / 1000.0))
-"""
-_CLOSED = """
-WITH closed AS (
-  UPDATE handrail.pause SET state = $4, closed_at = to_timestamp($10::bigint / 1000.0) WHERE tenant = $1 AND pause_id = $2
-), letters AS (
-  UPDATE handrail.dead_letter SET state = CASE $5 WHEN 'retry' THEN 'replayed' WHEN 'skip' THEN 'discarded' ELSE 'closed' END,
-         reason = coalesce(reason, $9) WHERE tenant = $1 AND pause_id = $2 AND state = 'open'
-)
-INSERT INTO handrail.decision (tenant, pause_id, trace_id, outcome, action_id, actor, channel, comment, decided_at, applied)
-VALUES ($1, $2, $3, $4, $6, $7, $8, $9, to_timestamp($10::bigint / 1000.0), true)
-ON CONFLICT (pause_id) DO UPDATE SET applied = true
-"""
-_CLAIMS = """
-UPDATE handrail.pause SET claimed_by = $3, claimed_until = $4::text::timestamptz WHERE tenant = $1 AND pause_id = $2
-"""
-_DEAD_LETTERS = """
-INSERT INTO handrail.dead_letter (tenant, dead_letter_id, trace_id, node_id, kind, agent, error_code, data, pause_id, state, at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, to_timestamp($11::bigint / 1000.0))
-ON CONFLICT (dead_letter_id) DO UPDATE SET pause_id = coalesce(excluded.pause_id, handrail.dead_letter.pause_id)
-"""
-_QUARANTINE = """
-INSERT INTO handrail.quarantine (tenant, topic, partition, "offset", bus_id, key, value, headers, reason, kind, trace_id, at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, handrail.clock()) ON CONFLICT ON CONSTRAINT quarantine_once DO NOTHING
-"""
-_BLOBS = """
-INSERT INTO handrail.blob (tenant, digest, trace_id, content_type, body, at)
-VALUES ($1, $2, $3, $4, $5, handrail.clock()) ON CONFLICT DO NOTHING
-"""

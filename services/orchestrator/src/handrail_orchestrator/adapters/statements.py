@@ -1,0 +1,94 @@
+"""The statements of the orchestrator's store. Times in parameters are ms since 1970; `handrail.clock()` is the one clock."""
+
+from __future__ import annotations
+
+COMMIT = """
+WITH cas AS (
+  UPDATE handrail.partition t
+     SET offsets = t.offsets || u.offsets::jsonb, next_pseq = u.next_pseq, bus_id = u.bus_id, batch = t.batch + 1,
+         published_upto = greatest(t.published_upto, u.published),
+         lease_until = clock_timestamp() + make_interval(secs => $7)
+    FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $8::text[])
+         AS u(p, epoch, next_pseq, published, offsets, bus_id)
+   WHERE t.p = u.p AND t.epoch = u.epoch AND t.owner = $1 RETURNING t.p
+), fence AS MATERIALIZED (
+  SELECT handrail.fence((SELECT count(*) FROM cas), cardinality($2::int[])) AS ok
+), j AS (
+  INSERT INTO handrail.journal (born, tenant, trace_id, seq, p, pseq, type, data, meta, causation, at)
+  SELECT born, $9, trace_id, seq, p, pseq, type, data::json, meta::json, causation, to_timestamp(at / 1000.0)
+    FROM fence, unnest($10::int[], $11::text[], $12::int[], $13::int[], $14::bigint[], $15::text[], $16::text[], $17::text[],
+                $18::text[], $19::bigint[]) AS r(born, trace_id, seq, p, pseq, type, data, meta, causation, at)
+   WHERE fence.ok
+), w AS (
+  INSERT INTO handrail.workflow AS t (tenant, trace_id, p, born, blueprint, intent, status, labels, counts, seq, created_at,
+                                      updated_at, ended_at, wake_at)
+  SELECT $9, trace_id, p, born, blueprint, intent, status, labels::jsonb, counts::json, seq, to_timestamp(created / 1000.0),
+         to_timestamp(updated / 1000.0), to_timestamp(ended / 1000.0), to_timestamp(wake / 1000.0)
+    FROM fence, unnest($20::text[], $21::int[], $22::int[], $23::text[], $24::text[], $25::text[], $26::text[], $27::text[],
+                $28::int[], $29::bigint[], $30::bigint[], $31::bigint[], $32::bigint[])
+         AS s(trace_id, p, born, blueprint, intent, status, labels, counts, seq, created, updated, ended, wake)
+   WHERE fence.ok
+  ON CONFLICT (tenant, trace_id) DO UPDATE SET status = excluded.status, counts = excluded.counts, seq = excluded.seq,
+     updated_at = excluded.updated_at, ended_at = excluded.ended_at, wake_at = excluded.wake_at
+), c AS (
+  UPDATE handrail.command t SET applied_pseq = u.pseq
+    FROM fence, unnest($33::bigint[], $34::bigint[]) AS u(n, pseq) WHERE fence.ok AND t.n = u.n
+)
+SELECT ok FROM fence
+"""
+
+ACQUIRE = """
+UPDATE handrail.partition t SET owner = $1, epoch = t.epoch + 1, lease_until = clock_timestamp() + make_interval(secs => $3)
+  FROM (SELECT p FROM handrail.partition WHERE owner IS NULL OR lease_until IS NULL OR lease_until < clock_timestamp()
+         ORDER BY p LIMIT $2 FOR UPDATE SKIP LOCKED) AS free
+ WHERE t.p = free.p RETURNING t.p, t.epoch, t.bus_id, t.offsets, t.next_pseq, t.published_upto, t.batch
+"""
+
+ROW = (
+    "j.trace_id, j.p, j.born, j.pseq, j.seq, j.type, j.data::text AS data, j.meta::text AS meta, "
+    "(extract(epoch FROM j.at) * 1000)::bigint AS at"
+)
+
+STATES = f"""
+SELECT {ROW}, w.status, w.parked_reason, (extract(epoch FROM w.wake_at) * 1000)::bigint AS wake
+  FROM handrail.workflow w
+  JOIN handrail.journal j ON j.born = w.born AND j.tenant = w.tenant AND j.trace_id = w.trace_id
+ WHERE w.tenant = $1 AND w.trace_id = ANY($2::text[]) ORDER BY w.trace_id, j.seq
+"""
+
+PAUSES = """
+INSERT INTO handrail.pause (tenant, pause_id, trace_id, seq, node_id, kind, data, failed_agent, error_code, opened_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, to_timestamp($10::bigint / 1000.0), to_timestamp($11::bigint / 1000.0))
+"""
+
+CLOSED = """
+WITH closed AS (
+  UPDATE handrail.pause SET state = $4, closed_at = to_timestamp($10::bigint / 1000.0) WHERE tenant = $1 AND pause_id = $2
+), letters AS (
+  UPDATE handrail.dead_letter SET state = CASE $5 WHEN 'retry' THEN 'replayed' WHEN 'skip' THEN 'discarded' ELSE 'closed' END,
+         reason = coalesce(reason, $9) WHERE tenant = $1 AND pause_id = $2 AND state = 'open'
+)
+INSERT INTO handrail.decision (tenant, pause_id, trace_id, outcome, action_id, actor, channel, comment, decided_at, applied)
+VALUES ($1, $2, $3, $4, $6, $7, $8, $9, to_timestamp($10::bigint / 1000.0), true)
+ON CONFLICT (pause_id) DO UPDATE SET applied = true
+"""
+
+CLAIMS = """
+UPDATE handrail.pause SET claimed_by = $3, claimed_until = $4::text::timestamptz WHERE tenant = $1 AND pause_id = $2
+"""
+
+DEAD_LETTERS = """
+INSERT INTO handrail.dead_letter (tenant, dead_letter_id, trace_id, node_id, kind, agent, error_code, data, pause_id, state, at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, to_timestamp($11::bigint / 1000.0))
+ON CONFLICT (dead_letter_id) DO UPDATE SET pause_id = coalesce(excluded.pause_id, handrail.dead_letter.pause_id)
+"""
+
+QUARANTINE = """
+INSERT INTO handrail.quarantine (tenant, topic, partition, "offset", bus_id, key, value, headers, reason, kind, trace_id, at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, handrail.clock()) ON CONFLICT ON CONSTRAINT quarantine_once DO NOTHING
+"""
+
+BLOBS = """
+INSERT INTO handrail.blob (tenant, digest, trace_id, content_type, body, at)
+VALUES ($1, $2, $3, $4, $5, handrail.clock()) ON CONFLICT DO NOTHING
+"""
