@@ -57,6 +57,10 @@ class ClaimRequest(Door):
     seconds: int = Field(default=300, ge=1, le=86_400)
 
 
+class ReleaseRequest(Door):
+    """`POST /pauses/{pause_id}/release`: no fields."""
+
+
 class ReasonRequest(Door):
     """`POST …/discard`."""
 

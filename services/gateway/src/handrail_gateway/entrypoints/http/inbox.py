@@ -11,8 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from handrail_contracts.answers import Claimed, Feedback, InboxPause, Ordered
-from handrail_contracts.commands import ClaimRequest, MessageRequest
-from handrail_contracts.model import Door
+from handrail_contracts.commands import ClaimRequest, MessageRequest, ReleaseRequest
 from handrail_contracts.pauses import PauseKind
 from handrail_gateway.application import feedback, paging
 from handrail_gateway.application.ports import PauseFilter
@@ -32,10 +31,6 @@ _FILTERS = {
     "trace_id": "One workflow.",
     "q": "Text of the intent, the failure reason or the node.",
 }
-
-
-class Empty(Door):
-    """No fields."""
 
 
 describe = partial(operation, tag="people")
@@ -99,7 +94,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
         "/pauses/{pause_id}/release",
         **describe(
             "Release a claim",
-            body=Empty,
+            body=ReleaseRequest,
             body_required=False,
             answer=Claimed,
             path=("pause_id",),
@@ -107,7 +102,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
         ),
     )
     async def release_pause(request: Request) -> Response:
-        _, digest = await body.read(request, Empty, optional=True)
+        _, digest = await body.read(request, ReleaseRequest, optional=True)
         return answers.of(await use.steering.release(use.caller(request, digest), pause_id_of(request)))
 
     @router.post(

@@ -32,6 +32,7 @@ _SAID: tuple[type[BaseModel], ...] = (
     commands.PauseRequest,
     commands.CancelRequest,
     commands.ClaimRequest,
+    commands.ReleaseRequest,
     commands.ReasonRequest,
     commands.ReplayRequest,
     commands.MessageRequest,
