@@ -277,7 +277,7 @@ async def test_what_is_not_a_get_or_not_a_stream_or_not_for_us_is_refused_with_a
 
 async def test_loopback_names_and_missing_or_general_accepts_come_in(rig: Rig) -> None:
     await rig.source.both(story("welcome").events)
-    for host in ("localhost:8080", "LOCALHOST.", "127.0.0.1", "[::1]:9", "console.localhost"):
+    for host in ("localhost:8080", "LOCALHOST", "127.0.0.1", "[::1]:9"):
         assert (await rig.events("welcome", host=host)).status == 200
     for accept in ("*/*", "text/html, text/*;q=0.1", "text/event-stream; q=1"):
         assert (await rig.open("/workflows/welcome/events", headers={"accept": accept})).status == 200

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from handrail_contracts.view import WorkflowView
 from handrail_notifier.domain import ring as ring_module
 from handrail_notifier.domain.position import WINDOW, GoOn, Over, Reset, opening
-from handrail_notifier.domain.ring import MAX_PIECE_BYTES, Cold, Lost, Offered, Piece, Ring
+from handrail_notifier.domain.ring import Lost, Offered, Ring
+from handrail_notifier.domain.window import MAX_PIECE_BYTES, Cold, Piece
 
 
 def event(seq: int, *, last: int | None = None) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from handrail_notifier import bootstrap
 from handrail_notifier.entrypoints.server import Listening
 from handrail_notifier.settings import NotifierSettings
@@ -14,7 +16,7 @@ from handrail_store.connect import pool as connect_pool
 
 async def main() -> int:
     """Runs until SIGTERM or SIGINT; answers the exit code."""
-    engines, own = load_all(EngineSettings, NotifierSettings)
+    engines, own = cast("tuple[EngineSettings, NotifierSettings]", load_all(EngineSettings, NotifierSettings))
     configure("notifier", engines.log_level)
     crashpoints.arm()
     bus = KafkaBus(engines.kafka, client_id="handrail-notifier")

@@ -14,14 +14,16 @@ from starlette.types import ASGIApp
 from handrail_contracts import topics
 from handrail_notifier.adapters.journal import PostgresJournal
 from handrail_notifier.adapters.redis_view import RedisView
+from handrail_notifier.application.inbox_feed import InboxFeed
 from handrail_notifier.application.projection import Projection
 from handrail_notifier.application.rings import Rings
 from handrail_notifier.application.watched import Watched
-from handrail_notifier.domain.ring import Piece
+from handrail_notifier.domain.window import Piece
 from handrail_notifier.entrypoints.app import create_app
 from handrail_notifier.entrypoints.consumer import GROUP, FanOut, mind_redis, project, tidy
 from handrail_notifier.entrypoints.frames import SseFrames
 from handrail_notifier.entrypoints.hub import Feed, Hub
+from handrail_notifier.entrypoints.inbox import InboxEvents
 from handrail_notifier.entrypoints.server import Listening
 from handrail_notifier.entrypoints.sse import Streams, WorkflowEvents
 from handrail_notifier.entrypoints.transport import StreamProtocol
@@ -79,10 +81,14 @@ class Notifier:
             grace_s=settings.grace_s,
             start_timeout_s=settings.start_timeout_s,
         )
-        self._fan_out = FanOut(bus, self.rings)
+        self.inbox = InboxFeed(self._journal, frames, tenant=tenant, changed=self.hub.changed, grace_s=settings.grace_s)
+        self._fan_out = FanOut(bus, self.rings, self.inbox)
         streams = Streams(self.hub, frames, max_streams=settings.max_streams, send_timeout_s=settings.send_timeout_s)
         self.app: ASGIApp = create_app(
-            {"/workflows/{trace_id}/events": WorkflowEvents(self.rings, streams, frames, tenant)},
+            {
+                "/workflows/{trace_id}/events": WorkflowEvents(self.rings, streams, tenant),
+                "/inbox/events": InboxEvents(self.inbox, streams),
+            },
             allowed=settings.hosts(),
             checks=self.checks,
             accepting=lambda: self._accepting and not self.hub.draining,
@@ -148,7 +154,7 @@ class Notifier:
                 self._fan_out.run(self._stopping),
                 project(reader, projection, self._stopping),
                 mind_redis(self._store, projection, self.rings, self._stopping),
-                tidy(self.rings, self._recheck_s, self._stopping),
+                tidy(self.rings, self.inbox, self._recheck_s, self._stopping),
                 until=self._stopping,
             )
         finally:

@@ -1,4 +1,4 @@
-"""The journal in PostgreSQL, read-only, and the quarantine. Raw asyncpg; no connection is held across anything else."""
+"""The journal and the open pauses in PostgreSQL, read-only, and the quarantine. Raw asyncpg; no connection is held across anything else."""
 
 from __future__ import annotations
 
@@ -31,6 +31,10 @@ _PAGE = """
 SELECT seq, type, convert_to(data::text, 'UTF8') AS data FROM handrail.journal
 WHERE born = $1 AND tenant = $2 AND trace_id = $3 AND seq > $4 ORDER BY seq LIMIT $5
 """
+_OPEN_PAUSES = """
+SELECT convert_to(data::text, 'UTF8') AS data, claimed_by, claimed_until, claimed_until > handrail.clock() AS claimed
+FROM handrail.pause WHERE tenant = $1 AND state = 'open' ORDER BY opened_at DESC, pause_id DESC LIMIT $2
+"""
 _QUARANTINE = """
 INSERT INTO handrail.quarantine (tenant, topic, partition, "offset", bus_id, key, value, headers, reason, at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, handrail.clock()) ON CONFLICT DO NOTHING
@@ -38,7 +42,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, handrail.clock()) ON CONFLICT DO NOT
 
 
 class PostgresJournal:
-    """Implements `ports.Journal` and `ports.Quarantine` on any asyncpg pool."""
+    """Implements `ports.Journal`, `ports.OpenPauses` and `ports.Quarantine` on any asyncpg pool."""
 
     def __init__(self, pool: Any, tenant: str) -> None:
         self._pool, self._tenant = pool, tenant
@@ -60,6 +64,18 @@ class PostgresJournal:
         """As the port says."""
         rows = await self._fetch(_PAGE, born, key[0], key[1], after, limit)
         return [Row(row["seq"], row["type"], row["data"]) for row in rows]
+
+    async def open_pauses(self, limit: int) -> list[dict[str, Any]]:
+        """As the port says."""
+        pauses: list[dict[str, Any]] = []
+        for row in reversed(await self._fetch(_OPEN_PAUSES, self._tenant, limit)):
+            claimed = bool(row["claimed"])
+            claim = {
+                "claimed_by": row["claimed_by"] if claimed else None,
+                "claimed_until": _iso(row["claimed_until"]) if claimed else None,
+            }
+            pauses.append({**from_json(row["data"]), **claim})
+        return pauses
 
     async def put(self, record: Record, bus_id: str, reason: str) -> None:
         """As the port says."""

@@ -62,6 +62,14 @@ class Journal(Protocol):
         ...
 
 
+class OpenPauses(Protocol):
+    """The open pauses of all workflows."""
+
+    async def open_pauses(self, limit: int) -> list[dict[str, Any]]:
+        """The newest `limit`, oldest of them first: the payload of the event, claims as they are now. Raises Unavailable."""
+        ...
+
+
 class Quarantine(Protocol):
     """Where records go that nobody can read."""
 

@@ -33,7 +33,8 @@ from handrail_notifier.application.ports import (
 from handrail_notifier.application.records import EventRecord, parse_event
 from handrail_notifier.application.watched import Watched
 from handrail_notifier.domain.position import WINDOW
-from handrail_notifier.domain.ring import Offered, Piece, Ring
+from handrail_notifier.domain.ring import Offered, Ring
+from handrail_notifier.domain.window import Piece
 
 _log = structlog.get_logger(__name__)
 

@@ -13,7 +13,8 @@ from handrail_contracts.ids import workflow_key
 from handrail_contracts.tasks import Progress
 from handrail_notifier.application.ports import Frames, Key, Row
 from handrail_notifier.domain.position import BEHIND, Opening, opening
-from handrail_notifier.domain.ring import Cold, Lost, Offered, Piece, Ring
+from handrail_notifier.domain.ring import Lost, Offered, Ring
+from handrail_notifier.domain.window import Cold, Piece
 
 MAX_PROGRESS = 64
 """News of at most so many nodes wait for the next time that the clients are woken; newer news replace older ones."""

@@ -9,7 +9,6 @@ than `base` when frames are large or were not loaded: such a cursor is `Cold` an
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -17,11 +16,9 @@ from typing import Any
 
 from handrail_contracts.view import WorkflowView
 from handrail_notifier.domain.position import WINDOW
+from handrail_notifier.domain.window import Cold, Piece, Window
 
 MAX_RING_BYTES = 8 * 1024 * 1024
-MAX_PIECE_BYTES = 64 * 1024
-"""A piece is at most this long, or one frame: what one client may have waiting in its send buffer."""
-_PIECES = 32
 
 
 class Offered(Enum):
@@ -33,19 +30,6 @@ class Offered(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """Frames that follow a cursor, joined; `cursor` is the position after them."""
-
-    body: bytes
-    cursor: int
-
-
-@dataclass(frozen=True, slots=True)
-class Cold:
-    """The frames after this cursor are in the journal only."""
-
-
-@dataclass(frozen=True, slots=True)
 class Lost:
     """This cursor is further behind than the window: reset."""
 
@@ -53,17 +37,13 @@ class Lost:
 class Ring:
     """See the module. `view` may stand anywhere; `frames` are those of the last `len(frames)` events up to it."""
 
-    __slots__ = ("_bytes", "_frames", "_max_bytes", "_pieces", "view")
+    __slots__ = ("_window", "view")
 
     def __init__(
         self, view: WorkflowView, frames: list[bytes] | None = None, *, max_bytes: int = MAX_RING_BYTES
     ) -> None:
         self.view = view
-        self._frames: deque[bytes] = deque(frames or ())
-        self._bytes = sum(map(len, self._frames))
-        self._max_bytes = max_bytes
-        self._pieces: dict[int, Piece] = {}
-        self._trim()
+        self._window = Window(view.cursor, frames or [], max_frames=WINDOW, max_bytes=max_bytes)
 
     @property
     def head(self) -> int:
@@ -73,7 +53,7 @@ class Ring:
     @property
     def base(self) -> int:
         """The cursor before the oldest frame that is here."""
-        return self.view.cursor - len(self._frames)
+        return self._window.base
 
     @property
     def ended(self) -> bool:
@@ -83,7 +63,7 @@ class Ring:
     @property
     def size_bytes(self) -> int:
         """What the frames hold."""
-        return self._bytes
+        return self._window.size_bytes
 
     def judge(self, seq: int) -> Offered:
         """What `take` or `fold` would do with this `seq`."""
@@ -98,10 +78,7 @@ class Ring:
         verdict = self.judge(event["seq"])
         if verdict is Offered.TAKEN:
             self.view.apply(event)
-            self._frames.append(frame)
-            self._bytes += len(frame)
-            self._pieces.clear()
-            self._trim()
+            self._window.push(frame)
         return verdict
 
     def fold(self, event: Mapping[str, Any]) -> Offered:
@@ -109,41 +86,14 @@ class Ring:
         verdict = self.judge(event["seq"])
         if verdict is Offered.TAKEN:
             self.view.apply(event)
-            self._frames.clear()
-            self._bytes = 0
-            self._pieces.clear()
+            self._window.skip()
         return verdict
 
     def after(self, cursor: int) -> Piece | Cold | Lost | None:
         """What follows a cursor; None at the head. The same piece object for all clients at that cursor."""
-        behind = self.view.cursor - cursor
-        if behind <= 0:
-            return None
-        piece = self._pieces.get(cursor)
-        if piece is not None:
-            return piece
-        if behind > WINDOW:
-            return Lost()
-        if behind > len(self._frames):
-            return Cold()
-        return self._join(cursor, behind)
+        found = self._window.after(cursor)
+        return Lost() if type(found) is Cold and self.view.cursor - cursor > WINDOW else found
 
-    def _join(self, cursor: int, behind: int) -> Piece:
-        frames = self._frames
-        parts: list[bytes] = []
-        length = 0
-        for i in range(len(frames) - behind, len(frames)):
-            length += len(frames[i])
-            if parts and length > MAX_PIECE_BYTES:
-                break
-            parts.append(frames[i])
-        piece = Piece(b"".join(parts), cursor + len(parts))
-        if len(self._pieces) >= _PIECES:
-            self._pieces.clear()
-        self._pieces[cursor] = piece
-        return piece
-
-    def _trim(self) -> None:
-        frames = self._frames
-        while len(frames) > WINDOW or (self._bytes > self._max_bytes and len(frames) > 1):
-            self._bytes -= len(frames.popleft())
+    def frames_after(self, cursor: int) -> list[bytes] | None:
+        """The frames that follow a cursor, one by one; None where they are not all here."""
+        return self._window.frames_after(cursor)

@@ -14,6 +14,7 @@ import structlog
 
 from handrail_contracts import topics
 from handrail_contracts.codec import Undecodable
+from handrail_notifier.application.inbox_feed import InboxFeed
 from handrail_notifier.application.ports import LiveStore, Unavailable
 from handrail_notifier.application.projection import Projection
 from handrail_notifier.application.records import read_event, read_progress
@@ -30,15 +31,16 @@ READ_S = 0.5
 COMMIT_S = 1.0
 EPOCH_S = 0.5
 SWEEP_S = 5.0
-_TRANSIENT = (BusError, Unavailable)
 
 
 class FanOut:
-    """Reads all of `handrail.events` and `handrail.progress` from the end and hands each watched workflow its own."""
+    """Reads all of `handrail.events` and `handrail.progress` from the end and hands each watched workflow its own, and
+    the inbox what concerns operators."""
 
-    def __init__(self, bus: Bus, rings: Rings) -> None:
-        self._bus, self._rings = bus, rings
+    def __init__(self, bus: Bus, rings: Rings, inbox: InboxFeed) -> None:
+        self._bus, self._rings, self._inbox = bus, rings, inbox
         self._reader: Reader | None = None
+        self._missed = False
         self._skipped = counter("sse_undecodable_records", "Records of watched workflows that could not be read")
 
     async def open(self) -> None:
@@ -58,29 +60,36 @@ class FanOut:
             self._reader = None
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Reads until told to stop; after trouble it begins at the end again and what was missed comes from the journal."""
+        """Reads until told to stop. After trouble it begins at the end again, and what was missed comes from the journal; as
+        long as the bus is away, so does everything."""
         delays = backoff()
         while not stopping.is_set():
             try:
                 if self._reader is None:
+                    self._missed = True
                     await self.open()
-                    await self._rings.recheck(at_once=True)
                     _log.info("bus_reader_reopened", action="fan_out")
                 assert self._reader is not None
                 records = await self._reader.read(2000, READ_S)
                 delays = backoff()
-            except _TRANSIENT as e:
+            except BusError as e:
                 _log.warning("bus_reader_failed", action="fan_out", kind=type(e).__name__, reason=str(e)[:200])
                 await self._abandon()
+                await self._catch_up()
                 await _wait(stopping, next(delays))
                 continue
             self.take(records)
+            if self._missed:
+                await self._catch_up()
         await self.close()
 
     def take(self, records: Sequence[Record]) -> None:
         """Hands records to the rings that they belong to; all others are dropped by their key, undecoded."""
         find = self._rings.find
+        for_inbox = self._inbox.active
         for record in records:
+            if for_inbox and record.topic == topics.EVENTS:
+                self._inbox.offer(record)
             watched = find(record.key)
             if watched is None:
                 continue
@@ -92,6 +101,15 @@ class FanOut:
             except Undecodable as e:
                 self._skipped.inc()
                 _log.warning("record_skipped", topic=record.topic, offset=record.offset, reason=e.reason)
+
+    async def _catch_up(self) -> None:
+        try:
+            await self._rings.recheck(at_once=True)
+            await self._inbox.reload()
+        except Unavailable as e:
+            _log.info("catch_up_put_off", reason=str(e)[:200])
+        else:
+            self._missed = self._reader is None
 
     async def _abandon(self) -> None:
         try:
@@ -165,12 +183,13 @@ async def mind_redis(store: LiveStore, projection: Projection, rings: Rings, sto
         await _wait(stopping, EPOCH_S)
 
 
-async def tidy(rings: Rings, recheck_s: float, stopping: asyncio.Event) -> None:
+async def tidy(rings: Rings, inbox: InboxFeed, recheck_s: float, stopping: asyncio.Event) -> None:
     """Drops what nobody watches, and from time to time asks the journal whether the bus is keeping up."""
     due = time.monotonic() + recheck_s
     while not stopping.is_set():
         await _wait(stopping, min(SWEEP_S, recheck_s))
         rings.sweep()
+        inbox.sweep()
         if time.monotonic() >= due:
             due = time.monotonic() + recheck_s
             try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
 
@@ -14,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from handrail_contracts.problems import PROBLEMS, problem
 
+OWN_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 """Asked by machines under whatever address they know us by; they say nothing about anybody."""
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::[0-9]{1,5})?", re.ASCII)
@@ -31,19 +31,13 @@ def problem_response(
 
 def is_ours(host: str, allowed: frozenset[str]) -> bool:
     """Whether a host name (without port) is a name of this machine or one that was configured."""
-    name = host.rstrip(".").lower()
-    if name in allowed or name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
+    return host.lower() in OWN_HOSTS or host.lower() in allowed
 
 
 def host_of(authority: str) -> str:
     """The host in `host:port`, `[v6]:port` or either alone; empty when it is none of these."""
     found = _AUTHORITY.fullmatch(authority)
-    return found[1].strip("[]") if found is not None else ""
+    return found[1] if found is not None else ""
 
 
 def origin_host(origin: str) -> str:

@@ -18,7 +18,7 @@ from typing import Protocol
 import structlog
 
 from handrail_notifier.application.ports import Frames, Unavailable
-from handrail_notifier.domain.ring import Cold, Piece
+from handrail_notifier.domain.window import Cold, Piece
 from handrail_runtime.telemetry import counter, gauge, histogram
 
 _log = structlog.get_logger(__name__)

@@ -26,6 +26,8 @@ HEADERS = {
     "content-type": "text/event-stream",
     "cache-control": "no-store",
     "x-accel-buffering": "no",
+    "x-content-type-options": "nosniff",
+    "cross-origin-resource-policy": "same-origin",
     "connection": "keep-alive",
 }
 RETRY_AFTER_S = 2
@@ -106,8 +108,8 @@ class Streams:
 class WorkflowEvents:
     """ASGI endpoint of `/workflows/{trace_id}/events`."""
 
-    def __init__(self, rings: Rings, streams: Streams, frames: Frames, tenant: str) -> None:
-        self._rings, self._streams, self._frames, self._tenant = rings, streams, frames, tenant
+    def __init__(self, rings: Rings, streams: Streams, tenant: str) -> None:
+        self._rings, self._streams, self._tenant = rings, streams, tenant
         self._replayed = counter("sse_replayed_events", "Events sent again to clients that came with a position")
         self._resets = counter("sse_resets", "Streams that had to begin with a snapshot", ["reason"])
 
