@@ -119,7 +119,8 @@ class Agents:
         length = int(min(self.rng.choice((20, 200, 900, 2500, 6000)), task.start_to_close_s * 900))
         if act == "zombie":
             length = int(task.start_to_close_s * 900)
-        run = Run(task, act, now + self.rng.randint(0, length), now + length, act in ("zombie", "hang", "crash"))
+        acts_ms = now + self.rng.randint(0, min(length, 3_000))
+        run = Run(task, act, acts_ms, now + length, act in ("zombie", "hang", "crash"))
         self.runs.append(run)
         return run
 
@@ -169,7 +170,8 @@ class Agents:
             return self._stopped(run)
         if run.act in ("ok", "zombie") or (run.act in ("doubt", "crash") and self.rng.random() < 0.5):
             run.acted = True
-            if task.effect_class is not EffectClass.IDEMPOTENT or self.rng.random() < 0.8:
+            slow = task.effect_class is EffectClass.IDEMPOTENT and self.rng.random() < (0.7 if run.silent else 0.2)
+            if not slow:
                 self._apply(key, task)  # else it lands only at the end: a slow provider
         return []
 

@@ -375,7 +375,7 @@ class World:
 def _before(s: WorkflowState) -> Before:
     return Before(
         s.status.value,
-        s.held,
+        s.holding > 0,
         s.ending is not None,
         {k: (p.kind, p.node_id, p.scope is PauseScope.WORKFLOW) for k, p in s.pauses.items()},
         {k: (n.state.value, n.attempt, n.generation, n.in_doubt) for k, n in s.nodes.items()},
