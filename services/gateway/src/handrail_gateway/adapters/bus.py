@@ -35,6 +35,7 @@ class BusLink:
         self._connecting = asyncio.Lock()
         self._waiting: deque[Command] = deque(maxlen=MOST_WAITING)
         self._arrived = asyncio.Event()
+        self._last_words = False
         self._sent = counter("nudges", "Nudges to owners of workflows.", ["outcome"])
 
     def nudge(self, commands: Sequence[Command]) -> None:
@@ -47,24 +48,31 @@ class BusLink:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Sends what arrives, many at a time, until `stopping` is set and the last ones are out (1 s at most)."""
-        pauses = backoff()
+        sending = asyncio.create_task(self._send_all(), name="gateway.nudges.send")
         stop = asyncio.create_task(stopping.wait(), name="gateway.nudges.stop")
         try:
-            while not stopping.is_set():
-                arrived = asyncio.create_task(self._arrived.wait(), name="gateway.nudges.arrived")
-                await asyncio.wait({arrived, stop}, return_when=asyncio.FIRST_COMPLETED)
-                arrived.cancel()
-                if await self._send_waiting():
-                    pauses = backoff()
-                else:
-                    await asyncio.wait({stop}, timeout=next(pauses))
-            async with asyncio.timeout(_LAST_WORDS_S):
-                await self._send_waiting()
-        except TimeoutError:
-            _log.info("nudges_left_unsent", count=len(self._waiting))
+            await asyncio.wait({sending, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()
+            self._last_words = True
+            self._arrived.set()
+            _, unsent = await asyncio.wait({sending}, timeout=_LAST_WORDS_S)
+            if unsent:
+                _log.info("nudges_left_unsent", count=len(self._waiting))
         finally:
-            stop.cancel()
+            for task in (sending, stop):
+                task.cancel()
+            await asyncio.wait({sending, stop})
             await self.close()
+
+    async def _send_all(self) -> None:
+        pauses = backoff()
+        while not self._last_words or self._waiting:
+            await self._arrived.wait()
+            if await self._send_waiting():
+                pauses = backoff()
+            else:
+                await asyncio.sleep(next(pauses))
 
     async def put(self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Any) -> None:
         """See the port `Requeue`."""
