@@ -9,6 +9,7 @@ from typing import Any
 
 from handrail_contracts.plan import EFFECT_ORDER, MAX_EDGES, MAX_NODES, EffectClass, Node, Plan, RetryPolicy, Timeouts
 from handrail_engine import references
+from handrail_engine.planning import PART_BYTES, edge_bytes
 
 Registry = Mapping[tuple[str, str], Mapping[str, Any]]
 """(agent, action) -> manifest, as table `agent` holds it."""
@@ -66,6 +67,13 @@ def _duplicates(plan: Plan) -> Iterator[PlanProblem]:
 def _dependencies(plan: Plan) -> Iterator[PlanProblem]:
     ids = {n.id for n in plan.nodes}
     for i, node in enumerate(plan.nodes):
+        took = edge_bytes(node.depends_on) if len(node.depends_on) > 100 else 0
+        if took > PART_BYTES:
+            yield PlanProblem(
+                "dag-too-large",
+                f"/nodes/{i}/depends_on",
+                f"Expected ids of at most {PART_BYTES} bytes in one depends_on, but {node.id!r} has {took}. Use shorter ids.",
+            )
         for j, dep in enumerate(node.depends_on):
             at = f"/nodes/{i}/depends_on/{j}"
             if dep == node.id:
@@ -174,6 +182,7 @@ def _references(plan: Plan, input_schema: Mapping[str, Any] | None) -> Iterator[
     if input_schema is not None and input_schema.get("additionalProperties") is False:
         closed = set(input_schema.get("properties", {}))
     for i, node in enumerate(plan.nodes):
+        direct = set(node.depends_on)
         found = [(p, r[references.FROM]) for p, r in references.walk(node.inputs, f"/nodes/{i}/inputs")]
         if node.when is not None:
             found.append((f"/nodes/{i}/when/ref", node.when.ref))
@@ -190,7 +199,7 @@ def _references(plan: Plan, input_schema: Mapping[str, Any] | None) -> Iterator[
                         pointer,
                         f"Expected an input of the schema, but found {ref.path[0][:80]!r}.",
                     )
-            elif ref.node_id not in node.depends_on:
+            elif ref.node_id not in direct:
                 ancestors = ancestors if ancestors is not None else _ancestors(plan.nodes)
                 if not ancestors[i] >> ids[ref.node_id] & 1:
                     yield PlanProblem(
