@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -109,7 +110,7 @@ class Bank:
 
 def cents_of(amount: float) -> int:
     """An amount as cents. Raises Refused where it is not above 0, or has more than two decimals."""
-    cents = round(amount * 100)
+    cents = round(amount * 100) if math.isfinite(amount) else 0
     if cents <= 0 or abs(amount * 100 - cents) > 1e-6:
         raise Refused("INVALID_AMOUNT", {"error": "INVALID_AMOUNT", "amount": amount})
     return cents

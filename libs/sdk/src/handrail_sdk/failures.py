@@ -12,7 +12,7 @@ Every other exception means doubt: it is not known whether the effect happened, 
 
 from __future__ import annotations
 
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import to_jsonable_python
 
 from handrail_contracts.model import Json
 from handrail_contracts.tasks import Escalation, Failure, ProposedAction
@@ -89,6 +89,6 @@ def jsonable(value: object) -> Json:
     if value is None or isinstance(value, str | bool):
         return value
     try:
-        return to_jsonable_python(value, fallback=repr, inf_nan_mode="strings")
-    except (PydanticSerializationError, ValueError):  # bytes that are no text, a circle
+        return to_jsonable_python(value, fallback=repr)
+    except ValueError:  # bytes that are no text, a circle
         return repr(value)

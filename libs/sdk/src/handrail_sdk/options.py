@@ -13,6 +13,7 @@ from handrail_contracts.plan import EffectClass, Resolution, RetryPolicy, Timeou
 from handrail_sdk.failures import DefinitionError
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_ACTION = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _T = TypeVar("_T")
 
@@ -89,6 +90,16 @@ def effect_of(options: TaskOptions, where: str) -> EffectClass:
         raise DefinitionError(
             f"Expected effect to be one of {', '.join(EffectClass)} on {where}, but found {options.effect!r}."
         ) from e
+
+
+def check_limits(action: str, options: TaskOptions, where: str) -> None:
+    """Raises DefinitionError for a name that no plan could use, or a limit that nothing could pass."""
+    if not _ACTION.fullmatch(action):
+        raise DefinitionError(
+            f"Expected an action's name of 1 to 64 letters, digits, '_', '.' or '-', but found {action[:80]!r}."
+        )
+    if options.max_in_flight is not None and options.max_in_flight < 1:
+        raise DefinitionError(f"Expected max_in_flight of at least 1 on {where}, but found {options.max_in_flight}.")
 
 
 def check_pause(options: TaskOptions, fields: set[str] | None, where: str) -> None:

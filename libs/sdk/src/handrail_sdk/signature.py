@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter
-from pydantic.errors import PydanticSchemaGenerationError
+from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
 from handrail_sdk.context import Context
 from handrail_sdk.failures import DefinitionError
@@ -81,9 +81,10 @@ def adapter(type_: Any, what: str) -> TypeAdapter[Any]:
     """The validator of a type. Raises DefinitionError where pydantic knows nothing of it."""
     try:
         return TypeAdapter(type_)
-    except PydanticSchemaGenerationError as e:
+    except (PydanticUserError, PydanticUndefinedAnnotation) as e:
         raise DefinitionError(
-            f"Expected {what} to be a pydantic model, a dataclass, a TypedDict or plain JSON, but found {type_!r}."
+            f"Expected {what} to be a pydantic model, a dataclass, a TypedDict or plain JSON, "
+            f"but found {type_!r}: {e.message.splitlines()[0]}"
         ) from e
 
 

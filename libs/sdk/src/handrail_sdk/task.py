@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Generic, overload
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError
 from typing_extensions import TypeVar
 
 from handrail_contracts.model import Json
@@ -16,7 +15,7 @@ from handrail_contracts.plan import EffectClass
 from handrail_sdk import signature
 from handrail_sdk.context import Context
 from handrail_sdk.failures import INVALID_INPUT, INVALID_RESULT, DefinitionError, Fail
-from handrail_sdk.options import TaskOptions, check_pause, effect_of, retry_of, timeouts_of
+from handrail_sdk.options import TaskOptions, check_limits, check_pause, effect_of, retry_of, timeouts_of
 
 if TYPE_CHECKING:
     from handrail_sdk.agent import Agent
@@ -40,6 +39,7 @@ class TaskDefinition(Generic[Out]):
         scope: Mapping[str, Any],
     ) -> None:
         where = self._where = f"task {agent.name}.{action}"
+        check_limits(action, options, where)
         read = signature.read(function, scope, 1, where)
         self.agent = agent
         self.action = action
@@ -156,7 +156,7 @@ class TaskDefinition(Generic[Out]):
             )
         except ValidationError as e:
             said, faults = _first(e), _faults(e)
-        except PydanticSerializationError as e:
+        except ValueError as e:  # no JSON type, or a circle
             said, faults = f"it cannot be written as JSON: {e}.", None
         raise Fail(
             INVALID_RESULT, f"Expected an output that fits {self._where}, but {said}", evidence=faults, retryable=False

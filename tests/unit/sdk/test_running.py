@@ -1,0 +1,300 @@
+"""A task takes and gives JSON; what does not fit is a definite failure, what it raises itself is left as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, Field
+from typing_extensions import TypedDict
+
+from handrail_sdk import Agent, Context, Escalated, Fail, Proposed
+from handrail_sdk.failures import Garbage, jsonable
+from handrail_sdk.testing import call, context, look_up, undo
+
+
+class In(BaseModel):
+    day: date
+    amount: Decimal = Decimal(0)
+    who: str = Field(default="x", alias="from")
+
+
+class Out(BaseModel):
+    day: date
+    to_whom: str = Field(alias="to")
+
+
+@pytest.fixture
+def agent() -> Agent:
+    return Agent("a")
+
+
+async def test_values_become_types_and_types_become_json(agent: Agent) -> None:
+    @agent.task()
+    async def send(inputs: In, ctx: Context) -> Out:
+        assert isinstance(inputs.day, date)
+        return Out(day=inputs.day, to=inputs.who)
+
+    assert await call(send, {"day": "2026-01-31", "from": "Ada"}) == {"day": "2026-01-31", "to": "Ada"}
+    assert await call(send, In.model_validate({"day": date(2026, 1, 31), "from": "Ada"})) == {
+        "day": "2026-01-31",
+        "to": "Ada",
+    }
+
+
+async def test_the_context_and_even_the_inputs_may_be_left_out(agent: Agent) -> None:
+    @agent.task()
+    async def nothing() -> str:
+        return "done"
+
+    @agent.task()
+    async def only_context(ctx: Context) -> str:
+        return ctx.effect_key
+
+    @agent.task()
+    async def by_type(inputs: In, somehow: Context) -> int:
+        return somehow.attempt
+
+    @agent.task()
+    async def plain(inputs: dict[str, Any]) -> dict[str, Any]:
+        return inputs
+
+    @agent.task()
+    async def untyped(inputs):  # type: ignore[no-untyped-def]
+        return inputs
+
+    assert await call(nothing, {"what": "ever"}) == "done"
+    assert await call(only_context, trace_id="t", node_id="n") == "default/t/n/0"
+    assert await call(by_type, {"day": "2026-01-31"}, attempt=2) == 2
+    assert await call(plain, {"a": [1, None]}) == {"a": [1, None]}
+    assert await call(untyped, {"a": 1}) == {"a": 1}
+
+
+async def test_dataclasses_and_typed_dicts_are_inputs_too(agent: Agent) -> None:
+    @dataclass
+    class Point:
+        x: int
+
+    class Shape(TypedDict):
+        points: list[int]
+
+    @agent.task()
+    async def draw(point: Point) -> Shape:
+        return {"points": [point.x]}
+
+    assert await call(draw, {"x": 1}) == {"points": [1]}
+    with pytest.raises(Fail, match="invalid-input"):
+        await call(draw, {"x": "one"})
+
+
+async def test_inputs_that_do_not_fit_fail_for_good_and_nothing_runs(agent: Agent) -> None:
+    ran: list[In] = []
+
+    @agent.task()
+    async def never(inputs: In) -> None:
+        ran.append(inputs)
+
+    @never.compensate
+    async def undo_never(inputs: In) -> None:
+        ran.append(inputs)
+
+    for attempt in (call(never, {"day": "soon"}), undo(never, {"day": "soon"})):
+        with pytest.raises(Fail) as failed:
+            await attempt
+        assert (failed.value.code, failed.value.retryable) == ("invalid-input", False)
+        assert failed.value.evidence[0]["pointer"] == "/day"
+        assert "day" in failed.value.message
+    assert ran == []
+
+
+@pytest.mark.parametrize("given", [{"day": "soon", "to": "x"}, {"to": "x"}, None, 3, object()])
+async def test_an_output_that_does_not_fit_fails_for_good(agent: Agent, given: Any) -> None:
+    @agent.task()
+    async def wrong(inputs: dict[str, Any]) -> Out:
+        return given
+
+    with pytest.raises(Fail) as failed:
+        await call(wrong)
+    assert (failed.value.code, failed.value.retryable) == ("invalid-result", False)
+
+
+async def test_an_output_that_is_no_json_fails_for_good(agent: Agent) -> None:
+    @agent.task()
+    async def odd() -> Any:
+        return {"a": object()}
+
+    @agent.task()
+    async def circle() -> Any:
+        endless: list[Any] = []
+        endless.append(endless)
+        return endless
+
+    for task in (odd, circle):
+        with pytest.raises(Fail, match="invalid-result"):
+            await call(task)
+
+
+async def test_a_dict_that_fits_the_model_is_as_good_as_the_model(agent: Agent) -> None:
+    @agent.task()
+    async def loose() -> Out:
+        return {"day": "2026-01-31", "to": "x"}  # pyright: ignore[reportReturnType] lenient on purpose
+
+    assert await call(loose) == {"day": "2026-01-31", "to": "x"}
+
+
+async def test_what_a_task_raises_is_not_touched(agent: Agent) -> None:
+    @agent.task()
+    async def breaks(inputs: dict[str, Any]) -> None:
+        raise {"key": KeyError, "garbage": Garbage, "fail": lambda: Fail("NO", "no", retry_after_s=2.5)}[
+            inputs["how"]
+        ]()
+
+    with pytest.raises(KeyError):
+        await call(breaks, {"how": "key"})
+    with pytest.raises(Garbage):
+        await call(breaks, {"how": "garbage"})
+    with pytest.raises(Fail) as failed:
+        await call(breaks, {"how": "fail"})
+    assert failed.value.failure().retry_after_s == 2.5
+
+
+async def test_an_undo_takes_what_it_wants_of_inputs_output_and_context(agent: Agent) -> None:
+    seen: list[Any] = []
+
+    async def do(inputs: In) -> Out:
+        return Out(day=inputs.day, to="x")
+
+    async def all_of_it(inputs: In, output: Out | None, ctx: Context) -> None:
+        seen.append((inputs.day, output, ctx.do_key, ctx.effect_key))
+
+    async def no_context(inputs: In, output: Out | None) -> None:
+        seen.append(output)
+
+    async def no_output(inputs: In, ctx: Context) -> None:
+        seen.append(ctx.do_key)
+
+    async def bare() -> None:
+        seen.append("bare")
+
+    day, made = date(2026, 1, 31), Out(day=date(2026, 1, 31), to="x")
+    for name, function in {"1": all_of_it, "2": no_context, "3": no_output, "4": bare}.items():
+        task = agent.task(name=name)(do)
+        task.compensate(function)
+        assert await undo(task, {"day": "2026-01-31"}, made, trace_id="t", node_id="n") is None
+    key = "default/t/n/0"
+    assert seen == [(day, made, key, f"{key}/undo/0"), made, key, "bare"]
+
+
+async def test_an_unknown_output_and_one_of_another_shape_are_none_to_the_undo(agent: Agent) -> None:
+    seen: list[Out | None] = []
+
+    @agent.task()
+    async def do(inputs: dict[str, Any]) -> Out: ...  # pyright: ignore[reportReturnType] never run
+
+    @do.compensate
+    async def undo_do(inputs: dict[str, Any], output: Out | None) -> dict[str, bool]:
+        seen.append(output)
+        return {"undone": True}
+
+    assert await undo(do, {}, None) == {"undone": True}
+    assert await undo(do, {}, {"it": "happened"}) == {"undone": True}
+    assert seen == [None, None]
+
+
+async def test_what_has_no_undo_or_look_up_says_so(agent: Agent) -> None:
+    @agent.task()
+    async def do() -> None: ...
+
+    with pytest.raises(Fail, match="not-compensatable"):
+        await undo(do)
+    with pytest.raises(Fail, match="not-queryable"):
+        await look_up(do)
+
+
+async def test_a_look_up_answers_what_the_task_would_have_or_that_nothing_happened(agent: Agent) -> None:
+    @agent.task(effect="queryable")
+    async def do(inputs: dict[str, Any]) -> Out: ...  # pyright: ignore[reportReturnType] never run
+
+    @do.look_up
+    async def find(inputs: dict[str, Any], ctx: Context) -> Out:
+        if inputs["there"]:
+            return Out(day=date(2026, 1, 31), to=ctx.effect_key)
+        raise Fail("NOT_FOUND")
+
+    found = await look_up(do, {"there": True}, trace_id="t", node_id="n")
+    assert found == {"day": "2026-01-31", "to": "default/t/n/0"}
+    with pytest.raises(Fail, match="NOT_FOUND"):
+        await look_up(do, {"there": False})
+
+
+async def test_a_task_called_directly_is_the_function_that_was_written(agent: Agent) -> None:
+    @agent.task()
+    async def double(inputs: int) -> int:
+        return inputs * 2
+
+    assert await double(21) == 42
+
+
+async def test_an_escalation_carries_everything_that_a_person_needs(agent: Agent) -> None:
+    @agent.task()
+    async def ask(ctx: Context) -> None:
+        await ctx.escalate_to_human(
+            "no idea",
+            summary="s",
+            transcript=[{"role": "user", "text": "hi", "at": date(2026, 1, 31)}],
+            metadata={"amount": Decimal("1.5")},
+            handover_message="bye",
+        )
+
+    with pytest.raises(Escalated) as raised:
+        await call(ask)
+    told = raised.value.escalation
+    assert (told.reason, told.summary, told.handover_message) == ("no idea", "s", "bye")
+    assert told.transcript == [{"role": "user", "text": "hi", "at": "2026-01-31"}]
+    assert told.metadata == {"amount": "1.5"}
+
+
+async def test_a_proposal_carries_the_whole_action(agent: Agent) -> None:
+    @agent.task()
+    async def pay(ctx: Context) -> str:
+        if ctx.approved is not None:
+            return f"paid {ctx.approved['amount']}"
+        return await ctx.propose("transfer", {"amount": 500}, summary="Pay 500", reversible=False, confidence=0.5)
+
+    with pytest.raises(Proposed) as raised:
+        await call(pay)
+    proposed = raised.value.proposed
+    assert (proposed.action, proposed.args, proposed.reversible, proposed.confidence) == (
+        "transfer",
+        {"amount": 500},
+        False,
+        0.5,
+    )
+    assert await call(pay, approved={"amount": 400}) == "paid 400"
+
+
+async def test_progress_and_silence_go_to_whoever_made_the_context(agent: Agent) -> None:
+    told: list[Any] = []
+
+    @agent.task()
+    async def long(ctx: Context) -> None:
+        ctx.progress(50, "half")
+        ctx.progress(message="more")
+        ctx.fall_silent()
+
+    await call(long)  # nobody listens
+    ctx = context(long, on_progress=lambda p, m: told.append((p, m)), on_silence=lambda: told.append("silent"))
+    await call(long, None, ctx)
+    assert told == [(50, "half"), (None, "more"), "silent"]
+
+
+def test_evidence_is_always_json() -> None:
+    assert jsonable({"a": date(2026, 1, 31), "b": {1}, "c": b"text"}) == {"a": "2026-01-31", "b": [1], "c": "text"}
+    assert jsonable(b"\xff\xfe") == repr(b"\xff\xfe")
+    assert jsonable(ValueError("x")) == repr(ValueError("x"))
+    circle: list[Any] = []
+    circle.append(circle)
+    assert isinstance(jsonable(circle), str)
