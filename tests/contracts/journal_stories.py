@@ -1,0 +1,283 @@
+"""The stories behind the golden journals. A journal that was recorded is never recorded again: `python journal_stories.py`
+(from `tests/contracts`, with `tests` on the path) writes only those that are not there yet, and adds their digests.
+
+To add one: add a story, run this, commit the new file and the new line of `digests.json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from handrail_contracts.tasks import DeadLetter, Outcome
+from handrail_contracts.view import WorkflowView
+from handrail_engine.evolve import fold
+from handrail_engine.inputs import Claim, Say
+from handrail_engine.state import Row
+from unit.engine.saga import DIAMOND, Saga, node
+from unit.engine.world import World
+
+HERE = Path(__file__).parent / "journals"
+EFFECT = {"effect_class": "idempotent"}
+UNSAFE = {"effect_class": "unsafe", "compensation": {}}
+SETS = {"action_id": "RES_MANUAL_SKU", "display_text": "Link", "requires_input": True, "input_schema": "url"}
+SETS |= {"kind": "retry", "sets": "url"}
+SKIP = {"action_id": "RES_SKIP", "display_text": "Skip", "kind": "skip"}
+ABORT = {"action_id": "RES_ABORT_SAGA", "display_text": "Abort", "kind": "compensate"}
+
+
+def diamond_completes() -> Saga:
+    s = Saga(*DIAMOND, input={"x": 1}, intent="do it").started("a").wait(1).ok("a", output={"n": 1})
+    return s.ok("c", "b").wait(1).ok("d", output="done")
+
+
+def retries_then_completes() -> Saga:
+    s = Saga(node("a", **EFFECT), node("b", "a", inputs={"n": {"$from": "nodes.a.output.n", "default": 0}}))
+    return s.fails("a").wait(1).started("a").wait(6).ok("a", output={"n": 3}).ok("b")
+
+
+def dead_letter_skipped() -> Saga:
+    plan = node("a", resolutions=[SKIP, SETS, ABORT], inputs={"budget": 1}, context={"b": "input.budget"})
+    s = Saga(plan, node("b", "a")).fails("a").wait(1).fails("a").wait(1).fails("a").wait(2)
+    s.do(Claim(s.pause["pause_id"], "ada", "2027-01-15T09:00:00.000Z"))
+    s.press("RES_SKIP", comment="not needed")
+    return s.ok("b")
+
+
+def changed_input_under_a_new_key() -> Saga:
+    s = Saga(node("a", resolutions=[SETS, ABORT], inputs={"url": "old"}, **EFFECT), node("b", "a")).exhaust("a")
+    s.press("RES_MANUAL_SKU", "https://vendor.example/1")
+    return s.ok("a", output={"po": 1}).ok("b")
+
+
+def abort_in_reverse() -> Saga:
+    s = Saga(
+        node("a", **EFFECT),
+        node("b", "a", **EFFECT),
+        node("c", "a", **EFFECT),
+        node("d", "b", "c", resolutions=[ABORT]),
+    )
+    s.ok("a").ok("c").ok("b").exhaust("d")
+    s.press("RES_ABORT_SAGA", comment="no budget")
+    return s.ok("b").started("c").ok("c").ok("a")
+
+
+def _failing_undo() -> Saga:
+    once = {"compensation": {"retry": {"max_attempts": 1}}}
+    s = Saga(node("x", **EFFECT), node("a", "x", **EFFECT, **once), node("i", **EFFECT), node("z"))
+    return s.ok("x").ok("i").ok("a").cancel().fails("a", "NO").wait(2)
+
+
+def failed_undo_accepted() -> Saga:
+    s = _failing_undo()
+    s.press("RES_ACCEPT")
+    return s.ok("x").ok("i")
+
+
+def failed_undo_stopped() -> Saga:
+    s = _failing_undo()
+    s.press("RES_STOP")
+    return s.ok("i")
+
+
+def failed_undo_marked() -> Saga:
+    s = _failing_undo()
+    s.press("RES_RETRY")
+    s.fails("a", "NO", retryable=False).wait(2)
+    s.press("RES_MARK_UNDONE", "by phone")
+    return s.ok("i").ok("x")
+
+
+def ambiguous_and_it_happened() -> Saga:
+    s = Saga(node("a", **UNSAFE), node("b", "a")).started("a").wait(6)
+    s.press("RES_HAPPENED", {"id": 7})
+    return s.ok("b")
+
+
+def ambiguous_and_it_did_not() -> Saga:
+    s = Saga(node("a", **UNSAFE)).started("a").in_doubt("a")
+    s.press("RES_DID_NOT_HAPPEN")
+    return s.ok("a")
+
+
+def looked_up() -> Saga:
+    s = Saga(node("a", effect_class="queryable", timeouts={"start_to_close_s": 10})).started("a").wait(5).wait(5)
+    return s.fails("a", "NOT_FOUND").ok("a", output=1)
+
+
+def escalated_and_handed_back() -> Saga:
+    s = Saga(node("a"), node("b")).escalates("a", metadata={"order": 1}).ok("b")
+    s.do(Say(s.pause["pause_id"], "operator", "I am here"))
+    s.press("RES_HAND_BACK")
+    return s.ok("a")
+
+
+def paused_by_hand_with_a_deadline() -> Saga:
+    """Left open: it replays into a paused workflow."""
+    s = Saga(node("a", timeouts={"schedule_to_start_s": 3600}), node("b", "a"), deadline_s=500).started("a").panic()
+    s.wait(1)
+    s.press("RES_RESUME")
+    return s.ok("a").wait(20).panic()
+
+
+def planned_and_appended() -> Saga:
+    plan = [{"id": "a", "agent": "bot", "action": "act", "may_add_nodes": 2}]
+    plan.append({"id": "b", "agent": "bot", "action": "act", "depends_on": ["a"]})
+    s = Saga(intent="do it").ok("plan", nodes=plan, output={"output": {"said": {"$from": "nodes.b.output"}}})
+    more = [
+        {"id": "x", "agent": "bot", "action": "act"},
+        {"id": "y", "agent": "bot", "action": "act", "depends_on": ["x"]},
+    ]
+    return s.ok("a", nodes=more).ok("x").ok("y").ok("b", output="yes")
+
+
+def cancelled_without_undo() -> Saga:
+    return (
+        Saga(node("a", **EFFECT), node("b", "a", **EFFECT), node("c")).ok("a").started("b").cancel(undo=False).ok("b")
+    )
+
+
+def failed_by_its_node() -> Saga:
+    s = Saga(node("a"), node("b", "a", on_exhausted="fail"), node("c", **EFFECT)).ok("a").started("c")
+    s.fails("b", retryable=False)
+    return s.wait(6)
+
+
+def late_success_undone_again() -> Saga:
+    s = Saga(node("a", **EFFECT), node("z", **EFFECT)).started("a", "z").cancel().wait(4)
+    s.heartbeat("z")
+    s.wait(1).ok("a")
+    s.answer("a", Outcome.OK, undo=False)
+    s.ok("a")
+    s.answer("z", Outcome.CANCELLED)
+    return s
+
+
+def conditions_and_optional_nodes() -> Saga:
+    s = Saga(
+        node("a", optional=True),
+        node("b", "a", inputs={"x": {"$from": "nodes.a.output.x"}}),
+        node("c", when={"ref": "input.go", "eq": True}),
+        node("d", "c", inputs={"x": {"$from": "nodes.c.output"}}),
+        input={"go": False},
+    )
+    return s.fails("a", retryable=False).ok("b")
+
+
+def dead_letter_from_elsewhere() -> Saga:
+    """Left open, with an attempt in doubt and no agent for another."""
+    s = Saga(node("a", **EFFECT), node("b", pause_scope="branch")).started("a")
+    s.do(DeadLetter(trace_id="w", node_id="a", reason="my worker gave up", task={"why": 1}))
+    return s.wait(70)
+
+
+def pause_that_expires() -> Saga:
+    s = Saga(node("a", expiry={"after_s": 60, "action_id": "RES_SKIP", "input": {"x": 1}}), node("b", "a")).exhaust("a")
+    return s.wait(60).ok("b")
+
+
+def a_large_plan_rolled_back() -> Saga:
+    ids = [f"n{i}" for i in range(250)]
+    s = Saga(*(node(k, **EFFECT) for k in ids), node("z"), large=True).ok(*ids).cancel()
+    return s.ok(*ids)
+
+
+STORIES: tuple[Callable[[], Saga], ...] = (
+    diamond_completes,
+    retries_then_completes,
+    dead_letter_skipped,
+    changed_input_under_a_new_key,
+    abort_in_reverse,
+    failed_undo_accepted,
+    failed_undo_stopped,
+    failed_undo_marked,
+    ambiguous_and_it_happened,
+    ambiguous_and_it_did_not,
+    looked_up,
+    escalated_and_handed_back,
+    paused_by_hand_with_a_deadline,
+    planned_and_appended,
+    cancelled_without_undo,
+    failed_by_its_node,
+    late_success_undone_again,
+    conditions_and_optional_nodes,
+    dead_letter_from_elsewhere,
+    pause_that_expires,
+    a_large_plan_rolled_back,
+)
+WORLDS = (11, 92, 282, 1234)
+
+
+def projection(rows: Iterable[Row]) -> dict[str, Any]:
+    """What a replay must give for ever. The list of fields is frozen: newer facts are not added here."""
+    rows = list(rows)
+    s = fold("t", "w", rows)
+    view = WorkflowView("w").apply_all(r.data for r in rows)
+    return {
+        "status": s.status.value,
+        "seq": s.seq,
+        "ended": s.ended,
+        "held": s.held,
+        "deadline": [s.deadline_ms, s.deadline_left_ms],
+        "ending": [s.ending.end.value, s.ending.undo, s.ending.stopped] if s.ending and s.ending.end else None,
+        "pauses": {k: [p.kind, p.node_id, p.scope.value, p.expires_ms] for k, p in s.pauses.items()},
+        "nodes": {
+            k: {
+                "state": n.state.value,
+                "attempt": [n.attempt, n.max_attempts],
+                "key": s.do_key(n),
+                "undo": [s.undo_key(n), n.undo.attempt, n.undo.settled],
+                "in_doubt": n.in_doubt,
+                "output": n.output,
+                "set": n.overrides,
+                "waiting": n.waiting,
+                "retry_ms": n.retry_ms,
+                "out": n.live is not None,
+            }
+            for k, n in s.nodes.items()
+        },
+        "view": [
+            view.status,
+            view.cursor,
+            view.reason,
+            [[n["id"], n["state"], n["attempt"]] for n in view.nodes.values()],
+        ],
+    }
+
+
+def digest(rows: Iterable[Row]) -> str:
+    text = json.dumps(projection(rows), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def line(r: Row) -> str:
+    row = {"seq": r.seq, "type": str(r.type), "data": r.data, "meta": r.meta, "at_ms": r.at_ms}
+    return json.dumps(row, separators=(",", ":"), ensure_ascii=False)
+
+
+def read(path: Path) -> list[Row]:
+    raw = [json.loads(text) for text in path.read_text("utf-8").splitlines()]
+    return [Row(r["seq"], r["type"], r["data"], r["meta"], r["at_ms"]) for r in raw]
+
+
+def main() -> None:
+    known: dict[str, dict[str, str]] = (
+        json.loads((HERE / "digests.json").read_text()) if HERE.joinpath("digests.json").exists() else {}
+    )
+    stories: list[tuple[str, list[Row]]] = [(f.__name__.replace("_", "-"), f().rows) for f in STORIES]
+    stories += [(f"world-{seed}", World(seed).run().rows) for seed in WORLDS]
+    for name, rows in stories:
+        path = HERE / f"{name}.jsonl"
+        if path.exists():
+            continue
+        path.write_text("\n".join(line(r) for r in rows) + "\n", "utf-8")
+        known[name] = {"file": hashlib.sha256(path.read_bytes()).hexdigest(), "state": digest(read(path))}
+        print(f"recorded {name}: {len(rows)} rows")
+    (HERE / "digests.json").write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()
