@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import asyncpg
 from redis.asyncio import Redis
 
 from handrail_contracts import topics
@@ -36,6 +35,7 @@ class Source:
     bus: Bus
     producer: Producer
     tenant: str = "default"
+    partitions: int = PARTITIONS
 
     async def accept(self, trace_id: str, **order: Any) -> None:
         """What the gateway stores at `POST /workflows`."""
@@ -51,7 +51,7 @@ class Source:
     async def write(self, events: Sequence[Event]) -> None:
         """Into the journal, in one transaction."""
         trace_id = events[0]["trace_id"]
-        p = partition(self.tenant, trace_id, PARTITIONS)
+        p = partition(self.tenant, trace_id, self.partitions)
         async with self.pool.acquire() as connection, connection.transaction():
             await connection.execute(
                 "INSERT INTO handrail.workflow (tenant, trace_id, p, born, status, created_at, updated_at)"
@@ -94,7 +94,7 @@ class Source:
 
     def outgoing(self, topic: str, trace_id: str, value: bytes, headers: Any = ()) -> Outgoing:
         key = workflow_key(self.tenant, trace_id).encode()
-        return Outgoing(topic, key, value, headers, partition(self.tenant, trace_id, PARTITIONS))
+        return Outgoing(topic, key, value, headers, partition(self.tenant, trace_id, self.partitions))
 
 
 @dataclass
@@ -144,11 +144,11 @@ class Wire:
             await asyncio.wait({self.task})
 
 
-class Rig:
-    """A running notifier and how to reach it."""
+class Visitor:
+    """Opens streams on a port."""
 
-    def __init__(self, notifier: Notifier, port: int, source: Source, redis: Redis) -> None:
-        self.notifier, self.port, self.source, self.redis = notifier, port, source, redis
+    def __init__(self, port: int) -> None:
+        self.port = port
         self._clients: list[Wire] = []
 
     async def open(
@@ -179,6 +179,14 @@ class Rig:
     async def close(self) -> None:
         for client in self._clients:
             await client.close()
+
+
+class Rig(Visitor):
+    """A running notifier and how to reach it."""
+
+    def __init__(self, notifier: Notifier, port: int, source: Source, redis: Redis) -> None:
+        super().__init__(port)
+        self.notifier, self.source, self.redis = notifier, source, redis
 
 
 async def _read(reader: asyncio.StreamReader, client: Wire, method: str) -> None:
@@ -244,6 +252,3 @@ async def running(
 
 async def topics_for(bus: Bus) -> None:
     await bus.ensure_topics({topics.EVENTS: (PARTITIONS, {}), topics.PROGRESS: (PARTITIONS, {})})
-
-
-__all__ = ["PARTITIONS", "Frame", "Rig", "Source", "Wire", "asyncpg", "running", "topics_for"]

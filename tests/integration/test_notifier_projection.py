@@ -157,7 +157,7 @@ async def test_the_script_alone_refuses_duplicates_and_gaps(redis: Redis, source
 
 async def test_a_rebuild_never_lowers_what_is_there(redis: Redis) -> None:
     store, key = RedisView(redis), (TENANT, "rebuild")
-    events = random_journal(7, trace_id="rebuild", max_events=30)
+    events = random_journal(31, trace_id="rebuild", max_events=30)
     new, old = (live.LiveView(WorkflowView("rebuild").apply_all(events[:n])).whole() for n in (20, 10))
     rows = [source_row(event) for event in events]
     assert await store.rebuild(key, new, rows[:20]) is Written.DONE

@@ -14,12 +14,14 @@ from starlette.types import ASGIApp
 from handrail_contracts import topics
 from handrail_notifier.adapters.journal import PostgresJournal
 from handrail_notifier.adapters.redis_view import RedisView
+from handrail_notifier.application.bundle import Bundles
 from handrail_notifier.application.inbox_feed import InboxFeed
 from handrail_notifier.application.projection import Projection
 from handrail_notifier.application.rings import Rings
 from handrail_notifier.application.watched import Watched
 from handrail_notifier.domain.window import Piece
 from handrail_notifier.entrypoints.app import create_app
+from handrail_notifier.entrypoints.bundle import BundleEvents
 from handrail_notifier.entrypoints.consumer import GROUP, FanOut, mind_redis, project, tidy
 from handrail_notifier.entrypoints.frames import SseFrames
 from handrail_notifier.entrypoints.hub import Feed, Hub
@@ -77,17 +79,19 @@ class Notifier:
             self._journal,
             self._store,
             frames,
-            changed=self.hub.changed,
+            changed=self._changed,
             grace_s=settings.grace_s,
             start_timeout_s=settings.start_timeout_s,
         )
         self.inbox = InboxFeed(self._journal, frames, tenant=tenant, changed=self.hub.changed, grace_s=settings.grace_s)
-        self._fan_out = FanOut(bus, self.rings, self.inbox)
+        self.bundles = Bundles(self.rings, self._journal, frames, tenant=tenant, changed=self.hub.changed)
+        self._fan_out = FanOut(bus, self.rings, self.inbox, self.bundles)
         streams = Streams(self.hub, frames, max_streams=settings.max_streams, send_timeout_s=settings.send_timeout_s)
         self.app: ASGIApp = create_app(
             {
                 "/workflows/{trace_id}/events": WorkflowEvents(self.rings, streams, tenant),
                 "/inbox/events": InboxEvents(self.inbox, streams),
+                "/events": BundleEvents(self.bundles, streams),
             },
             allowed=settings.hosts(),
             checks=self.checks,
@@ -159,6 +163,10 @@ class Notifier:
             )
         finally:
             await reader.close()
+
+    def _changed(self, watched: Watched) -> None:
+        self.hub.changed(watched)
+        self.bundles.changed(watched)
 
     async def _fetch(self, feed: Feed, cursor: int) -> Piece:
         if not isinstance(feed, Watched):

@@ -35,6 +35,10 @@ _OPEN_PAUSES = """
 SELECT convert_to(data::text, 'UTF8') AS data, claimed_by, claimed_until, claimed_until > handrail.clock() AS claimed
 FROM handrail.pause WHERE tenant = $1 AND state = 'open' ORDER BY opened_at DESC, pause_id DESC LIMIT $2
 """
+_RUNNING_WITH = """
+SELECT trace_id FROM handrail.workflow WHERE tenant = $1 AND ended_at IS NULL AND labels @> jsonb_build_object($2::text, $3::text)
+ORDER BY created_at DESC, trace_id DESC LIMIT $4
+"""
 _QUARANTINE = """
 INSERT INTO handrail.quarantine (tenant, topic, partition, "offset", bus_id, key, value, headers, reason, at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, handrail.clock()) ON CONFLICT DO NOTHING
@@ -42,7 +46,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, handrail.clock()) ON CONFLICT DO NOT
 
 
 class PostgresJournal:
-    """Implements `ports.Journal`, `ports.OpenPauses` and `ports.Quarantine` on any asyncpg pool."""
+    """Implements `ports.Journal`, `ports.OpenPauses`, `ports.Labels` and `ports.Quarantine` on any asyncpg pool."""
 
     def __init__(self, pool: Any, tenant: str) -> None:
         self._pool, self._tenant = pool, tenant
@@ -76,6 +80,11 @@ class PostgresJournal:
             }
             pauses.append({**from_json(row["data"]), **claim})
         return pauses
+
+    async def running_with(self, label: tuple[str, str], limit: int) -> list[Key]:
+        """As the port says."""
+        rows = await self._fetch(_RUNNING_WITH, self._tenant, *label, limit)
+        return [(self._tenant, row["trace_id"]) for row in rows]
 
     async def put(self, record: Record, bus_id: str, reason: str) -> None:
         """As the port says."""

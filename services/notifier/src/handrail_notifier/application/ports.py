@@ -70,6 +70,14 @@ class OpenPauses(Protocol):
         ...
 
 
+class Labels(Protocol):
+    """Which workflows carry a label."""
+
+    async def running_with(self, label: tuple[str, str], limit: int) -> list[Key]:
+        """The newest `limit` that have not ended. Raises Unavailable."""
+        ...
+
+
 class Quarantine(Protocol):
     """Where records go that nobody can read."""
 

@@ -236,7 +236,7 @@ class Rings:
         if watched.ring is None:
             self._drop(watched)
             if not watched.ready.done():
-                watched.ready.set_exception(NotFound())
+                watched.ready.set_exception(NotFound(watched.key[1]))
                 watched.ready.exception()  # asked for here, so that nobody's leaving early is reported as lost
         else:
             watched.seen = watched.ring.head

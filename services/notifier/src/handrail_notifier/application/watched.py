@@ -84,6 +84,15 @@ class Watched:
         found = self.ring.after(cursor)
         return self.reset(BEHIND.reason) if isinstance(found, Lost) else found
 
+    def frames_after(self, cursor: int) -> list[bytes] | None:
+        """The frames that follow a cursor, one by one; None where they are not all in memory."""
+        return self.ring.frames_after(cursor) if self.ring is not None else []
+
+    def snapshot(self) -> bytes:
+        """The state at the head as a frame without an id, for a stream that has none."""
+        assert self.ring is not None
+        return self._frames.snapshot(None, to_json(self.ring.view.state()))
+
     def reset(self, reason: str) -> Piece:
         """`reset` and `snapshot` at the head; encoded once per head, however many ask."""
         ring = self.ring
@@ -112,6 +121,11 @@ class Watched:
         shown = progress.model_dump(exclude={"tenant"}, exclude_none=True)
         self._progress[progress.node_id] = self._frames.progress(to_json(shown))
         return True
+
+    @property
+    def published_ms(self) -> int:
+        """The bus's time of the newest live event that was not asked for yet."""
+        return self._published_ms
 
     def take_published_ms(self) -> int:
         """The bus's time of the newest live event, once."""

@@ -14,6 +14,9 @@ import structlog
 
 from handrail_contracts import topics
 from handrail_contracts.codec import Undecodable
+from handrail_contracts.envelope import ce_type, header
+from handrail_contracts.events import EventType
+from handrail_notifier.application.bundle import Bundles
 from handrail_notifier.application.inbox_feed import InboxFeed
 from handrail_notifier.application.ports import LiveStore, Unavailable
 from handrail_notifier.application.projection import Projection
@@ -31,14 +34,15 @@ READ_S = 0.5
 COMMIT_S = 1.0
 EPOCH_S = 0.5
 SWEEP_S = 5.0
+_ACCEPTED = ce_type(EventType.WORKFLOW_ACCEPTED).encode()
 
 
 class FanOut:
     """Reads all of `handrail.events` and `handrail.progress` from the end and hands each watched workflow its own, and
     the inbox what concerns operators."""
 
-    def __init__(self, bus: Bus, rings: Rings, inbox: InboxFeed) -> None:
-        self._bus, self._rings, self._inbox = bus, rings, inbox
+    def __init__(self, bus: Bus, rings: Rings, inbox: InboxFeed, bundles: Bundles) -> None:
+        self._bus, self._rings, self._inbox, self._bundles = bus, rings, inbox, bundles
         self._reader: Reader | None = None
         self._missed = False
         self._skipped = counter("sse_undecodable_records", "Records of watched workflows that could not be read")
@@ -86,10 +90,13 @@ class FanOut:
     def take(self, records: Sequence[Record]) -> None:
         """Hands records to the rings that they belong to; all others are dropped by their key, undecoded."""
         find = self._rings.find
-        for_inbox = self._inbox.active
+        inbox = self._inbox if self._inbox.active else None
+        bundles = self._bundles if self._bundles.wants_labels else None
         for record in records:
-            if for_inbox and record.topic == topics.EVENTS:
-                self._inbox.offer(record)
+            if inbox is not None and record.topic == topics.EVENTS:
+                inbox.offer(record)
+            if bundles is not None and header(record.headers, "ce_type") == _ACCEPTED:
+                self._announce(bundles, record)
             watched = find(record.key)
             if watched is None:
                 continue
@@ -101,6 +108,15 @@ class FanOut:
             except Undecodable as e:
                 self._skipped.inc()
                 _log.warning("record_skipped", topic=record.topic, offset=record.offset, reason=e.reason)
+
+    def _announce(self, bundles: Bundles, record: Record) -> None:
+        try:
+            found = read_event(record)
+            labels = found.event["labels"]
+            if isinstance(labels, dict):
+                bundles.accepted(found.key, labels)
+        except (Undecodable, KeyError):
+            self._skipped.inc()
 
     async def _catch_up(self) -> None:
         try:

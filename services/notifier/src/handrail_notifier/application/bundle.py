@@ -1,0 +1,186 @@
+"""Several workflows on one stream, for dashboards: `/events?trace_id=a&trace_id=b` or `?label=team:it`.
+
+Each workflow begins with a snapshot, then its events follow as they are on a stream of its own, without ids (each names
+its `trace_id` and `seq`). With a label, workflows that are accepted later join with their first event, and those that
+have ended make room. A client that falls too far behind gets `reset` and the snapshots again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from handrail_notifier.application.ports import Frames, Key, Labels, NotFound, Unavailable
+from handrail_notifier.application.rings import Rings
+from handrail_notifier.application.watched import Watched
+from handrail_notifier.domain.window import Cold, Piece, Window
+
+_log = structlog.get_logger(__name__)
+
+MEMBERS = 100
+FRAMES = 2000
+MAX_BYTES = 1024 * 1024
+Label = tuple[str, str]
+
+
+class Bundle:
+    """A feed of one client over several workflows. Made by `Bundles.open`."""
+
+    def __init__(self, frames: Frames, label: Label | None) -> None:
+        self.label = label
+        self.broken = False
+        self.members: dict[Watched, int] = {}
+        self.joining: set[Key] = set()
+        self._frames = frames
+        self._window = Window(0, [], max_frames=FRAMES, max_bytes=MAX_BYTES)
+        self._published_ms = 0
+
+    @property
+    def ended(self) -> bool:
+        """All workflows have ended, and none can join."""
+        return self.label is None and all(watched.ended for watched in self.members)
+
+    @property
+    def head(self) -> int:
+        """The cursor of a client that has everything. Means nothing outside of this stream."""
+        return self._window.head
+
+    def add(self, watched: Watched, cursor: int | None) -> None:
+        """A workflow joins: behind `cursor`, or at its head when its snapshot is sent otherwise (None)."""
+        self.members[watched] = watched.head if cursor is None else cursor
+        self.pull(watched)
+
+    def pull(self, watched: Watched) -> None:
+        """Takes over what a workflow has new."""
+        cursor = self.members[watched]
+        frames = watched.frames_after(cursor)
+        if frames is None:
+            frames = [self._reset(watched.key[1]), watched.snapshot()]
+        for frame in frames:
+            self._window.push(without_id(frame))
+        self.members[watched] = max(cursor, watched.head)
+        self._published_ms = watched.published_ms
+        if watched.broken:
+            self.broken = True
+
+    def snapshots(self) -> bytes:
+        """The state of every workflow."""
+        return b"".join(watched.snapshot() for watched in self.members)
+
+    def after(self, cursor: int) -> Piece | Cold | None:
+        """What follows a cursor: frames, or a reset with all snapshots where the cursor is too old."""
+        found = self._window.after(cursor)
+        if type(found) is not Cold:
+            return found
+        return Piece(self._reset(None) + self.snapshots(), self._window.head)
+
+    def farewell(self) -> bytes:
+        """The last frame."""
+        return self._frames.end("ENDED")
+
+    def take_news(self) -> bytes:
+        """Progress is shown on the stream of a workflow only."""
+        return b""
+
+    def take_published_ms(self) -> int:
+        """The bus's time of the newest live event, once."""
+        published, self._published_ms = self._published_ms, 0
+        return published
+
+    def _reset(self, trace_id: str | None) -> bytes:
+        return self._frames.reset("too-far-behind", f"/workflows/{trace_id}/state" if trace_id else "/workflows")
+
+
+class Bundles:
+    """All bundles of this replica."""
+
+    def __init__(
+        self, rings: Rings, labels: Labels, frames: Frames, *, tenant: str, changed: Callable[[Bundle], None]
+    ) -> None:
+        self._rings, self._labels, self._frames, self._changed = rings, labels, frames, changed
+        self._tenant = tenant
+        self._following: dict[Watched, dict[Bundle, None]] = {}
+        self._labelled: dict[Bundle, None] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def wants_labels(self) -> bool:
+        """Somebody follows a label: newly accepted workflows are of interest."""
+        return bool(self._labelled)
+
+    async def open(self, trace_ids: list[str], label: Label | None) -> Bundle:
+        """A bundle, ready to be followed; give it back with `close`. Raises NotFound, Unavailable."""
+        bundle = Bundle(self._frames, label)
+        keys = [(self._tenant, trace_id) for trace_id in trace_ids]
+        try:
+            if label is not None:
+                # Before the list is read: whatever is accepted from here on is noticed.
+                self._labelled[bundle] = None
+                keys += await self._labels.running_with(label, MEMBERS)
+            for key in list(dict.fromkeys(keys))[:MEMBERS]:
+                await self._join(bundle, key, None)
+        except BaseException:
+            self.close(bundle)
+            raise
+        return bundle
+
+    def close(self, bundle: Bundle) -> None:
+        """Nobody follows it any more. Idempotent."""
+        self._labelled.pop(bundle, None)
+        for watched in list(bundle.members):
+            self._leave(bundle, watched)
+
+    def changed(self, watched: Watched) -> None:
+        """A watched workflow has something new."""
+        for bundle in list(self._following.get(watched, ())):
+            bundle.pull(watched)
+            self._changed(bundle)
+            if watched.ended and bundle.label is not None:
+                self._leave(bundle, watched)
+
+    def accepted(self, key: Key, labels: Mapping[str, str]) -> None:
+        """A workflow was accepted: whoever follows one of its labels follows it from its first event."""
+        for bundle in list(self._labelled):
+            label = bundle.label
+            if label is not None and labels.get(label[0]) == label[1] and key not in bundle.joining:
+                bundle.joining.add(key)
+                task = asyncio.create_task(self._join_late(bundle, key), name="bundle.join")
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _join_late(self, bundle: Bundle, key: Key) -> None:
+        try:
+            if len(bundle.members) < MEMBERS:
+                await self._join(bundle, key, 0)
+                self._changed(bundle)
+        except (NotFound, Unavailable) as e:
+            _log.warning("bundle_join_failed", trace_id=key[1], kind=type(e).__name__)
+        finally:
+            bundle.joining.discard(key)
+
+    async def _join(self, bundle: Bundle, key: Key, cursor: int | None) -> None:
+        watched = await self._rings.hold(key)
+        wanted = cursor is None or bundle in self._labelled
+        if watched in bundle.members or not wanted:
+            self._rings.release(watched)
+            return
+        self._following.setdefault(watched, {})[bundle] = None
+        bundle.add(watched, cursor)
+        if watched.ended and bundle.label is not None and cursor is not None:
+            self._leave(bundle, watched)
+
+    def _leave(self, bundle: Bundle, watched: Watched) -> None:
+        if bundle.members.pop(watched, None) is None:
+            return
+        followers = self._following[watched]
+        del followers[bundle]
+        if not followers:
+            del self._following[watched]
+        self._rings.release(watched)
+
+
+def without_id(frame: bytes) -> bytes:
+    """A frame as it is on a stream without ids."""
+    return frame[frame.index(b"\n") + 1 :] if frame.startswith(b"id: ") else frame

@@ -1,0 +1,56 @@
+"""`GET /events?trace_id=a&trace_id=b` or `?label=team:it`: several workflows on one connection, for dashboards."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from handrail_contracts.ids import TRACE_ID
+from handrail_notifier.application.bundle import MEMBERS, Bundles
+from handrail_notifier.application.ports import NotFound, Unavailable
+from handrail_notifier.entrypoints.door import problem_response
+from handrail_notifier.entrypoints.sse import Streams, not_found, unavailable
+
+
+class BundleEvents:
+    """ASGI endpoint of `/events`."""
+
+    def __init__(self, bundles: Bundles, streams: Streams) -> None:
+        self._bundles, self._streams = bundles, streams
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
+        refusal = self._streams.refusal(request) or _bad_query(request)
+        if refusal is not None:
+            await refusal(scope, receive, send)
+            return
+        trace_ids, label = request.query_params.getlist("trace_id"), request.query_params.get("label")
+        key, _, value = (label or "").partition(":")
+        try:
+            bundle = await self._bundles.open(trace_ids, (key, value) if label is not None else None)
+        except NotFound as e:
+            await not_found(str(e), request.url.path)(scope, receive, send)
+            return
+        except Unavailable:
+            await unavailable(request.url.path)(scope, receive, send)
+            return
+        try:
+            await self._streams.serve(scope, receive, send, bundle, bundle.head, bundle.snapshots())
+        finally:
+            self._bundles.close(bundle)
+
+
+def _bad_query(request: Request) -> Response | None:
+    trace_ids, labels = request.query_params.getlist("trace_id"), request.query_params.getlist("label")
+    path = request.url.path
+    if not trace_ids and not labels:
+        return problem_response("invalid-query", "Expected trace_id (once or more) or label=key:value.", instance=path)
+    if len(trace_ids) > MEMBERS:
+        return problem_response("invalid-query", f"Expected at most {MEMBERS} trace_id, but found more.", instance=path)
+    if len(labels) > 1 or any(not label.partition(":")[0] or ":" not in label for label in labels):
+        return problem_response("invalid-query", "Expected one label as key:value, but it is not so.", instance=path)
+    for trace_id in trace_ids:
+        if TRACE_ID.fullmatch(trace_id) is None:
+            return not_found(trace_id, path)
+    return None

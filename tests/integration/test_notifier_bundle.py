@@ -1,0 +1,170 @@
+"""`GET /events`: several workflows on one connection, by name or by label, on both routes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from tests.journals import Event, Story, canonical, random_journal
+from tests.notifier_rig import PARTITIONS, Rig, Wire, running, topics_for
+from tests.waiting import wait_until
+
+from handrail_contracts.view import WorkflowView
+from handrail_runtime.bus_memory import MemoryBus
+from handrail_store import connect, migrate
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def pool(postgres_dsn: str) -> AsyncGenerator[Any]:
+    await migrate.upgrade(postgres_dsn, PARTITIONS)
+    pool = await connect.pool(postgres_dsn, app="test-bundle")
+    yield pool
+    await pool.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session", params=["direct", "asgi"])
+async def rig(request: pytest.FixtureRequest, pool: Any, redis_url: str) -> AsyncGenerator[Rig]:
+    bus = MemoryBus()
+    await topics_for(bus)
+    tenant = f"bundle-{request.param}"
+    async with running(pool=pool, bus=bus, redis_url=redis_url, route=request.param, tenant=tenant) as rig:
+        yield rig
+
+
+def story(trace_id: str, **labels: str) -> Story:
+    story = Story(trace_id)
+    story.accepted(labels=labels)
+    story.planned({"a": []})
+    return story
+
+
+async def labelled(rig: Rig, story: Story) -> None:
+    await rig.source.both(story.events)
+    await rig.source.pool.execute(
+        "UPDATE handrail.workflow SET labels = $3 WHERE tenant = $1 AND trace_id = $2",
+        rig.source.tenant,
+        story.trace_id,
+        story.events[0]["labels"],
+    )
+
+
+def folds(client: Wire) -> dict[str, WorkflowView]:
+    """What a dashboard makes of the stream; every event must be the next of its workflow."""
+    views: dict[str, WorkflowView] = {}
+    for frame in client.events:
+        assert frame.id is None
+        if frame.event == "snapshot":
+            views[frame.json["trace_id"]] = WorkflowView.from_state(frame.json)
+        elif frame.event not in ("reset", "end"):
+            trace_id = frame.json["trace_id"]
+            assert views.setdefault(trace_id, WorkflowView(trace_id)).apply(frame.json)
+    return views
+
+
+def state_of(events: list[Event]) -> str:
+    return canonical(WorkflowView(events[0]["trace_id"]).apply_all(events).state())
+
+
+async def test_named_workflows_begin_with_snapshots_go_on_live_and_end_together(rig: Rig) -> None:
+    one, two = story("one"), story("two")
+    await rig.source.both(one.events)
+    await rig.source.both(two.events)
+    client = await rig.open("/events?trace_id=one&trace_id=two&trace_id=one")
+    await wait_until(lambda: len(client.named("snapshot")) == 2, description="two snapshots")
+    for told in (one, two):
+        told.node("a", "PENDING", "SCHEDULED")
+        told.node("a", "SCHEDULED", "COMPLETE")
+        told.ended()
+        await rig.source.both(told.events[2:])
+    await wait_until(lambda: client.closed, description="the stream ends when all have ended")
+    assert not client.cut
+    assert client.events[-1].event == "end"
+    views = folds(client)
+    assert {name: canonical(view.state()) for name, view in views.items()} == {
+        "one": state_of(one.events),
+        "two": state_of(two.events),
+    }
+
+
+async def test_a_label_brings_running_workflows_and_those_accepted_later(rig: Rig) -> None:
+    before, ended, other = story("before", team="it"), story("ended", team="it"), story("other", team="hr")
+    for told in (before, ended, other):
+        await labelled(rig, told)
+    await rig.source.pool.execute("UPDATE handrail.workflow SET ended_at = now() WHERE trace_id = 'ended'")
+    client = await rig.open("/events?label=team:it")
+    await wait_until(lambda: client.named("snapshot"), description="a snapshot")
+    later, foreign = story("later", team="it"), story("foreign", team="hr")
+    for told in (foreign, later):
+        await rig.source.both(told.events)
+    await wait_until(lambda: "later" in folds(client), description="the new workflow")
+    later.ended()
+    before.node("a", "PENDING", "SCHEDULED")
+    await rig.source.both(later.events[2:])
+    await rig.source.both(before.events[2:])
+    await wait_until(lambda: folds(client)["before"].cursor == 3, description="news of the old one")
+    await wait_until(lambda: folds(client)["later"].ended, description="the end of the new one")
+    assert set(folds(client)) == {"before", "later"}
+    assert not client.closed
+    assert len(rig.notifier.bundles._following) == 1  # pyright: ignore[reportPrivateUsage]  what has ended made room
+    await client.close()
+    await wait_until(lambda: not rig.notifier.bundles.wants_labels, description="nobody follows labels any more")
+
+
+async def test_a_label_that_nobody_carries_yet_opens_and_waits(rig: Rig) -> None:
+    client = await rig.open("/events?label=team:none%20yet")
+    assert client.status == 200
+    told = story("first", team="none yet")
+    await rig.source.both(told.events)
+    await wait_until(lambda: "first" in folds(client), description="the first one")
+
+
+async def test_interleaved_workflows_with_gaps_stay_whole(rig: Rig) -> None:
+    journals = [random_journal(seed, trace_id=f"mixed-{seed}", max_events=40) for seed in (30, 65, 66)]
+    for events in journals:
+        await rig.source.both(events[:3])
+    client = await rig.open("/events?" + "&".join(f"trace_id={events[0]['trace_id']}" for events in journals))
+    await wait_until(lambda: len(client.named("snapshot")) == 3, description="three snapshots")
+    for events in journals:
+        await rig.source.write(events[3:])
+        await rig.source.publish([*events[10:15], *events[3:12], events[-1]])
+
+    def whole() -> bool:
+        views = folds(client)
+        return all(views[events[0]["trace_id"]].cursor == len(events) for events in journals)
+
+    await wait_until(whole, description="all of them")
+    for events in journals:
+        assert canonical(folds(client)[events[0]["trace_id"]].state()) == state_of(events)
+
+
+async def test_a_burst_from_the_journal_arrives_whole_or_as_a_snapshot(rig: Rig) -> None:
+    told = Story("burst")
+    told.accepted()
+    await rig.source.both(told.events)
+    client = await rig.open("/events?trace_id=burst")
+    await wait_until(lambda: client.named("snapshot"), description="a snapshot")
+    while len(told.events) < 2600:
+        told.add("RESULT_IGNORED", node_id="a", attempt=1, reason="late")
+    await rig.source.write(told.events[1:])
+    await rig.source.publish(told.events[-1:])
+    await wait_until(lambda: folds(client)["burst"].cursor == 2600, description="it is at the head")
+
+
+async def test_queries_that_ask_for_nothing_or_too_much_are_refused(rig: Rig) -> None:
+    cases = {
+        "/events": (400, "invalid-query"),
+        "/events?label=": (400, "invalid-query"),
+        "/events?label=team": (400, "invalid-query"),
+        "/events?label=a:b&label=c:d": (400, "invalid-query"),
+        "/events?" + "&".join(f"trace_id=t{i}" for i in range(101)): (400, "invalid-query"),
+        "/events?trace_id=nobody": (404, "workflow-not-found"),
+        "/events?trace_id=no%20id": (404, "workflow-not-found"),
+    }
+    for path, (status, code) in cases.items():
+        client = await rig.open(path)
+        await wait_until(lambda client=client: client.closed, description="the answer")
+        assert (client.status, json.loads(client.body)["type"]) == (status, f"/problems/{code}")
+    assert rig.notifier.rings.find(f"{rig.source.tenant}/nobody".encode()) is None
