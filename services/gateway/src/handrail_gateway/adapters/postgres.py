@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 2.6
 """Longer than lock_timeout (2 s), so that a held key is told from a database that does not answer."""
+HANGS_S = 0.5
+"""After a wait in vain nobody waits for so long, unless somebody who still does gets an answer."""
 _RELEASE_S = 0.4
 _DISK_FULL, _LOCK_NOT_AVAILABLE = "53100", "55P03"
 # connection, resources, operator intervention, system, serialization: the same call may work in a moment
@@ -30,18 +33,25 @@ class Database:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._hangs_until = 0.0
 
     @contextlib.asynccontextmanager
     async def connection(self, patience_s: float = PATIENCE_S) -> AsyncGenerator[Any]:
         """A connection for the block. Raises StoreFault for what the database did not do."""
         held: Any = None
+        if time.monotonic() < self._hangs_until:
+            # Somebody has just waited in vain: nobody else needs to.
+            raise Unavailable("The database does not answer.")
         try:
             async with asyncio.timeout(patience_s):
                 held = await self._pool.acquire()
                 yield held
+            self._hangs_until = 0.0
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as e:
-            if isinstance(e, TimeoutError) and held is not None:
-                held.terminate()  # its statement hangs; asking politely would hang as well
+            if isinstance(e, TimeoutError):
+                self._hangs_until = time.monotonic() + HANGS_S
+                if held is not None:
+                    held.terminate()  # its statement hangs; asking politely would hang as well
             raise as_fault(e) from e
         finally:
             if held is not None:

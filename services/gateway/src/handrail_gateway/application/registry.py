@@ -56,16 +56,20 @@ class Registry:
         self._views, self._tenant, self._clock = views, tenant, clock
         self._known: Known | None = None
         self._read_at = 0.0
+        self._reading = False  # one asks, the others go on with what is known
 
     async def known(self, *, newest: bool = False) -> Known:
         """What is registered, at most a second old; with `newest` read now. Raises StoreFault."""
         now = self._clock()
-        if self._known is None or newest or now - self._read_at >= FRESH_S:
-            known = await self._read()
-            # Same rows, same object: what was compiled stays.
-            if self._known is None or self._known.digest != known.digest:
-                self._known = known
-            self._read_at = now
+        stale = now - self._read_at >= FRESH_S and not self._reading
+        if self._known is None or newest or stale:
+            self._reading = True
+            try:
+                # Same rows, same object: what was compiled stays.
+                self._known = await self._read()
+                self._read_at = now
+            finally:
+                self._reading = False
         return self._known
 
     async def _read(self) -> Known:
