@@ -67,6 +67,9 @@ CROSS JOIN LATERAL (
 ORDER BY o.i
 RETURNING effect_key
 """
+_FIND = """
+SELECT answer FROM simulators.ledger WHERE tenant = $1 AND effect_key = $2 AND kind = 'do' ORDER BY n LIMIT 1
+"""
 _READ = """
 SELECT trace_id, node_id, attempt, effect_key, kind, repeats, at FROM simulators.ledger
 WHERE tenant = $1 AND trace_id = $2 ORDER BY n
@@ -106,6 +109,11 @@ class Ledger:
         """Records that what was done under `by.do_key` is undone; False, and nothing recorded, where nothing stands."""
         _, undone = await self._write(_Entry(by, True, keyless, "null"))
         return undone
+
+    async def find(self, by: Caller) -> tuple[bool, Any]:
+        """Whether something was done under this effect key, and what was answered then. No effect."""
+        said = await self._pool.fetchval(_FIND, self._tenant, by.effect_key)
+        return said is not None, None if said is None else json.loads(said)
 
     async def _write(self, entry: _Entry) -> tuple[str, bool]:
         self._waiting.append(entry)

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from handrail_sdk.agent import Agent
 from handrail_sdk.context import Context
-from handrail_sdk.failures import Fail, Garbage
+from handrail_sdk.failures import NOT_FOUND, Fail, Garbage
 from handrail_simulators import World
 
 _OUTCOME = re.compile(r"ok|hang|garbage|(error|fatal|escalate):.+|late:\d{1,9}", re.DOTALL)
@@ -66,6 +66,13 @@ def simulator(world: World) -> Agent:
         undone = await ledger.undo(ctx, keyless=script.keyless)
         await _wait(late_ms)
         return {"undone": undone}
+
+    @script.look_up
+    async def find_script(script: Script, ctx: Context) -> Any:
+        found, answer = await ledger.find(ctx)
+        if not found:
+            raise Fail(NOT_FOUND, "The ledger has no such effect.")
+        return answer
 
     @agent.task()
     async def noop(inputs: dict[str, Any]) -> dict[str, Any]:
