@@ -232,12 +232,19 @@ class _Frames:
 
 @asynccontextmanager
 async def running(
-    *, pool: Any, bus: Bus, redis_url: str, route: str = "direct", tenant: str = "default", **settings: Any
+    *,
+    pool: Any,
+    bus: Bus,
+    redis_url: str,
+    route: str = "direct",
+    tenant: str = "default",
+    host: str = "127.0.0.1",
+    **settings: Any,
 ) -> AsyncGenerator[Rig]:
     """A notifier that listens. `route` is `direct` (frames go to the transport) or `asgi` (through sse-starlette)."""
     redis = bootstrap.connect_redis(redis_url)
     notifier = bootstrap.build(NotifierSettings(port=0, **settings), bus=bus, pool=pool, redis=redis, tenant=tenant)
-    listening = Listening(notifier, "127.0.0.1", 0, http=bootstrap.HTTP_PROTOCOL if route == "direct" else "httptools")
+    listening = Listening(notifier, host, 0, http=bootstrap.HTTP_PROTOCOL if route == "direct" else "httptools")
     await listening.start()
     running = asyncio.create_task(listening.run(), name="notifier")
     rig = Rig(notifier, listening.port, Source(pool, bus, await bus.producer(), tenant), redis)

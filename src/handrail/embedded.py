@@ -119,8 +119,12 @@ class Embedded:
             postgres_dsn=SecretStr(dsn), redis_url=SecretStr(redis_url), partitions=PARTITIONS, tenant=o.tenant
         )
         common: dict[str, Any] = {"bus": bus, "tenant": o.tenant}
-        delay = {} if o.demo_delay_ms is None else {"demo_delay_ms": o.demo_delay_ms}
-        workers = agents.build(AgentsSettings(**delay), pool=await pool("agents", 4), partitions=PARTITIONS, **common)
+        hands = (
+            AgentsSettings(driver="bus")
+            if o.demo_delay_ms is None
+            else AgentsSettings(driver="bus", demo_delay_ms=o.demo_delay_ms)
+        )
+        workers = agents.build(hands, pool=await pool("agents", 4), partitions=PARTITIONS, **common)
         owner = orchestrator.build(
             OrchestratorSettings(), pool=await pool("orchestrator", 4), partitions=PARTITIONS, **common
         )

@@ -19,11 +19,14 @@ class _Both:
     name = "gateway"
 
     def __init__(self, gateway: Any, notifier: Any) -> None:
-        self._gateway, self._notifier = gateway, notifier
+        self._gateway = gateway
 
-    async def app(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        streams = scope["type"] == "http" and STREAMS.fullmatch(scope["path"])
-        await (self._notifier.app if streams else self._gateway.app)(scope, receive, send)
+        # a function and not a method: the server tells ASGI 3 from ASGI 2 by that
+        async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+            streams = scope["type"] == "http" and STREAMS.fullmatch(scope["path"])
+            await (notifier.app if streams else gateway.app)(scope, receive, send)
+
+        self.app = app
 
     async def start(self) -> None:
         await self._gateway.start()

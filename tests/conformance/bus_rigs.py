@@ -21,11 +21,9 @@ _MEMBER = Path(__file__).with_name("group_member.py")
 
 
 class Rig(Protocol):
-    """One bus under test. `groups`: several members of a group work. `topics`: topics can be made over the bus."""
+    """One bus under test."""
 
     bus: Bus
-    groups: bool
-    topics: bool
 
     async def topic(self, partitions: int = 4, config: Mapping[str, str] | None = None) -> str:
         """Make a topic with a new name."""
@@ -51,8 +49,6 @@ def _name() -> str:
 
 
 class MemoryRig:
-    groups = topics = True
-
     def __init__(self) -> None:
         self.bus = MemoryBus()
 
@@ -78,8 +74,6 @@ class MemoryRig:
 
 
 class KafkaRig:
-    groups = topics = True
-
     def __init__(self, bootstrap: str, **options: int) -> None:
         self._bootstrap, self._options = bootstrap, options
         self.bus = KafkaBus(bootstrap, **options)  # type: ignore[arg-type]
@@ -122,8 +116,6 @@ class KafkaRig:
 
 class MockRig(KafkaRig):
     """librdkafka's mock: no group with two members, no admin requests, and a waiting fetch is not woken."""
-
-    groups = topics = False
 
     def __init__(self, mock: MockKafka) -> None:
         super().__init__(mock.bootstrap, fetch_max_wait_ms=5)

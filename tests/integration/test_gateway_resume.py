@@ -299,6 +299,36 @@ async def test_json_takes_any_value_also_null_and_skip_takes_a_substitute(rig: R
     assert await rig.db.fetchval("SELECT input FROM handrail.decision WHERE pause_id = $1", pause_id) == {"po": "1"}
 
 
+async def test_a_substitute_output_must_be_what_was_promised_and_what_others_read(rig: Rig) -> None:
+    schema = {"type": "object", "properties": {"po": {"type": "string"}}}
+    compiled = [
+        {"id": "a", "agent": "simulator", "action": "script", "output_schema": schema},
+        {"id": "b", "depends_on": ["a"], "agent": "x", "action": "y", "inputs": {"n": {"$from": "nodes.a.output.po"}}},
+        {"id": "c", "depends_on": ["b"], "agent": "x", "action": "y", "inputs": {"n": {"$from": "nodes.a.output.eta"}}},
+        {
+            "id": "d",
+            "depends_on": ["a"],
+            "agent": "x",
+            "action": "y",
+            "inputs": {"n": {"$from": "nodes.a.output.tip", "default": 0}},
+        },
+    ]
+    plan = {**planned("a", "b", "c", "d"), "meta": {"nodes": compiled[:2]}}
+    rest = {"event_type": "NODES_ADDED", "nodes": [], "by": None, "meta": {"nodes": compiled[2:]}}
+    trace_id = await rig.workflow([accepted(), plan, rest], status="PAUSED_HITL")
+    pause_id = await rig.pause(trace_id)
+    for given, pointers in (
+        ({"po": 5, "eta": "x"}, ["/input/po"]),
+        ({"eta": "x"}, ["/input/po"]),
+        ({"po": "1"}, ["/input/eta"]),
+        ([], ["/input", "/input/po", "/input/eta"]),
+    ):
+        problem = await refused(rig, trace_id, {**SKIP, "input": given}, 422, "invalid-input")
+        assert [e["pointer"] for e in problem["errors"]] == pointers
+    assert await undecided(rig, pause_id)
+    assert (await resume(rig, trace_id, {**SKIP, "input": {"po": "1", "eta": "now"}})).status_code == 202
+
+
 async def test_inputs_are_told_apart_as_json_tells_them_apart(rig: Rig) -> None:
     resolutions = [
         {"action_id": "RES_JSON", "display_text": "x", "requires_input": True, "input_schema": "json", "kind": "mark"}

@@ -34,7 +34,7 @@ def up(
             "--delay-ms",
             envvar="HANDRAIL_AGENTS__DEMO_DELAY_MS",
             help="How long a demo agent takes, in ms.",
-            show_default="as the demo likes it",
+            show_default="400 with --demo, else 0",
         ),
     ] = None,
 ) -> None:
@@ -48,7 +48,8 @@ def up(
 
     logging.configure("handrail", "warning")
     crashpoints.arm()
-    raise typer.Exit(_run(_up(Options(data, host, port, delay_ms), demo)))
+    pace = delay_ms if delay_ms is not None else 400 if demo else None
+    raise typer.Exit(_run(_up(Options(data, host, port, pace), demo)))
 
 
 def stack(
@@ -163,7 +164,7 @@ async def _up(options: object, demo: bool) -> int:
 def _greet(console: Console, host: str, port: int, demo: bool) -> None:
     url = f"http://{host}:{port}"
     other = "" if port == 8080 else f" --url {url}"
-    console.print(f"\nHandrail is ready: [bold]{url}/console[/]   (API {url}/openapi.json)")
+    console.print(f"\nHandrail is ready: [bold]{url}/console[/]", soft_wrap=True)
     if not demo:
         return
     console.print("\nIn a second terminal, in this folder:")

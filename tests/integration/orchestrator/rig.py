@@ -9,6 +9,8 @@ from collections.abc import Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from tests.waiting import wait_until
+
 from handrail_contracts import codec, ids, topics
 from handrail_contracts.envelope import Envelope, ce_type, to_headers
 from handrail_contracts.plan import Plan
@@ -23,7 +25,6 @@ from handrail_orchestrator.settings import OrchestratorSettings
 from handrail_runtime.bus_memory import MemoryBus
 from handrail_runtime.ports import Outgoing
 from handrail_store import connect, migrate
-from tests.waiting import wait_until
 
 P = 4
 REGISTRY = {("worker", "do"): {"effect_class": "idempotent", "compensatable": True}}
@@ -48,7 +49,14 @@ def failed(task: Task, code: str = "BROKEN", *, retryable: bool = True) -> Resul
 
 
 def node(id_: str, *after: str, **more: Any) -> dict[str, Any]:
-    return {"id": id_, "agent": "worker", "action": "do", "depends_on": list(after), "retry": {"max_attempts": 2, "initial_delay_s": 0}, **more}
+    return {
+        "id": id_,
+        "agent": "worker",
+        "action": "do",
+        "depends_on": list(after),
+        "retry": {"max_attempts": 2, "initial_delay_s": 0},
+        **more,
+    }
 
 
 DIAMOND = [node("a"), node("b", "a"), node("c", "a"), node("d", "a"), node("e", "b", "c", "d")]
@@ -95,7 +103,9 @@ class Rig:
     def record(result: Result) -> Outgoing:
         key = ids.workflow_key("default", result.trace_id).encode()
         e = Envelope(ids.attempt_ce_id(result.effect_key, result.attempt, result.outcome), ce_type("result"), "/test")
-        return Outgoing(topics.RESULTS, key, codec.encode(result), to_headers(e), ids.partition("default", result.trace_id, P))
+        return Outgoing(
+            topics.RESULTS, key, codec.encode(result), to_headers(e), ids.partition("default", result.trace_id, P)
+        )
 
     async def send(self, *records: Outgoing) -> None:
         producer = await self.bus.producer()
@@ -123,7 +133,14 @@ class Rig:
     async def start(self, trace_id: str, nodes: list[dict[str, Any]] = DIAMOND, **body: Any) -> str:
         plan = Plan.model_validate({"nodes": nodes})
         assert not validate(plan, REGISTRY)
-        full = {"intent": None, "blueprint": None, "input": {}, "labels": {}, "plan": compile_plan(plan, REGISTRY), **body}
+        full = {
+            "intent": None,
+            "blueprint": None,
+            "input": {},
+            "labels": {},
+            "plan": compile_plan(plan, REGISTRY),
+            **body,
+        }
         await self.command(trace_id, "start", full)
         return trace_id
 
@@ -202,10 +219,14 @@ class Rig:
 
     async def check(self) -> None:
         """The invariants that hold whatever happened: dense seqs, dense pseqs, everything published, every result once."""
-        journal = await self.pool.fetch("SELECT trace_id, array_agg(seq ORDER BY seq) AS seqs FROM handrail.journal GROUP BY trace_id")
+        journal = await self.pool.fetch(
+            "SELECT trace_id, array_agg(seq ORDER BY seq) AS seqs FROM handrail.journal GROUP BY trace_id"
+        )
         for r in journal:
             assert list(r["seqs"]) == list(range(1, len(r["seqs"]) + 1)), r["trace_id"]
-        for r in await self.pool.fetch("SELECT p, array_agg(pseq ORDER BY pseq) AS pseqs FROM handrail.journal GROUP BY p"):
+        for r in await self.pool.fetch(
+            "SELECT p, array_agg(pseq ORDER BY pseq) AS pseqs FROM handrail.journal GROUP BY p"
+        ):
             assert list(r["pseqs"]) == list(range(1, len(r["pseqs"]) + 1)), r["p"]
         moves = Counter(
             (r["trace_id"], r["node"], r["attempt"])

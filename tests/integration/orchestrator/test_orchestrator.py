@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 import pytest_asyncio
+from tests.integration.orchestrator.rig import DIAMOND, P, Rig, failed, node, ok, rig_on
+from tests.waiting import wait_until
 
 from handrail_contracts import topics
 from handrail_contracts.tasks import Result, Task, TaskKind
 from handrail_runtime.ports import Outgoing
-from tests.integration.orchestrator.rig import DIAMOND, P, Rig, failed, node, ok, rig_on
-from tests.waiting import wait_until
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -78,7 +78,9 @@ async def test_exhausted_retries_go_through_the_dead_letter_topic_to_a_person_an
 
 
 async def test_an_abort_undoes_in_reverse(rig: Rig) -> None:
-    rig.answer = lambda task: failed(task, retryable=False) if task.node_id == "e" and task.kind is TaskKind.EXECUTE else ok(task)
+    rig.answer = lambda task: (
+        failed(task, retryable=False) if task.node_id == "e" and task.kind is TaskKind.EXECUTE else ok(task)
+    )
     await rig.orchestrator()
     await rig.start("w")
     await rig.until("w", "PAUSED_HITL")
@@ -144,7 +146,9 @@ async def test_a_zombie_is_fenced_by_the_epoch(rig: Rig) -> None:
     zombie = await rig.orchestrator()
     await rig.start("before")
     await rig.until("before", "COMPLETED")
-    await rig.pool.execute("UPDATE handrail.partition SET epoch = epoch + 1, owner = 'somebody', lease_until = clock_timestamp() + interval '2 s'")
+    await rig.pool.execute(
+        "UPDATE handrail.partition SET epoch = epoch + 1, owner = 'somebody', lease_until = clock_timestamp() + interval '2 s'"
+    )
     await rig.start("after")
     await asyncio.sleep(0)
     rows = await rig.pool.fetchval("SELECT count(*) FROM handrail.journal WHERE trace_id = 'after'")
@@ -244,7 +248,10 @@ async def test_an_input_that_breaks_the_rules_parks_its_workflow_and_no_other(ri
         return await rig.pool.fetchval("SELECT parked_reason FROM handrail.workflow WHERE trace_id = 'bad'") is not None
 
     await wait_until(parked, description="the bad one is parked")
-    assert await rig.pool.fetchval("SELECT count(*) FROM handrail.quarantine WHERE kind = 'parked' AND trace_id = 'bad'") == 1
+    assert (
+        await rig.pool.fetchval("SELECT count(*) FROM handrail.quarantine WHERE kind = 'parked' AND trace_id = 'bad'")
+        == 1
+    )
     await rig.start("later")
     await rig.until("later", "COMPLETED")
 
