@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from handrail_sdk.resolutions import Retry as Retry
     from handrail_sdk.resolutions import Skip as Skip
     from handrail_sdk.task import TaskDefinition as TaskDefinition
+    from handrail_sdk.workflow import Workflow as Workflow
 
 _HOMES = {
     "Abort": "resolutions",
@@ -39,6 +40,7 @@ _HOMES = {
     "Skip": "resolutions",
     "TaskDefinition": "task",
     "Unreachable": "client_errors",
+    "Workflow": "workflow",
 }
 
 

@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
+from pydantic.fields import FieldInfo
 
 from handrail_sdk.context import Context
 from handrail_sdk.failures import DefinitionError
@@ -91,7 +92,14 @@ def adapter(type_: Any, what: str) -> TypeAdapter[Any]:
 def fields_of(type_: Any) -> set[str] | None:
     """The names that the inputs may have, or None where they are not known or more are allowed."""
     if isinstance(type_, type) and issubclass(type_, BaseModel) and type_.model_config.get("extra") != "allow":
-        return {
-            name if f.validation_alias is None else str(f.validation_alias) for name, f in type_.model_fields.items()
-        }
+        return {_name(name, field) for name, field in type_.model_fields.items()}
     return None
+
+
+def required_of(type_: type[BaseModel]) -> set[str]:
+    """The names of the inputs that have no default."""
+    return {_name(name, field) for name, field in type_.model_fields.items() if field.is_required()}
+
+
+def _name(name: str, field: FieldInfo) -> str:
+    return field.validation_alias if isinstance(field.validation_alias, str) else name

@@ -46,6 +46,8 @@ class TaskDefinition(Generic[Out]):
         self.effect: EffectClass = effect_of(options, where)
         self.max_in_flight = options.max_in_flight
         self.function = function
+        self.input_type: Any = read.first
+        self.output_type: Any = read.gives
         self._call = read.call
         self._inputs = signature.adapter(read.first, f"the inputs of {where}")
         self._output = signature.adapter(read.gives, f"the output of {where}")
