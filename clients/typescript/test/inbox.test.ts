@@ -1,0 +1,71 @@
+import { afterEach, expect, test } from "vitest";
+import { Client, type WorkflowEvent } from "../src/index.js";
+import { Fake, head } from "./fake.js";
+
+const at = "2026-11-20T09:00:00.000Z";
+const pause = (pause_id: string, trace_id: string, more: object = {}) => ({
+  event_type: "WORKFLOW_PAUSED_HITL", trace_id, seq: 5, at, pause_id, failure_reason: "r", available_resolutions: [], ...more,
+});
+
+let fake: Fake;
+afterEach(() => fake.stop());
+
+/** A server whose `/inbox/events` sends these frames on each connection, one list per connection, then stays open. */
+async function inboxOf(...connections: [string, object][][]): Promise<Client> {
+  fake = await Fake.start([]);
+  const { url } = fake;
+  const frames = connections.slice();
+  const own = new Client({
+    url,
+    fetch: async (input, init) => {
+      if (!String(input).endsWith("/inbox/events")) return fetch(input, init);
+      return await fetch(`${url}/workflows/undefined/events`, init);
+    },
+  });
+  fake.scripts.push(
+    ...frames.map((list, i) => async (_: Fake, wire: import("node:http").ServerResponse) => {
+      head(wire);
+      for (const [event, data] of list) wire.write(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
+      if (i < frames.length - 1) wire.end();
+    }),
+  );
+  return own;
+}
+
+async function states(client: Client, count: number): Promise<string[][]> {
+  const seen: string[][] = [];
+  for await (const inbox of client.watchInbox()) {
+    seen.push(inbox.pauses.map((p) => `${p.pause_id}${p.claimed_by ? `:${p.claimed_by}` : ""}${p.transcript?.length ?? ""}`));
+    if (seen.length === count) return seen;
+  }
+  return seen;
+}
+
+test("what opens, changes and closes is folded, newest first", async () => {
+  const client = await inboxOf([
+    ["snapshot", { items: [pause("p2", "b"), pause("p1", "a")], truncated: false }],
+    ["ping", { at }],
+    ["WORKFLOW_PAUSED_HITL", pause("p3", "c")],
+    ["PAUSE_UPDATED", { trace_id: "a", seq: 6, at, pause_id: "p1", claimed_by: "ada" }],
+    ["MESSAGE_ADDED", { trace_id: "b", seq: 6, at, pause_id: "p2", role: "user", text: "hi" }],
+    ["HITL_RESOLVED", { trace_id: "a", seq: 7, at, pause_id: "p1" }],
+    ["PAUSE_UPDATED", { trace_id: "z", seq: 7, at, pause_id: "unknown" }],
+    ["WORKFLOW_CANCELLED", { trace_id: "b", seq: 9, at } satisfies Partial<WorkflowEvent>],
+  ]);
+  expect(await states(client, 6)).toEqual([
+    ["p2", "p1"],
+    ["p3", "p2", "p1"],
+    ["p3", "p2", "p1:ada"],
+    ["p3", "p21", "p1:ada"],
+    ["p3", "p21"],
+    ["p3"],
+  ]);
+});
+
+test("a new connection begins with a new snapshot", async () => {
+  const client = await inboxOf(
+    [["snapshot", { items: [pause("p1", "a")] }]],
+    [["snapshot", { items: [pause("p9", "z")], truncated: true }]],
+  );
+  expect(await states(client, 2)).toEqual([["p1"], ["p9"]]);
+});
