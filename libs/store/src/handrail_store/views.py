@@ -87,6 +87,17 @@ async def journal_rows(connection: AnyConnection, tenant: str, trace_id: str) ->
     )
 
 
+async def planned(connection: AnyConnection, tenant: str, trace_id: str) -> list[bytes]:
+    """`meta` of the events that brought nodes (`{"nodes": [compiled node, …]}`), oldest first."""
+    rows = await connection.fetch(
+        f"SELECT meta FROM handrail.journal WHERE born = {_BORN} AND tenant = $1 AND trace_id = $2"
+        " AND type IN ('WORKFLOW_PLANNED', 'NODES_ADDED') AND meta IS NOT NULL ORDER BY seq",
+        tenant,
+        trace_id,
+    )
+    return [row["meta"] for row in rows]
+
+
 async def messages(connection: AnyConnection, tenant: str, trace_id: str, pause_id: str) -> list[bytes]:
     """The MESSAGE_ADDED events of one pause, oldest first."""
     rows = await connection.fetch(

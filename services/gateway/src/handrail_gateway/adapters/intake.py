@@ -152,6 +152,11 @@ class PostgresTransaction:
         row = await intake.lock_pause(self._connection, tenant, pause_id)
         return None if row is None else _locked(row)
 
+    async def plan(self, tenant: str, trace_id: str) -> list[dict[str, Any]]:
+        """See the port."""
+        parts = await views.planned(self._connection, tenant, trace_id)
+        return [node for part in parts for node in orjson.loads(part).get("nodes", ())]
+
     async def decide(self, decision: Decision) -> datetime:
         """See the port."""
         self.decided = True

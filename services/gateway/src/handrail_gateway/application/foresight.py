@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import orjson
@@ -13,7 +14,9 @@ from handrail_engine.preview import preview
 from handrail_engine.state import Row as EngineRow
 from handrail_engine.state import WorkflowState
 from handrail_gateway.application.faults import Refusal, pause_not_found, quote, workflow_not_found
-from handrail_gateway.application.ports import Views
+from handrail_gateway.application.ports import Row, Views
+
+_MANY = 1_000
 
 
 class Foresight:
@@ -67,17 +70,14 @@ class Foresight:
 
     async def _state(self, trace_id: str) -> WorkflowState:
         rows = await self._views.journal(self._tenant, trace_id)
-        return fold(
-            self._tenant,
-            trace_id,
-            (
-                EngineRow(
-                    r["seq"],
-                    r["type"],
-                    orjson.loads(r["data"]),
-                    None if r["meta"] is None else orjson.loads(r["meta"]),
-                    round(r["at"].timestamp() * 1000),
-                )
-                for r in rows
-            ),
-        )
+        if len(rows) > _MANY:
+            return await asyncio.to_thread(self._folded, trace_id, rows)
+        return self._folded(trace_id, rows)
+
+    def _folded(self, trace_id: str, rows: list[Row]) -> WorkflowState:
+        return fold(self._tenant, trace_id, map(_engine_row, rows))
+
+
+def _engine_row(r: Row) -> EngineRow:
+    meta = None if r["meta"] is None else orjson.loads(r["meta"])
+    return EngineRow(r["seq"], r["type"], orjson.loads(r["data"]), meta, round(r["at"].timestamp() * 1000))

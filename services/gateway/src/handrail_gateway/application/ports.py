@@ -154,6 +154,10 @@ class Transaction(Protocol):
         """The pause, held until the transaction ends."""
         ...
 
+    async def plan(self, tenant: str, trace_id: str) -> list[dict[str, Any]]:
+        """The compiled nodes of a workflow, also those that an agent has appended."""
+        ...
+
     async def decide(self, decision: Decision) -> datetime:
         """Stores the decision of a pause that is locked and undecided."""
         ...

@@ -15,7 +15,7 @@ from handrail_contracts.commands import CommandKind, ResumeRequest
 from handrail_contracts.model import iso
 from handrail_contracts.pauses import ResolutionOutcome
 from handrail_contracts.plan import ResolutionKind
-from handrail_gateway.application import schemas
+from handrail_gateway.application import schemas, substitutes
 from handrail_gateway.application.faults import Refusal, pause_not_found, quote, workflow_not_found
 from handrail_gateway.application.idempotency import REPLAYED, Once
 from handrail_gateway.application.ports import (
@@ -67,7 +67,7 @@ async def press(
     _refuse_claimed(pause, caller.actor, request.override_claim)
     _refuse_changed_evidence(pause, request.evidence_digest)
     button = _button(pause, request.action_id)
-    _refuse_wrong_input(button, given)
+    await _refuse_wrong_input(transaction, caller.tenant, pause, button, given)
     at = await transaction.decide(
         Decision(
             caller.tenant,
@@ -222,7 +222,9 @@ def _button(pause: LockedPause, action_id: str) -> dict[str, Any]:
     )
 
 
-def _refuse_wrong_input(button: dict[str, Any], given: Any) -> None:
+async def _refuse_wrong_input(
+    transaction: Transaction, tenant: str, pause: LockedPause, button: dict[str, Any], given: Any
+) -> None:
     schema = button.get("input_schema")
     wrong: list[dict[str, str]] = []
     if given is MISSING or (given is None and schema != "json"):
@@ -232,6 +234,8 @@ def _refuse_wrong_input(button: dict[str, Any], given: Any) -> None:
         wrong = schemas.faults(schemas.expanded(schema), given, "/input")
     elif button.get("kind") != ResolutionKind.SKIP:
         wrong = [{"pointer": "/input", "code": "unexpected", "message": "This button takes no input."}]
+    if not wrong and given not in (MISSING, None) and button.get("kind") == ResolutionKind.SKIP and pause.node_id:
+        wrong = substitutes.faults(await transaction.plan(tenant, pause.trace_id), pause.node_id, given)
     if wrong:
         raise Refusal(
             "invalid-input",
