@@ -25,7 +25,8 @@ from handrail_contracts.view import WorkflowView
 
 if TYPE_CHECKING:
     from handrail_sdk.client import Client
-    from handrail_sdk.stream import Connection, Update
+    from handrail_sdk.connection import Connection
+    from handrail_sdk.stream import Update
 
 Until = Literal["ended", "paused"]
 _SPIN_S = 0.125

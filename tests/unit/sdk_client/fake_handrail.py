@@ -100,6 +100,7 @@ class FakeHandrail:
         self.requests: list[Request] = []
         self.positions: list[str | None] = []
         self.open = 0
+        self.stream_path = f"/workflows/{self.trace_id}/events"
         self._news = asyncio.Condition()
 
     async def __aenter__(self) -> FakeHandrail:
@@ -175,7 +176,7 @@ class FakeHandrail:
         url = urlsplit(target)
         request = Request(method, unquote(url.path), parse_qs(url.query), headers, json.loads(raw) if raw else None)
         self.requests.append(request)
-        if request.path == f"/workflows/{self.trace_id}/events" and ("GET", request.path) not in self.answers:
+        if request.path == self.stream_path and ("GET", request.path) not in self.answers:
             await self._stream(Wire(writer), headers.get("last-event-id"), reader)
             return False
         answer = self._answer(request)

@@ -30,7 +30,7 @@ from handrail_contracts.events import TERMINAL_EVENTS
 from handrail_contracts.view import WorkflowView
 from handrail_sdk.client import Client
 from handrail_sdk.client_errors import Problem, Unexpected, Unreachable
-from handrail_sdk.stream import Connection
+from handrail_sdk.connection import Connection
 
 
 def ended(seed: int) -> list[Event]:
@@ -50,7 +50,7 @@ def story() -> list[Event]:
 def _quick_first_retry() -> Iterator[None]:
     """Until a server has said how long to wait the client waits half a second; here it need not."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("handrail_sdk.stream._FIRST_RETRY_S", 0.002)
+        patched.setattr("handrail_sdk.connection._FIRST_RETRY_S", 0.002)
         yield
 
 

@@ -25,9 +25,10 @@ from handrail_contracts.answers import WorkflowSummary as Summary
 from handrail_contracts.plan import Plan
 from handrail_contracts.view import WorkflowView
 from handrail_sdk.calls import Calls, path
+from handrail_sdk.connection import Connection
 from handrail_sdk.desk import Desk
 from handrail_sdk.pages import UNSET, Page, one, page
-from handrail_sdk.stream import Connection, Stream, Update
+from handrail_sdk.stream import Stream, Update
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 URL_VARIABLE = "HANDRAIL_URL"

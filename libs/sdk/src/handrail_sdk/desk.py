@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from typing import Any, Literal
 
 from pydantic_core import from_json
@@ -16,6 +17,8 @@ from handrail_contracts.answers import (
     QuarantineView,
 )
 from handrail_sdk.calls import Calls, path
+from handrail_sdk.connection import Connection
+from handrail_sdk.inbox_stream import InboxStream, InboxUpdate
 from handrail_sdk.pages import UNSET, Page, one, page
 
 
@@ -51,6 +54,14 @@ class Desk:
             "cursor": cursor,
         }
         return page(InboxPause, await self._calls.get("/inbox", query))
+
+    async def watch_inbox(
+        self, *, on_connection: Callable[[Connection], None] | None = None
+    ) -> AsyncGenerator[InboxUpdate]:
+        """Every state of the inbox, as `(event, pauses, truncated)`, until you leave; reconnects by itself, for ever."""
+        async with aclosing(InboxStream(self._calls, on_connection).follow()) as updates:
+            async for update in updates:
+                yield update
 
     async def get_pause(self, pause_id: str) -> InboxPause:
         """One pause, open or closed, with its decision."""
