@@ -7,14 +7,18 @@ import json
 import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from redis.exceptions import RedisError
 from tests.journals import Event, Story, canonical, random_journal
 from tests.notifier_rig import PARTITIONS, Rig, Wire, running, topics_for
 from tests.waiting import wait_until
 
+from handrail.engines.valkey import LocalValkey
+from handrail_contracts import live
 from handrail_contracts.view import WorkflowView
 from handrail_notifier.entrypoints import consumer
 from handrail_runtime.bus_memory import MemoryBus
@@ -172,6 +176,42 @@ async def test_a_herd_with_positions_is_served_from_memory(start: Any, pool: Any
         assert counting.taken == before
     for n, client in enumerate(herd):
         assert client.ids == list(range(n * 3 + 1, 901))
+
+
+async def test_a_stream_that_redis_lost_is_read_from_the_journal_once_and_not_per_client(start: Any, pool: Any) -> None:
+    counting = CountingPool(pool)
+    story = steps("stream-lost", 700)
+    async with start(pool=counting) as rig:
+        await rig.source.both(story.events)
+        await projected(rig, ["stream-lost"], 700)
+        await rig.redis.delete(live.stream_key(TENANT, "stream-lost"))
+        first = await rig.events("stream-lost", 10)
+        await wait_until(lambda: first.ids == list(range(11, 701)), description="the first client is served")
+        before = counting.taken
+        herd = await asyncio.gather(*(rig.events("stream-lost", n) for n in range(50)))
+        await wait_until(lambda: all(client.ids[-1:] == [700] for client in herd), description="the herd is served")
+        assert counting.taken == before
+
+
+async def test_a_redis_that_swallows_everything_holds_nobody_up_for_long(start: Any, tmp_path: Path) -> None:
+    valkey = await LocalValkey.start(tmp_path, port=0)
+    assert valkey.port is not None
+    proxy = await TcpProxy("127.0.0.1", valkey.port).start()
+    async with start(redis_url=f"redis://127.0.0.1:{proxy.port}/0") as rig:
+        for name in ("hole-1", "hole-2"):
+            await rig.source.both(steps(name, 3).events)
+        await projected(rig, ["hole-1", "hole-2"], 3)
+        proxy.up.black_hole = proxy.down.black_hole = True
+        for name in ("hole-1", "hole-2"):
+            client = await rig.events(name)
+            await wait_until(lambda client=client: client.ids == [1, 2, 3], description="it comes from the journal")
+        more = steps("hole-1", 5).events[3:]
+        await rig.source.both(more)
+        proxy.up.black_hole = proxy.down.black_hole = False
+        await proxy.cut()
+        await projected(rig, ["hole-1"], 5)
+    await proxy.stop()
+    await valkey.stop()
 
 
 async def test_rings_that_start_together_ask_the_journal_together(start: Any, pool: Any) -> None:
@@ -362,7 +402,10 @@ async def test_connections_leave_nothing_behind(start: Any) -> None:
 
 async def projected(rig: Rig, names: list[str], upto: int) -> None:
     async def all_there() -> bool:
-        seqs = [await rig.redis.hget(f"hr:{{{TENANT}/{name}}}:view", "seq") for name in names]  # type: ignore[misc]
+        try:
+            seqs = [await rig.redis.hget(live.view_key(TENANT, name), "seq") for name in names]  # type: ignore[misc]
+        except RedisError:
+            return False
         return all(seq == str(upto).encode() for seq in seqs)
 
     await wait_until(all_there, description="Redis shows all")

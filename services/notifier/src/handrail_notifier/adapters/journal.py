@@ -13,6 +13,7 @@ from handrail_runtime.ports import Record
 
 ACQUIRE_S = 2.0
 QUERY_S = 5.0
+_TROUBLE = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
 # The text of a json column is the event byte for byte; as bytea it comes past whatever codec the pool has for json.
 _HEADS = """

@@ -40,6 +40,9 @@ _log = structlog.get_logger(__name__)
 
 PAGE = 250
 STARTS_TOGETHER = 64
+RECHECKED_TOGETHER = 500
+STORE_PAUSE_S = 2.0
+"""After Redis did not answer, rings start without asking it for so long."""
 FILLS_AT_ONCE = 4
 IDLE_RINGS = 1000
 IDLE_BYTES = 64 * 1024 * 1024
@@ -66,6 +69,8 @@ class Rings:
         self._wanted: dict[Watched, None] = {}
         self._wake = asyncio.Event()
         self._slots = asyncio.Semaphore(FILLS_AT_ONCE)
+        self._cold_slots = asyncio.Semaphore(FILLS_AT_ONCE)
+        self._store_after = 0.0
         self._failures = 0
 
     def __len__(self) -> int:
@@ -123,8 +128,8 @@ class Rings:
         """Compares every ring that somebody follows with the journal and fills what the bus did not bring: `at_once`
         after trouble on the bus, else what was owed already at the check before. Raises Unavailable."""
         running = [w for w in self._table.values() if w.ring is not None and not w.ended and w.holders]
-        for begin in range(0, len(running), STARTS_TOGETHER):
-            part = running[begin : begin + STARTS_TOGETHER]
+        for begin in range(0, len(running), RECHECKED_TOGETHER):
+            part = running[begin : begin + RECHECKED_TOGETHER]
             heads = await self._journal.heads([watched.key for watched in part])
             for watched in part:
                 head = heads.get(watched.key)
@@ -147,10 +152,13 @@ class Rings:
                 self._drop(watched)
 
     async def cold(self, watched: Watched, cursor: int) -> Piece:
-        """What follows a cursor that is within the window but no longer in memory. Raises Unavailable."""
-        async with self._slots:
-            rows = await self._journal.page(watched.key, watched.born, cursor, PAGE // 5)
-        return watched.piece_of(rows) if rows and rows[0].seq == cursor + 1 else watched.reset("not-in-journal")
+        """What follows a cursor that is within the window but no longer in memory; clients at the same cursor share one
+        reading. Raises Unavailable."""
+        reading = watched.readings.get(cursor)
+        if reading is None:
+            reading = watched.readings[cursor] = asyncio.create_task(self._read_cold(watched, cursor), name="ring.cold")
+            reading.add_done_callback(lambda done: _forget_reading(watched, cursor, done))
+        return await asyncio.shield(reading)
 
     async def run(self) -> None:
         """Starts and fills rings until it is cancelled."""
@@ -171,6 +179,11 @@ class Rings:
                 self._failures = 0
                 for watched, snapshot in zip(batch, snapshots, strict=True):
                     tasks.create_task(self._bring_up(watched, heads.get(watched.key), snapshot), name="ring.fill")
+
+    async def _read_cold(self, watched: Watched, cursor: int) -> Piece:
+        async with self._cold_slots:
+            rows = await self._journal.page(watched.key, watched.born, cursor, PAGE // 5)
+        return watched.piece_of(rows) if rows and rows[0].seq == cursor + 1 else watched.reset("not-in-journal")
 
     def _want(self, watched: Watched) -> None:
         watched.loading = True
@@ -198,10 +211,11 @@ class Rings:
     async def _look_up(self, batch: Sequence[Watched]) -> tuple[dict[Key, Head], list[Snapshot | None]]:
         snapshots: dict[Key, Snapshot] = {}
         fresh = [watched.key for watched in batch if watched.ring is None]
-        if fresh:
+        if fresh and time.monotonic() >= self._store_after:
             try:
                 snapshots = dict(zip(fresh, await self._store.snapshots(fresh), strict=True))
             except Unavailable:
+                self._store_after = time.monotonic() + STORE_PAUSE_S
                 _log.info("redis_unavailable", action="ring_start", rings=len(fresh))
         # After the snapshots: a head read first could be older than what Redis already shows.
         heads = await self._journal.heads([watched.key for watched in batch])
@@ -241,21 +255,25 @@ class Rings:
         else:
             watched.seen = watched.ring.head
 
-    def _from_snapshot(self, head: Head, snapshot: Snapshot | None) -> Ring | None:
+    async def _from_snapshot(self, watched: Watched, head: Head, snapshot: Snapshot | None) -> Ring | None:
         view = live.view_of(snapshot.fields) if snapshot is not None and snapshot.fields else None
         if snapshot is None or view is None or view.cursor > head.seq:
             return None
-        frames: list[bytes] = []
-        expected = view.cursor
+        rows: list[Row] = []
         for row in reversed(snapshot.newest):
-            if row.seq > expected:
-                continue
-            if row.seq != expected:
-                break
-            frames.append(self._frames.event(row.seq, row.type, row.data))
-            expected -= 1
-        frames.reverse()
-        return Ring(view, frames)
+            if row.seq == view.cursor - len(rows):
+                rows.append(row)
+        rows.reverse()
+        # What the stream in Redis lacks of the window comes from the journal now, once, and not for each client.
+        before: list[Row] = []
+        begin = max(0, view.cursor - WINDOW)
+        while begin + len(before) < view.cursor - len(rows):
+            limit = min(PAGE, view.cursor - len(rows) - begin - len(before))
+            page = await self._journal.page(watched.key, head.born, begin + len(before), limit)
+            if not page:
+                return None
+            before += page
+        return Ring(view, [self._frames.event(row.seq, row.type, row.data) for row in (*before, *rows)][-WINDOW:])
 
     def _empty(self, watched: Watched, head: Head) -> Ring:
         return Ring(WorkflowView.accepted(watched.key[1], head.order, head.at))
@@ -263,7 +281,8 @@ class Rings:
     async def _filled(self, watched: Watched, head: Head, snapshot: Snapshot | None) -> Ring:
         ring = watched.ring
         if ring is None or watched.tainted:
-            ring = (None if watched.tainted else self._from_snapshot(head, snapshot)) or self._empty(watched, head)
+            fresh = None if watched.tainted else await self._from_snapshot(watched, head, snapshot)
+            ring = fresh or self._empty(watched, head)
             watched.tainted = False
             await asyncio.sleep(0)  # making frames takes time: the loop runs between one start and the next
         while ring.head < max(head.seq, watched.seen):
@@ -285,3 +304,9 @@ class Rings:
                 ring.fold(event)
             else:
                 ring.take(event, self._frames.event(row.seq, row.type, row.data))
+
+
+def _forget_reading(watched: Watched, cursor: int, done: asyncio.Task[Piece]) -> None:
+    watched.readings.pop(cursor, None)
+    if not done.cancelled():
+        done.exception()  # whoever still waits gets it; nobody may be left who does

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from prometheus_client import Counter
 from pydantic_core import to_json
 
 from handrail_contracts.events import WorkflowStatus
@@ -15,6 +16,7 @@ from handrail_notifier.application.ports import Frames, Key, Row
 from handrail_notifier.domain.position import BEHIND, Opening, opening
 from handrail_notifier.domain.ring import Lost, Offered, Ring
 from handrail_notifier.domain.window import Cold, Piece
+from handrail_runtime.telemetry import counter
 
 MAX_PROGRESS = 64
 """News of at most so many nodes wait for the next time that the clients are woken; newer news replace older ones."""
@@ -39,6 +41,7 @@ class Watched:
         self.broken = False
         self.holders = 0
         self.idle_since = 0.0
+        self.readings: dict[int, asyncio.Task[Piece]] = {}
         self._published_ms = 0
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._frames = frames
@@ -82,7 +85,10 @@ class Watched:
         if self.ring is None:
             return None
         found = self.ring.after(cursor)
-        return self.reset(BEHIND.reason) if isinstance(found, Lost) else found
+        if isinstance(found, Lost):
+            resets().labels(BEHIND.reason).inc()
+            return self.reset(BEHIND.reason)
+        return found
 
     def frames_after(self, cursor: int) -> list[bytes] | None:
         """The frames that follow a cursor, one by one; None where they are not all in memory."""
@@ -139,3 +145,8 @@ class Watched:
         news = b"".join(self._progress.values())
         self._progress.clear()
         return news
+
+
+def resets() -> Counter:
+    """How often clients had to be told to begin again."""
+    return counter("sse_resets", "Streams that had to begin with a snapshot", ["reason"])

@@ -259,9 +259,13 @@ class Hub:
             self._evict(now)
             ping = self._frames.ping(_now())
             for number, client in enumerate(list(self._slots[turn % SLOTS])):
+                if client.finished:
+                    continue
                 if now > client.expires_at:
                     self._bye(client, "max-age")
-                elif not client.sink.busy and not client.finished:
+                elif client.sink.busy:
+                    self._stalled.setdefault(client, now)
+                else:
                     client.sink.write(ping)
                 if number % SLICE == SLICE - 1:
                     await asyncio.sleep(0)

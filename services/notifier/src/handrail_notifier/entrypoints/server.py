@@ -66,7 +66,7 @@ class Listening:
             listener = socket.create_server((self._host, self.port), family=family, backlog=BACKLOG)
         except OSError as e:
             raise Misconfigured(
-                f"Expected the port {self.port} on {self._host} to be free, but: {e.strerror}. Set HANDRAIL_NOTIFIER__PORT."
+                f"Expected the port {self.port} on {self._host} to be free, but: {e.strerror}. Set HANDRAIL_{self.name.upper()}__PORT."
             ) from e
         self.port = int(listener.getsockname()[1])
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]), name="uvicorn")

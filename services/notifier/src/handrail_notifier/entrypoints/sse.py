@@ -15,7 +15,7 @@ from handrail_contracts.commands import TraceId
 from handrail_contracts.ids import TRACE_ID
 from handrail_notifier.application.ports import Frames, NotFound, Unavailable
 from handrail_notifier.application.rings import Rings
-from handrail_notifier.application.watched import Watched
+from handrail_notifier.application.watched import Watched, resets
 from handrail_notifier.domain.position import GoOn, Over, Reset
 from handrail_notifier.entrypoints.door import accepts_stream, problem_response
 from handrail_notifier.entrypoints.hub import Feed, Hub
@@ -111,7 +111,6 @@ class WorkflowEvents:
     def __init__(self, rings: Rings, streams: Streams, tenant: str) -> None:
         self._rings, self._streams, self._tenant = rings, streams, tenant
         self._replayed = counter("sse_replayed_events", "Events sent again to clients that came with a position")
-        self._resets = counter("sse_resets", "Streams that had to begin with a snapshot", ["reason"])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
@@ -121,6 +120,10 @@ class WorkflowEvents:
             await refusal(scope, receive, send)
             return
         path = request.url.path[:120]
+        if request.query_params.get("format", "sse") != "sse":
+            detail = "Expected no format, or sse: these are the frames that are served here."
+            await problem_response("not-acceptable", detail, instance=path)(scope, receive, send)
+            return
         if TRACE_ID.fullmatch(trace_id) is None:
             await not_found(trace_id, path)(scope, receive, send)
             return
@@ -146,7 +149,7 @@ class WorkflowEvents:
                     self._replayed.inc(watched.head - cursor)
                 await self._streams.serve(scope, receive, send, watched, cursor)
             case Reset(reason):
-                self._resets.labels(reason).inc()
+                resets().labels(reason).inc()
                 piece = watched.reset(reason)
                 await self._streams.serve(scope, receive, send, watched, piece.cursor, piece.body)
 
