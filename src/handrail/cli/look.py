@@ -78,13 +78,14 @@ def ls(
                 f"{done}/{sum(w.counts.values())}",
                 tables.ago(w.created_at),
                 safe(w.blueprint or ""),
-                short(w.intent or "", 200),
+                short(w.intent or w.blueprint or "", 200),
             ]
         )
     tables.show(
         ("TRACE ID", "STATUS", "DONE", "AGE", "BLUEPRINT", "INTENT"),
         rows,
         wide=("INTENT",),
+        optional=("BLUEPRINT", "DONE"),
         empty=f"No workflows here. Start one: {program()} run --blueprint employee-onboarding --watch",
     )
     tables.more(found.next_cursor)
@@ -190,6 +191,7 @@ def blueprints(as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
         ("BLUEPRINT", "VERSION", "NODES", "INPUTS", "WHAT IT DOES"),
         rows,
         wide=("WHAT IT DOES",),
+        optional=("VERSION", "NODES", "INPUTS"),
         empty="No blueprints are loaded. Put YAML files where HANDRAIL_BLUEPRINTS_DIR points.",
     )
 
@@ -209,6 +211,7 @@ def agents(as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
         ("AGENT", "STATE", "LAST SEEN", "ACTIONS"),
         rows,
         wide=("ACTIONS",),
+        optional=("LAST SEEN",),
         empty="No agent has ever registered. Start the agents: make demo, or python -m handrail_agents",
     )
 

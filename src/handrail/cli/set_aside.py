@@ -44,7 +44,7 @@ def list_letters(
         for d in found.items
     ]  # fmt: skip
     columns = ("DEAD LETTER ID", "AGE", "STATE", "AGENT", "NODE", "ERROR", "REASON")
-    tables.show(columns, rows, wide=("REASON",), empty="No dead letters.")
+    tables.show(columns, rows, wide=("ERROR",), optional=("REASON", "AGENT"), empty="No dead letters.")
     tables.more(found.next_cursor)
 
 
@@ -118,7 +118,7 @@ def list_records(
         for r in found.items
     ]  # fmt: skip
     columns = ("ID", "AGE", "STATE", "KIND", "FROM", "REASON")
-    tables.show(columns, rows, wide=("REASON",), empty="Nothing is in quarantine.")
+    tables.show(columns, rows, wide=("REASON",), optional=("KIND",), empty="Nothing is in quarantine.")
     tables.more(found.next_cursor)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
@@ -12,11 +13,20 @@ from handrail.cli.session import out
 from handrail.cli.text import duration, seconds_of
 
 Cell = str | Text
+_PADDING = 2
+_WIDE_CELLS = 24
 
 
-def show(columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, empty: str, wide: Sequence[str] = ()) -> None:
-    """Prints a table, or `empty` where there are no rows. Columns in `wide` take the rest of the line. In a pipe it is
-    tab-separated."""
+def show(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+    *,
+    empty: str,
+    wide: Sequence[str] = (),
+    optional: Sequence[str] = (),
+) -> None:
+    """Prints a table, or `empty` where there are no rows; in a pipe tab-separated. Columns in `wide` take the rest of
+    the line; where that is too little, columns in `optional` are left out, first the first."""
     console = out()
     if not rows:
         console.print(Text(empty, style="dim"))
@@ -26,15 +36,36 @@ def show(columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, empty: str, 
         for row in (columns, *rows):
             print("\t".join(cell.plain if isinstance(cell, Text) else cell for cell in row))  # noqa: T201  # a pipe
         return
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold dim", show_edge=False, expand=bool(wide))
-    for name in columns:
+    console.print(table_of(columns, rows, wide=wide, optional=optional))
+
+
+def table_of(
+    columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, wide: Sequence[str] = (), optional: Sequence[str] = ()
+) -> Table:
+    """The table as a terminal of this width shows it."""
+    texts = [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
+    widths = {
+        name: max(cell_len(name), *(row[i].cell_len for row in texts)) + _PADDING for i, name in enumerate(columns)
+    }
+    shown = list(columns)
+    for name in optional:
+        if sum(_WIDE_CELLS if n in wide else widths[n] for n in shown) > out().width:
+            shown.remove(name)
+    table = Table(
+        box=None,
+        padding=(0, _PADDING, 0, 0),
+        header_style="bold dim",
+        show_edge=False,
+        expand=bool(set(wide) & set(shown)),
+    )
+    for name in shown:
         if name in wide:
             table.add_column(name, ratio=1, no_wrap=True, overflow="ellipsis")
         else:
             table.add_column(name, no_wrap=True)
-    for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
-    console.print(table)
+    for row in texts:
+        table.add_row(*(cell for name, cell in zip(columns, row, strict=True) if name in shown))
+    return table
 
 
 def more(next_cursor: str | None) -> None:
