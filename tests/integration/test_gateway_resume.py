@@ -109,13 +109,13 @@ async def test_the_state_stays_as_it_was_after_the_pause_is_closed(rig: Rig) -> 
     await refused(rig, trace_id, URL, 409, "already-resolved")
 
 
-@pytest.mark.parametrize("contenders", [16])
-async def test_one_of_sixteen_contenders_wins(rig: Rig, contenders: int) -> None:
-    for _ in range(5):
+@pytest.mark.parametrize("races", [5, pytest.param(1_000, marks=[pytest.mark.torture, pytest.mark.timeout(1200)])])
+async def test_one_of_sixteen_contenders_wins(rig: Rig, races: int) -> None:
+    for _ in range(races):
         trace_id, pause_id = await rig.paused()
         bodies = [
             SKIP if i % 3 == 0 else {"action_id": "RES_ABORT_SAGA"} if i % 3 == 1 else {**URL, "pause_id": pause_id}
-            for i in range(contenders)
+            for i in range(16)
         ]
         answers = await asyncio.gather(
             *(resume(rig, trace_id, body, Handrail_Actor=f"actor-{i}") for i, body in enumerate(bodies))
