@@ -131,10 +131,11 @@ def check_counters(s: WorkflowState) -> None:
     for n in nodes:
         waiting = sum(1 for d in n.spec.depends_on if s.nodes[d].ended_seq == 0)
         expect(n.waiting == waiting, name, f"{n.spec.id} waits for {waiting}, counted {n.waiting}")
-    if s.ending is not None and s.ending.undo:
-        left = sum(1 for n in nodes if not n.undo.settled)
+    if s.ending is not None:
+        undone = [n for n in nodes if s.undoes(n)]
+        left = sum(1 for n in undone if not n.undo.settled)
         expect(s.undo_unsettled == left, name, f"undo_unsettled {s.undo_unsettled} {left}")
-        for n in nodes:
+        for n in undone:
             waits = sum(1 for c in s.children[n.spec.id] if not s.nodes[c].undo.released)
             expect(n.undo.waiting == waits, name, f"undo of {n.spec.id} waits for {waits}, counted {n.undo.waiting}")
 
@@ -175,7 +176,7 @@ def check_timers(s: WorkflowState) -> None:
             expect(asked, "never_stuck", f"{n.spec.id} awaits a person and no pause asks one")
         if n.state is N.DEAD_LETTERED:
             expect(n.dead_letter is not None, "never_stuck", f"{n.spec.id} is dead-lettered and nothing brings it back")
-        ready = n.state is N.PENDING and not n.waiting and s.ending is None
+        ready = n.state is N.PENDING and not n.waiting and not s.leaves(n)
         expect(not ready or s.held, "never_stuck", f"{n.spec.id} is ready and was not dispatched")
 
 

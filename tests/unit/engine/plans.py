@@ -22,6 +22,16 @@ RETRY_SETS = {
 }
 SKIP = {"action_id": "RES_SKIP", "display_text": "Skip", "kind": "skip"}
 ABORT = {"action_id": "RES_ABORT_SAGA", "display_text": "Abort", "kind": "compensate"}
+BACK = {"action_id": "RES_BACK", "display_text": "Back to the savepoint", "kind": "compensate", "scope": "savepoint"}
+PRUNE = {"action_id": "RES_PRUNE", "display_text": "Without this branch", "kind": "compensate", "scope": "subtree"}
+OWN_BUTTONS = (
+    [RETRY, SKIP],
+    [RETRY_SETS, ABORT],
+    [RETRY, RETRY_SETS, SKIP, ABORT],
+    [BACK, SKIP, ABORT],
+    [PRUNE, RETRY],
+    [BACK, PRUNE, RETRY],
+)
 
 
 def random_plan(rng: Random, *, size: int | None = None, prefix: str = "n") -> dict[str, Any]:
@@ -64,11 +74,13 @@ def _node(rng: Random, id_: str, before: list[str]) -> dict[str, Any]:
         node["optional"] = True
     if rng.random() < 0.25:
         node["pause_scope"] = rng.choice(("branch", "workflow"))
-    if rng.random() < 0.3:
-        node["resolutions"] = rng.choice(([RETRY, SKIP], [RETRY_SETS, ABORT], [RETRY, RETRY_SETS, SKIP, ABORT]))
+    if rng.random() < 0.4:
+        node["resolutions"] = rng.choice(OWN_BUTTONS)
+    if rng.random() < 0.2:
+        node["savepoint"] = True
     if rng.random() < 0.2:
         offered = [r["action_id"] for r in node.get("resolutions", (SKIP, ABORT))]
-        ends = [a for a in offered if a in ("RES_SKIP", "RES_ABORT_SAGA")]
+        ends = [a for a in offered if a in ("RES_SKIP", "RES_ABORT_SAGA", "RES_PRUNE")]
         node["expiry"] = {"after_s": rng.choice((5.0, 60.0)), "action_id": rng.choice(ends)}
     if rng.random() < 0.08:
         node["may_add_nodes"] = 2

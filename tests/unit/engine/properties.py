@@ -85,7 +85,7 @@ def by_step(w: World) -> list[tuple[Step, Row]]:
 def a_node_starts_after_its_dependencies_have_settled(w: World) -> None:
     settled: set[str] = set()
     for _, d, _ in moves(w):
-        if d["to"] == "SCHEDULED" and d["attempt"] == 1:
+        if d["to"] == "SCHEDULED" and d["from"] == "PENDING":
             deps = set(w.state.nodes[d["node_id"]].spec.depends_on)
             expect(
                 deps <= settled,
@@ -94,6 +94,8 @@ def a_node_starts_after_its_dependencies_have_settled(w: World) -> None:
             )
         if d["to"] in ("COMPLETE", "SKIPPED", "CANCELLED"):
             settled.add(d["node_id"])
+        elif d["to"] == "PENDING":
+            settled.discard(d["node_id"])
 
 
 @prop
@@ -103,9 +105,9 @@ def a_node_is_dispatched_only_with_what_it_cannot_live_without(w: World) -> None
     outputs: dict[str, Any] = {}
     for _, d, _ in moves(w):
         node = w.state.nodes[d["node_id"]]
-        if d["to"] == "SCHEDULED" and d["attempt"] == 1:
+        if d["to"] == "SCHEDULED" and d["from"] == "PENDING":
             for ref, may_miss in node.spec.refs.values():
-                if ref.node_id is not None and not may_miss and states[ref.node_id] == "SKIPPED":
+                if ref.node_id is not None and not may_miss and states.get(ref.node_id) == "SKIPPED":
                     source = w.state.nodes[ref.node_id]
                     has = isinstance(outputs.get(ref.node_id), dict) and all(
                         p in outputs[ref.node_id] for p in ref.path
@@ -141,6 +143,9 @@ def an_undo_waits_for_the_undos_that_it_depends_on(w: World) -> None:
                 over.add(d["node_id"])
             if d["to"] == "CANCELLED" and (r.meta or {}).get("doubt"):
                 over.discard(d["node_id"])
+            if d["to"] == "PENDING":
+                over.discard(d["node_id"])
+                waits.pop(d["node_id"], None)
             first = d["to"] == "COMPENSATING" and d["from"] != "COMPENSATING" and d["attempt"] == 1
             if first and waits:
                 open_ = [x for x in waits.get(d["node_id"], []) if x not in over and _still_to_undo(w, x, r.seq)]
@@ -156,8 +161,10 @@ def _still_to_undo(w: World, node_id: str, seq: int) -> bool:
 def announced_undos_come_latest_completion_first(w: World) -> None:
     order: dict[str, int] = {}
     for r in w.rows:
-        if r.type == "NODE_STATE_CHANGED" and r.data["to"] == "COMPLETE":
-            order[r.data["node_id"]] = r.seq
+        if r.type == "NODE_STATE_CHANGED":
+            order.pop(r.data["node_id"], None)
+            if r.data["to"] == "COMPLETE":
+                order[r.data["node_id"]] = r.seq
         elif r.type == "WORKFLOW_COMPENSATING":
             done = [order[n["node_id"]] for n in r.data["nodes"] if n["node_id"] in order]
             expect(done == sorted(done, reverse=True), "announced_undos_come_latest_completion_first", f"{done}")
@@ -199,6 +206,8 @@ def the_effect_key_changes_only_when_a_person_orders_a_new_effect(w: World) -> N
     name = "the_effect_key_changes_only_when_a_person_orders_a_new_effect"
     keys: dict[str, str] = {}
     for s, r in by_step(w):
+        if r.type == "NODE_STATE_CHANGED" and r.data["to"] == "PENDING":
+            keys.pop(r.data["node_id"], None)  # rolled back: a new effect, ordered by a person
         if r.type != "NODE_STATE_CHANGED" or r.data["to"] != "SCHEDULED":
             continue
         k, key = r.data["node_id"], (r.meta or {})["key"]
@@ -220,7 +229,8 @@ def an_unsafe_effect_in_doubt_is_never_tried_again_without_a_person(w: World) ->
         if r.type != "NODE_STATE_CHANGED" or r.data["to"] != "SCHEDULED":
             continue
         k = r.data["node_id"]
-        if w.effect_of(k) is EffectClass.UNSAFE and k in s.before.nodes and s.before.nodes[k][3]:
+        in_doubt = k in s.before.nodes and s.before.nodes[k][3] and r.data["from"] != "PENDING"
+        if w.effect_of(k) is EffectClass.UNSAFE and in_doubt:
             word = isinstance(s.what, Decision) and s.what.action_id in ("RES_DID_NOT_HAPPEN", "RES_HAND_BACK")
             expect(word, name, f"{k} by {s.what}")
 
@@ -237,7 +247,7 @@ def what_can_be_queried_is_looked_up_before_it_is_done_again(w: World) -> None:
             expect(meta.get("look_up"), name, f"{k}, attempt {d['attempt']}")
         if meta.get("doubt"):
             doubt.add(k)
-        elif "doubt" in meta or d["to"] == "COMPLETE":
+        elif "doubt" in meta or d["to"] in ("COMPLETE", "PENDING"):
             doubt.discard(k)
 
 
@@ -279,12 +289,12 @@ def an_attempt_is_given_up_only_after_it_can_no_longer_start(w: World) -> None:
 @prop
 def every_send_of_an_attempt_is_the_same_task(w: World) -> None:
     name = "every_send_of_an_attempt_is_the_same_task"
-    seen: dict[tuple[str, str, int], Task] = {}
+    seen: dict[tuple[str, str, str, int], Task] = {}
     for now, m in w.sent:
         if not isinstance(m, Task) or m.kind is TaskKind.CANCEL:
             continue
         expect(ms_of(m.start_before) > now, name, f"{m.node_id} could never start")
-        key = (m.node_id, "undo" if m.kind is TaskKind.COMPENSATE else "do", m.attempt)
+        key = (m.node_id, "undo" if m.kind is TaskKind.COMPENSATE else "do", m.effect_key, m.attempt)
         first = seen.setdefault(key, m)
         expect(first.model_copy(update={"start_before": m.start_before}) == m, name, f"{key}")
 
@@ -389,7 +399,9 @@ def a_resume_is_told_when_the_last_pause_closes_and_only_then(w: World) -> None:
         elif r.type == "HITL_RESOLVED":
             open_.discard(r.data["pause_id"])
         elif r.type == "WORKFLOW_RESUMED":
-            expect(not open_, name, f"{open_} at {r.seq}")
+            paused = r.data["status"] == "PAUSED_HITL"
+            expect(paused == bool(open_), name, f"{open_} at {r.seq}")
+            expect(not paused or (r.meta or {}).get("rolled_back"), name, f"a pause goes on, says {r.seq}")
 
 
 @prop
@@ -459,10 +471,17 @@ def the_deadline_runs_only_while_nobody_is_asked(w: World) -> None:
 @prop
 def nothing_new_is_dispatched_once_it_winds_down(w: World) -> None:
     ending = False
+    members: set[str] = set()
     for r in w.rows:
-        ending = ending or r.type == "WORKFLOW_COMPENSATING"
-        if ending and r.type == "NODE_STATE_CHANGED":
-            expect(r.data["to"] != "SCHEDULED", "nothing_new_is_dispatched_once_it_winds_down", f"{r.data}")
+        meta = r.meta or {}
+        if r.type == "WORKFLOW_COMPENSATING":
+            ending = ending or "end" in meta
+            members |= set(meta.get("members", ()))
+        elif meta.get("rolled_back"):
+            members.clear()
+        elif r.type == "NODE_STATE_CHANGED" and r.data["to"] == "SCHEDULED":
+            wrong = ending or r.data["node_id"] in members
+            expect(not wrong, "nothing_new_is_dispatched_once_it_winds_down", f"{r.data}")
     sent_late = False
     for s in w.steps:
         for m in s.messages:
@@ -518,7 +537,13 @@ def a_workflow_completes_only_when_every_node_is_complete_or_skipped(w: World) -
     if w.state.status.value == "COMPLETED":
         expect(states == {"COMPLETE"}, name, f"{states}")
     elif w.state.status.value == "COMPLETED_WITH_SKIPS":
-        expect(states <= {"COMPLETE", "SKIPPED"} and "SKIPPED" in states, name, f"{states}")
+        rolled = any(r.type == "WORKFLOW_COMPENSATING" for r in w.rows)
+        over = (
+            {"CANCELLED", "COMPENSATED", "COMPENSATION_FAILED", "NOTHING_TO_UNDO", "NOT_REVERSIBLE"}
+            if rolled
+            else set()
+        )
+        expect(states <= {"COMPLETE", "SKIPPED"} | over and states != {"COMPLETE"}, name, f"{states}")
 
 
 @prop
@@ -627,6 +652,8 @@ def an_ignored_answer_is_journaled_once(w: World) -> None:
 def a_settled_output_never_changes(w: World) -> None:
     outputs: dict[str, Any] = {}
     for _, d, _ in moves(w):
+        if d["to"] == "PENDING":
+            outputs.pop(d["node_id"], None)
         if d["to"] in ("COMPLETE", "SKIPPED"):
             expect(d["node_id"] not in outputs, "a_settled_output_never_changes", f"{d['node_id']} settled twice")
             outputs[d["node_id"]] = d.get("output")

@@ -341,7 +341,9 @@ class World:
             found = self.agents.provider.get(key)
             truth = "RES_HAPPENED" if found is not None and found.applied else "RES_DID_NOT_HAPPEN"
             return offered[self.rng.choice((truth, truth, "RES_ABORT_SAGA"))]
-        patient = [r for r in offered.values() if r["kind"] not in ("retry", "hand_back")]
+        patient = [
+            r for r in offered.values() if r["kind"] not in ("retry", "hand_back") and r["action_id"] != "RES_BACK"
+        ]
         if self.presses > 12 and patient:
             return self.rng.choice(patient)
         return self.rng.choice(list(offered.values()))
@@ -376,7 +378,7 @@ def _before(s: WorkflowState) -> Before:
     return Before(
         s.status.value,
         s.holding > 0,
-        s.ending is not None,
+        s.ends,
         {k: (p.kind, p.node_id, p.scope is PauseScope.WORKFLOW) for k, p in s.pauses.items()},
         {k: (n.state.value, n.attempt, n.generation, n.in_doubt) for k, n in s.nodes.items()},
     )

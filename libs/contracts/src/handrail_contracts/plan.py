@@ -98,7 +98,8 @@ InputSchema = Literal["url", "email", "text", "number", "integer", "boolean", "d
 
 class Resolution(Door):
     """One button of a pause, declared by people, never by a model. `sets` names the input that a retry's value replaces;
-    `outcome` refines `mark`: happened, not_happened, undone."""
+    `outcome` refines `mark`: happened, not_happened, undone; `scope` refines `compensate`: everything (default), back to
+    the nearest savepoint before the node and on again from there, or the node's subtree, without which the rest goes on."""
 
     action_id: Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
     display_text: Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -108,6 +109,7 @@ class Resolution(Door):
     kind: ResolutionKind
     sets: str | None = None
     outcome: Literal["happened", "not_happened", "undone"] | None = None
+    scope: Literal["workflow", "savepoint", "subtree"] | None = None
 
 
 class Expiry(Door):

@@ -6,7 +6,6 @@ Never: compensating what provably did not run, counting a failed undo as done, e
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from handrail_contracts.events import EventType as T
@@ -25,77 +24,85 @@ from handrail_engine.planning import edge_bytes, parts
 from handrail_engine.retry import may_retry, wait_s
 from handrail_engine.state import NodeState, WorkflowState
 from handrail_engine.turn import Turn
+from handrail_engine.undo_list import after_savepoints, subtree, undo_list
 
 _IDLE = frozenset({N.PENDING, N.RETRYING, N.DEAD_LETTERED, N.AWAITING_HUMAN})
 
 
 def begin(t: Turn, end: WorkflowStatus, reason: str | None, outcome: str = "superseded") -> None:
     """Starts winding down towards `end`; with COMPENSATED everything that may stand is undone first. `outcome` is how the
-    open pauses are closed."""
+    open pauses are closed. A partial rollback that is under way becomes part of it."""
     s = t.state
-    if s.ending is not None:
+    if s.ends:
         return
     pauses.close_all(t, outcome)
     undo = end is WorkflowStatus.COMPENSATED
-    shown = list(_undo_list(s)) if undo else []
     meta: dict[str, Any] = {"end": end.value, "undo": undo}
-    cut = list(parts(shown, lambda n: 64 + edge_bytes((n["node_id"], *n["depends_on"])))) or [[]]
+    _announce(t, meta, "workflow" if undo else "none", list(undo_list(s, None)) if undo else [], reason)
+    _wind_down(t, "the workflow is ending")
+
+
+def begin_part(t: Turn, node: NodeState, scope: str, reason: str) -> None:
+    """Rolls a part back: with `subtree` the node and all that depends on it, which the workflow then goes on without; with
+    `savepoint` all that comes after the nearest savepoints before it, which then runs again under new keys."""
+    s = t.state
+    if scope == "subtree":
+        roots, members = [node.spec.id], subtree(s, [node.spec.id])
+    else:
+        roots, members = after_savepoints(s, node)
+    pauses.close_all(t, "superseded", members)
+    meta: dict[str, Any] = {"undo": True, "members": sorted(members)}
+    if scope == "savepoint":
+        meta["again"] = meta["members"]
+    _announce(t, meta, f"{scope}:{','.join(roots) or 'start'}", list(undo_list(s, members)), reason)
+    _wind_down(t, "it is rolled back")
+
+
+def _announce(t: Turn, meta: dict[str, Any], scope: str, undos: list[dict[str, Any]], reason: str | None) -> None:
+    cut = list(parts(undos, lambda n: 64 + edge_bytes((n["node_id"], *n["depends_on"])))) or [[]]
     for part in cut:
-        t.emit(T.WORKFLOW_COMPENSATING, meta, scope="workflow" if undo else "none", nodes=part, reason=reason)
+        t.emit(T.WORKFLOW_COMPENSATING, meta, scope=scope, nodes=part, reason=reason)
         meta = {}
-    for node in list(s.nodes.values()):
+
+
+def _wind_down(t: Turn, why: str) -> None:
+    """What is not out ends here; what is out and has no effect is not waited for."""
+    s = t.state
+    for node in [n for n in s.nodes.values() if s.leaves(n)]:
         if node.state in _IDLE:
-            t.move(node, N.CANCELLED, {"outcome": "cancelled"}, reason="the workflow is ending", finished_at=t.at)
+            t.move(node, N.CANCELLED, {"outcome": "cancelled"}, reason=why, finished_at=t.at)
         elif node.state in OPEN and node.spec.effect_class is EffectClass.PURE:
-            t.move(node, N.CANCELLED, {"outcome": "given-up"}, reason="the workflow is ending", finished_at=t.at)
+            t.move(node, N.CANCELLED, {"outcome": "given-up"}, reason=why, finished_at=t.at)
     advance_all(t)
 
 
-def _undo_list(s: WorkflowState) -> Iterator[dict[str, Any]]:
-    """Every undo that may come, in reverse order of completion (what is still out first), each with those it waits for."""
-    maybe = [n for n in s.nodes.values() if n.state is not N.COMPLETE and _may_stand(n)]
-    done = sorted((n for n in s.nodes.values() if n.state is N.COMPLETE), key=lambda n: -n.ended_seq)
-    listed = [n for n in (*maybe, *done) if n.spec.undoing is not None]
-    wait = _undo_dependencies(s, {n.spec.id for n in listed})
-    gathering = [n for n in s.nodes.values() if n.spec.id in wait and n.spec.undoing is None]
-    for n in (*listed, *reversed(gathering)):
-        yield {"node_id": n.spec.id, "depends_on": wait[n.spec.id]}
+def over(t: Turn) -> bool:
+    """Ends a partial rollback whose undos have all ended: its nodes run again, or the rest goes on without them."""
+    s = t.state
+    e = s.ending
+    if e is None or e.end is not None or s.undo_unsettled:
+        return False
+    status = WorkflowStatus.PAUSED_HITL if s.pauses else WorkflowStatus.RUNNING
+    t.emit(T.WORKFLOW_RESUMED, {"rolled_back": True}, status=status.value)
+    for node in [n for n in s.nodes.values() if n.spec.id in e.again and _runs_again(n)]:
+        t.move(node, N.PENDING, reason="rolled back to a savepoint")
+    pauses.release(t)
+    return True
 
 
-def _may_stand(n: NodeState) -> bool:
-    return n.spec.effect_class is not EffectClass.PURE and (n.state in OPEN or n.in_doubt)
-
-
-_GATHERS_FROM = 64
-
-
-def _undo_dependencies(s: WorkflowState, undoing: set[str]) -> dict[str, list[str]]:
-    """For each node to be undone, the nearest dependants that are undone too: their undos come first.
-
-    A node without an undo of its own passes its dependants' on. One that gathers more than 64 of them stands in the list
-    itself, so that the lists stay linear in the plan's edges.
-    """
-    nearest: dict[str, dict[str, None]] = {}
-    shown: dict[str, list[str]] = {}
-    for node_id in reversed(s.nodes):  # plans are in topological order, so dependants come first
-        found: dict[str, None] = {}
-        for child in s.children[node_id]:
-            if child in undoing or child in shown:
-                found[child] = None
-            else:
-                found.update(nearest[child])
-        nearest[node_id] = found
-        if node_id in undoing or len(found) > _GATHERS_FROM:
-            shown[node_id] = list(found)
-    return shown
+def _runs_again(n: NodeState) -> bool:
+    """An effect that could not be undone is not had a second time: its node keeps what it answered."""
+    if n.state is N.NOTHING_TO_UNDO:
+        return n.spec.undoing is not None or n.spec.effect_class is EffectClass.PURE
+    return n.state in _ENDED
 
 
 def advance_all(t: Turn) -> None:
     """Looks at every node that could start its undo, latest completion first."""
     s = t.state
-    if s.ending is None or not s.ending.undo or s.held:
+    if s.ending is None or s.held:
         return
-    for node in sorted(s.nodes.values(), key=lambda n: -n.ended_seq):
+    for node in sorted((n for n in s.nodes.values() if s.undoes(n)), key=lambda n: -n.ended_seq):
         advance(t, node)
 
 
@@ -111,7 +118,7 @@ def advance_ready(t: Turn) -> None:
 def advance(t: Turn, node: NodeState) -> None:
     """Starts the node's undo if it is its turn and there is something to undo."""
     s, undo = t.state, node.undo
-    if s.ending is None or not s.ending.undo or s.ending.stopped or s.held or undo.waiting or node.state in OPEN:
+    if not s.undoes(node) or (s.ending and s.ending.stopped) or s.held or undo.waiting or node.state in OPEN:
         return
     if undo.again:
         if node.state in _ENDED:
@@ -132,7 +139,7 @@ def _start_undo(t: Turn, node: NodeState, **meta: Any) -> None:
 
 def unseen(s: WorkflowState, node: NodeState) -> bool:
     """True when an effect of the node that comes to light now is one that no undo has seen: it has to be undone (again)."""
-    if s.ending is None or not s.ending.undo:
+    if not s.undoes(node):
         return False
     if node.state in (N.CANCELLED, N.SKIPPED):
         return node.undo.settled and (node.spec.undoing is not None or node.spec.irreversible)
@@ -262,6 +269,6 @@ def _stop(t: Turn) -> None:
 
 def finished(s: WorkflowState) -> bool:
     """True when the winding down has nothing left to wait for."""
-    if s.ending is None or s.out or s.pauses or s.letters:
+    if s.ending is None or s.ending.end is None or s.out or s.pauses or s.letters:
         return False
-    return not s.ending.undo or s.ending.stopped or s.undo_unsettled == 0
+    return s.ending.stopped or s.undo_unsettled == 0

@@ -49,6 +49,8 @@ def decide(s: WorkflowState, what: Input, now: Now) -> Decided | Rejection:
     if rejection is not None and not t.rows and not t.messages:
         return rejection
     _drain(t)
+    while compensation.over(t):
+        _drain(t)
     _finish(t)
     return Decided(t.rows, t.messages)
 
@@ -127,16 +129,16 @@ def _finish(t: Turn) -> None:
     if s.ending is not None:
         if compensation.finished(s):
             _end(t, _how_it_ended(s), s.ending.reason)
-    elif s.unsettled == 0 and not s.pauses:
+    elif s.unsettled == 0 and not s.pauses and not s.letters:
         if not s.planned:
             _end(t, WorkflowStatus.FAILED, "There is no plan.")
             return
-        skipped = s.counts.get(N.SKIPPED, 0)
+        skipped = s.counts.get(N.COMPLETE, 0) < len(s.nodes)
         _end(t, WorkflowStatus.COMPLETED_WITH_SKIPS if skipped else WorkflowStatus.COMPLETED, None)
 
 
 def _how_it_ended(s: WorkflowState) -> WorkflowStatus:
-    assert s.ending is not None
+    assert s.ending is not None and s.ending.end is not None
     if s.ending.end is not WorkflowStatus.COMPENSATED:
         return s.ending.end
     stands = s.counts.get(N.COMPENSATION_FAILED, 0) + s.counts.get(N.NOT_REVERSIBLE, 0)
@@ -178,7 +180,7 @@ def _output(s: WorkflowState) -> Any:
 
 
 def _cancel(t: Turn, c: Cancel) -> Rejection | None:
-    if t.state.ending is not None:
+    if t.state.ends:
         return Rejection("already-ending", "the workflow is winding down")
     reason = c.comment or f"cancelled by {c.actor}"
     end = WorkflowStatus.COMPENSATED if c.compensate else WorkflowStatus.CANCELLED
@@ -247,7 +249,7 @@ def _unclaimed(t: Turn, node: NodeState) -> None:
     assert live is not None
     too_late = live.start_before + GIVE_UP_AFTER_MS
     doing = node.state in OPEN
-    if doing and s.ending is not None:
+    if doing and s.leaves(node):
         if live.cancels and now >= too_late:
             compensation.give_up(t, node)
         else:
@@ -306,7 +308,7 @@ def adopt(s: WorkflowState, now: Now) -> list[Message]:
     t = Turn(s, now)
     for node in s.nodes.values():
         if node.live is not None and node.live.lease_until is None:
-            if s.ending is not None and node.state in OPEN:
+            if s.leaves(node) and node.state in OPEN:
                 node.live.cancels = 0  # the old bus took the cancel with it
                 ask_to_stop(t, node)
             else:

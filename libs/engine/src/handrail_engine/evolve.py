@@ -25,6 +25,7 @@ from handrail_engine.state import (
     NodeState,
     PauseState,
     Row,
+    Undo,
     WorkflowState,
     node_spec,
 )
@@ -66,6 +67,8 @@ def evolve(s: WorkflowState, row: Row) -> WorkflowState:
         case T.HITL_RESOLVED:
             _resolved(s, row)
         case T.WORKFLOW_RESUMED:
+            if (row.meta or {}).get("rolled_back"):
+                s.ending, s.undo_unsettled = None, 0
             _move(s, WorkflowStatus(row.data["status"]))
         case T.WORKFLOW_COMPENSATING:
             _compensating(s, row)
@@ -163,7 +166,9 @@ def _node_changed(s: WorkflowState, row: Row) -> None:
     if old is not new:
         s.counts[old] -= 1
         s.counts[new] = s.counts.get(new, 0) + 1
-    if new is NodeStatus.COMPENSATING or old is NodeStatus.COMPENSATING or new in _UNDO_ENDS:
+    if new is NodeStatus.PENDING:
+        _again(s, node)
+    elif new is NodeStatus.COMPENSATING or old is NodeStatus.COMPENSATING or new in _UNDO_ENDS:
         _second_life(s, node, row, old, new)
     else:
         _first_life(s, node, row, old, new)
@@ -180,6 +185,20 @@ def _node_changed(s: WorkflowState, row: Row) -> None:
     if s.ending is not None:
         try_settle(s, node)
     s.arm(node)
+
+
+def _again(s: WorkflowState, node: NodeState) -> None:
+    """It was rolled back and runs once more; whoever still works under the old key finds it closed."""
+    if node.attempt:
+        node.generation += 1
+    node.round_from = node.attempt
+    node.output = node.error = node.retry_ms = None
+    node.in_doubt = node.look_up = False
+    node.ended_seq = 0
+    node.undo = Undo()
+    s.unsettled += 1
+    for child in s.children[node.spec.id]:
+        s.nodes[child].waiting += 1
 
 
 def _first_life(s: WorkflowState, node: NodeState, row: Row, old: NodeStatus, new: NodeStatus) -> None:
@@ -304,19 +323,21 @@ def needs_undo(node: NodeState) -> bool:
 
 
 def _idle(node: NodeState) -> bool:
-    return node.state in _LEFT and not node.undo.again and not needs_undo(node)
+    if node.state in _LEFT:
+        return not node.undo.again and not needs_undo(node)
+    return False
 
 
 def try_settle(s: WorkflowState, node: NodeState) -> None:
     """Settles a node that never needs an undo (never ran, skipped, refused) once its dependants have settled."""
-    if s.ending is not None and s.ending.undo and not node.undo.waiting and _idle(node):
+    if s.undoes(node) and not node.undo.waiting and _idle(node):
         settle_undo(s, node)
 
 
 def settle_undo(s: WorkflowState, node: NodeState) -> None:
     """This node's undo is over; its dependencies come one step nearer to theirs, and those whose turn it is now are noted in
     `undo_ready`. Iterative: chains may be 10,000 long."""
-    if s.ending is None or not s.ending.undo:
+    if not s.undoes(node):
         return
     work = [node]
     while work:
@@ -330,6 +351,8 @@ def settle_undo(s: WorkflowState, node: NodeState) -> None:
         n.undo.released = True
         for dep in n.spec.depends_on:
             parent = s.nodes[dep]
+            if not s.undoes(parent):
+                continue
             parent.undo.waiting -= 1
             if parent.undo.waiting == 0:
                 if _idle(parent):
@@ -380,18 +403,34 @@ def _resolved(s: WorkflowState, row: Row) -> None:
 
 def _compensating(s: WorkflowState, row: Row) -> None:
     meta = row.meta or {}
-    if "end" not in meta:
+    if "undo" not in meta:
         return  # the rest of a long list
-    s.ending = Ending(WorkflowStatus(meta["end"]), meta["undo"], row.data.get("reason"))
-    s.deadline_ms = s.deadline_left_ms = None
-    _move(s, WorkflowStatus.COMPENSATING)
-    if not meta["undo"]:
-        return
-    s.undo_unsettled = len(s.nodes)
-    for node in s.nodes.values():
-        node.undo.waiting = len(s.children[node.spec.id])
-    for node in s.nodes.values():
-        try_settle(s, node)
+    e = s.ending
+    end = WorkflowStatus(meta["end"]) if "end" in meta else None
+    again = frozenset(meta.get("again", ()))
+    members = frozenset(meta["members"]) if "members" in meta else None if meta["undo"] else frozenset[str]()
+    if e is not None:  # another part is being rolled back already: the two are finished together
+        again |= e.again - (members or frozenset())
+        members = e.members | members if e.members is not None and members is not None else None
+    s.ending = Ending(end, members, again, row.data.get("reason"))
+    if end is not None:
+        s.deadline_ms = s.deadline_left_ms = None
+    if not s.pauses:
+        _move(s, WorkflowStatus.COMPENSATING)
+    _count_undos(s)
+
+
+def _count_undos(s: WorkflowState) -> None:
+    """Who waits for whom. What an earlier, partial rollback has undone is over; what it is at goes on."""
+    undone = [n for n in s.nodes.values() if s.undoes(n)]
+    for n in undone:
+        failed = n.state is NodeStatus.COMPENSATION_FAILED and n.undo.settled
+        n.undo.settled = n.undo.released = (n.state in _UNDO_ENDS and not n.undo.again) or failed
+    s.undo_unsettled = sum(1 for n in undone if not n.undo.settled)
+    for n in undone:
+        n.undo.waiting = sum(1 for c in s.children[n.spec.id] if not s.nodes[c].undo.released)
+    for n in undone:
+        try_settle(s, n)
 
 
 def _ended(s: WorkflowState, row: Row) -> None:

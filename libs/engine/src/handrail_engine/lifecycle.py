@@ -15,7 +15,9 @@ The second life undoes it, and only after an abort:
 Why a table: a status that is assigned in one place and allowed in one table can be checked by reading one page. It is as
 tight as the rules: whatever goes on when an abort begins is CANCELLED first (or drains), so a second life begins only where
 a first one settled. The loop is deliberate: COMPENSATING → COMPENSATING is the claim of an undo, its retry, its next attempt.
-A late success after its undo starts the second life again (COMPENSATED → COMPENSATING).
+A late success after its undo starts the second life again (COMPENSATED → COMPENSATING). After a rollback to a savepoint
+whatever was undone, left or skipped is PENDING once more, for a new first life under a new effect key; what could not be
+undone (NOT_REVERSIBLE, COMPENSATION_FAILED) stays.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from handrail_contracts.events import NodeStatus as N
 from handrail_contracts.events import WorkflowStatus as W
 
 _UNDO_STARTS = frozenset({N.COMPENSATING, N.NOTHING_TO_UNDO, N.NOT_REVERSIBLE})
+_AGAIN = frozenset({N.PENDING})
 
 NODE_MOVES: dict[N, frozenset[N]] = {
     N.PENDING: frozenset({N.SCHEDULED, N.SKIPPED, N.CANCELLED, N.AWAITING_HUMAN}),
@@ -33,13 +36,13 @@ NODE_MOVES: dict[N, frozenset[N]] = {
     N.DEAD_LETTERED: frozenset({N.AWAITING_HUMAN, N.SKIPPED, N.CANCELLED}),
     N.AWAITING_HUMAN: frozenset({N.SCHEDULED, N.RETRYING, N.SKIPPED, N.COMPLETE, N.CANCELLED}),
     N.COMPLETE: _UNDO_STARTS,
-    N.SKIPPED: _UNDO_STARTS,
-    N.CANCELLED: _UNDO_STARTS,
+    N.SKIPPED: _UNDO_STARTS | _AGAIN,
+    N.CANCELLED: _UNDO_STARTS | _AGAIN,
     N.COMPENSATING: frozenset({N.COMPENSATING, N.COMPENSATED, N.COMPENSATION_FAILED, N.NOTHING_TO_UNDO}),
-    N.COMPENSATED: frozenset({N.COMPENSATING}),
+    N.COMPENSATED: frozenset({N.COMPENSATING}) | _AGAIN,
     N.COMPENSATION_FAILED: frozenset({N.COMPENSATING, N.COMPENSATED}),
     N.NOT_REVERSIBLE: frozenset(),
-    N.NOTHING_TO_UNDO: frozenset({N.COMPENSATING}),
+    N.NOTHING_TO_UNDO: frozenset({N.COMPENSATING}) | _AGAIN,
 }
 
 SETTLED: frozenset[N] = frozenset({N.COMPLETE, N.SKIPPED, N.CANCELLED})
@@ -53,7 +56,9 @@ WORKFLOW_MOVES: dict[W, frozenset[W]] = {
     W.PLANNING: frozenset({W.RUNNING, W.PAUSED_HITL, W.COMPENSATING, W.CANCELLED, W.COMPENSATED, W.FAILED}),
     W.RUNNING: frozenset(set(W) - {W.ACCEPTED, W.PLANNING, W.RUNNING}),
     W.PAUSED_HITL: frozenset(set(W) - {W.ACCEPTED, W.PAUSED_HITL}),
-    W.COMPENSATING: frozenset({W.PAUSED_HITL, W.COMPENSATED, W.COMPENSATION_INCOMPLETE, W.CANCELLED, W.FAILED}),
+    W.COMPENSATING: frozenset(
+        {W.RUNNING, W.PAUSED_HITL, W.COMPENSATED, W.COMPENSATION_INCOMPLETE, W.CANCELLED, W.FAILED}
+    ),
     W.COMPLETED: frozenset(),
     W.COMPLETED_WITH_SKIPS: frozenset(),
     W.COMPENSATED: frozenset(),

@@ -28,7 +28,7 @@ CLOCKS_DIFFER_MS = 1_000
 def consider(t: Turn, node: NodeState) -> None:
     """Dispatches the node if it is its turn: all dependencies settled, nothing held back, its condition met."""
     s = t.state
-    if node.state is not N.PENDING or node.waiting or s.ending is not None or s.held:
+    if node.state is not N.PENDING or node.waiting or s.leaves(node) or s.held:
         return
     dead = dead_source(t, node)
     if dead is not None:
@@ -41,12 +41,13 @@ def consider(t: Turn, node: NodeState) -> None:
 
 def dead_source(t: Turn, node: NodeState) -> str | None:
     """The id of a skipped node whose output this one cannot live without, or None: nothing stands in for it, or what does
-    lacks what is read here."""
+    lacks what is read here. What was rolled back and left has no output any more."""
     for ref, may_miss in node.spec.refs.values():
         if ref.node_id is not None and not may_miss:
             source = t.state.nodes[ref.node_id]
             nothing = source.output is None or dig(source.output, ref.path) is MISSING
-            if source.state is N.SKIPPED and not source.spec.optional and nothing:
+            without = source.state in (N.SKIPPED, N.NOTHING_TO_UNDO) and not source.spec.optional and nothing
+            if without or source.state in (N.CANCELLED, N.COMPENSATED):
                 return ref.node_id
     return None
 
@@ -65,7 +66,9 @@ def dispatch(t: Turn, node: NodeState, **meta: Any) -> None:
     if node.spec.undoing is not None:
         full["undo"] = node.spec.undoing.action
     attempt = node.attempt + 1
-    fresh = meta.get("round") or attempt == 1
+    if node.attempt and node.attempt == node.round_from:
+        full["round"] = True
+    fresh = full.get("round") or attempt == 1
     t.move(
         node,
         N.SCHEDULED,
@@ -93,11 +96,11 @@ def answered(t: Turn, r: Result) -> Rejection | None:
             failed(t, node, error, r.outcome is Outcome.IN_DOUBT, times_of(t, node, r), r.outcome.value)
         case Outcome.CANCELLED:
             _cancelled(t, node, r)
-        case Outcome.ESCALATED if t.state.ending is not None:
+        case Outcome.ESCALATED if t.state.leaves(node):
             _cancelled(t, node, r)  # it is out of its depth and has not acted
         case Outcome.ESCALATED:
             pauses.escalate(t, node, r)
-        case Outcome.PROPOSED if t.state.ending is not None:
+        case Outcome.PROPOSED if t.state.leaves(node):
             _cancelled(t, node, r)
         case Outcome.PROPOSED:
             error = Failure(
@@ -144,7 +147,7 @@ def _succeeded(t: Turn, node: NodeState, r: Result) -> None:
     s = t.state
     meta: dict[str, Any] = {"outcome": "ok"}
     times = {"finished_at": t.at, **times_of(t, node, r)}
-    if s.ending is None and (r.nodes or not s.planned):
+    if not s.leaves(node) and (r.nodes or not s.planned):
         wrong = planning.refused(s, node, r)
         if wrong is not None:
             failed(t, node, wrong, True, times, r.outcome.value)
@@ -152,7 +155,7 @@ def _succeeded(t: Turn, node: NodeState, r: Result) -> None:
         if not s.planned:
             meta["plan"] = planning.plan_of(r)
     t.move(node, N.COMPLETE, meta, output=r.output, **times)
-    if s.ending is not None:
+    if s.leaves(node):
         compensation.advance(t, node)
     else:
         if r.nodes and s.planned:
@@ -162,7 +165,7 @@ def _succeeded(t: Turn, node: NodeState, r: Result) -> None:
 
 def _cancelled(t: Turn, node: NodeState, r: Result) -> None:
     """The agent stopped before anything happened. Outside an abort that is a definite failure."""
-    if t.state.ending is None:
+    if not t.state.leaves(node):
         error = r.error or Failure(code="CANCELLED", message="The agent stopped the attempt.")
         failed(t, node, error, False, times_of(t, node, r), r.outcome.value)
         return
@@ -193,7 +196,8 @@ def _not_current(t: Turn, node: NodeState, r: Result, generation: int) -> Reject
         if compensation.unseen(t.state, node):
             meta["again"] = True
     t.emit(T.RESULT_IGNORED, meta, node_id=node.spec.id, attempt=r.attempt, reason=why)
-    if r.outcome is Outcome.OK and generation != node.generation and not pure:
+    given_up_on = node.state in _LEFT_BEHIND and not t.state.leaves(node) and not t.state.ends
+    if r.outcome is Outcome.OK and not pure and (generation != node.generation or given_up_on):
         _old_effect(t, node, r)
     elif reveals:
         compensation.advance(t, node)
@@ -210,9 +214,12 @@ def _contradicts(node: NodeState, r: Result) -> bool:
     return told is not None and (told["code"], told["message"]) != (r.error.code, r.error.message)
 
 
+_LEFT_BEHIND = frozenset({N.CANCELLED, N.COMPENSATED, N.NOTHING_TO_UNDO})
+
+
 def _old_effect(t: Turn, node: NodeState, r: Result) -> None:
-    """A success under an effect key that was left behind (a person said it did not happen): that effect stands beside
-    the new one, so it goes onto the list of dead letters."""
+    """A success under an effect key that was left behind (a person said that it did not happen, or it was rolled back):
+    nobody undoes that effect any more, so it goes onto the list of dead letters."""
     letter = dead_letter_id(t.state.tenant, t.state.trace_id, t.state.seq + 1)
     attempts = [a for a in node.attempts if a["attempt"] == r.attempt]
     meta = {"pause": False, "late_effect": r.effect_key}
@@ -229,7 +236,7 @@ def failed(t: Turn, node: NodeState, error: Failure, doubt: bool, times: dict[st
         meta["doubt"] = True
     info = {"code": error.code, "message": error.message, "evidence": error.evidence}
     data = {"finished_at": t.at, **times, "error": info}
-    if s.ending is not None:
+    if s.leaves(node):
         t.move(node, N.CANCELLED, meta, **data)
         compensation.advance(t, node)
         return

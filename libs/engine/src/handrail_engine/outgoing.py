@@ -25,8 +25,8 @@ def outgoing(s: WorkflowState, row: Row) -> list[Task | DeadLetter]:
         case T.TASK_DEAD_LETTERED:
             return [_dead_letter(s, row)]
         case T.WORKFLOW_COMPENSATING:
-            if "end" in (row.meta or {}):
-                return [cancel_for(s, n, row.at_ms) for n in s.nodes.values() if n.state in OPEN]
+            if "undo" in (row.meta or {}):
+                return [cancel_for(s, n, row.at_ms) for n in s.nodes.values() if n.state in OPEN and s.leaves(n)]
         case _:
             pass
     return []

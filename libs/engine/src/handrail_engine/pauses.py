@@ -68,6 +68,8 @@ def open_pause(
     evidence, digest = evidence_of(error.get("evidence"))
     scope = spec.pause_scope if spec and spec.pause_scope and not undo else None
     scope = scope or (PauseScope.WORKFLOW if kind in _WORKFLOW_SCOPED else PauseScope.BRANCH)
+    if undo and resolutions is None and not s.ends:
+        resolutions = [r for r in _defaults(kind) if r["kind"] != ResolutionKind.STOP]  # the rest of it goes on
     if resolutions is None:
         own = spec.resolutions if spec and kind is PauseKind.FAILURE else ()
         resolutions = [button(r) for r in own] or _defaults(kind)
@@ -147,7 +149,7 @@ def escalate(t: Turn, node: NodeState, r: Result) -> None:
 
 def open_manual(t: Turn, comment: str | None) -> None:
     """The panic button. What is being rolled back already cannot be aborted once more, only gone on with."""
-    only = _defaults(PauseKind.MANUAL)[:1] if t.state.ending else None
+    only = _defaults(PauseKind.MANUAL)[:1] if t.state.ends else None
     open_pause(t, PauseKind.MANUAL, None, reason=comment or "Paused by hand.", resolutions=only)
 
 
@@ -166,13 +168,13 @@ def open_foreign(t: Turn, node: NodeState, d: DeadLetter) -> Rejection | None:
     body = d.error.evidence if d.error else d.task
     reason = d.reason or (d.error.message if d.error else "") or f"A dead letter came for {node.spec.id}."
     error = {"code": d.error.code if d.error else "dead-letter", "message": reason, "evidence": body}
-    active = s.ending is None and node.state in (N.SCHEDULED, N.IN_PROGRESS, N.RETRYING)
+    active = not s.leaves(node) and node.state in (N.SCHEDULED, N.IN_PROGRESS, N.RETRYING)
     if active:
         out = node.live is not None
         meta = {"outcome": "given-up", **({"doubt": True} if out and may_have_effect(node) else {})}
         t.move(node, N.AWAITING_HUMAN, meta if out else None, error=error, finished_at=t.at)
     evidence, mark = evidence_of(body)
-    own = None if active else _FOREIGN_ABORTABLE[: 2 if s.ending else 3]
+    own = None if active else _FOREIGN_ABORTABLE[: 2 if s.ends else 3]
     open_pause(t, PauseKind.FAILURE, node, reason=reason, resolutions=own, raw_evidence=evidence, evidence_digest=mark)
     return None
 
@@ -229,10 +231,13 @@ def close(
     )
 
 
-def close_all(t: Turn, outcome: str) -> None:
-    """An abort answers every other open pause (`superseded`), a cancel all of them (`cancelled`)."""
+def close_all(t: Turn, outcome: str, members: frozenset[str] | None = None) -> None:
+    """An abort answers every other open pause (`superseded`), a cancel all of them (`cancelled`); a rollback of `members`
+    those of its nodes. What asks about an undo is not answered by that."""
     for pause in list(t.state.pauses.values()):
-        close(t, pause, outcome, None, SYSTEM)
+        mine = members is None or pause.node_id in members
+        if mine and pause.kind != PauseKind.COMPENSATION_FAILURE:
+            close(t, pause, outcome, None, SYSTEM)
 
 
 def decide_pause(t: Turn, d: Decision) -> Rejection | None:
@@ -265,14 +270,21 @@ def press(t: Turn, pause: PauseState, chosen: dict[str, Any], outcome: str, d: D
     if kind is ResolutionKind.RESUME and pause.kind == PauseKind.FAILURE:
         meta["no_deadline"] = True
     close(t, pause, outcome, d.action_id, d.actor, meta, channel=d.channel, comment=d.comment, input=d.input)
-    if kind is ResolutionKind.COMPENSATE and s.ending is None:
-        compensation.begin(t, W.COMPENSATED, d.comment or f"{chosen['display_text']}, by {d.actor}")
+    if kind is ResolutionKind.COMPENSATE and not s.ends:
+        reason = d.comment or f"{chosen['display_text']}, by {d.actor}"
+        scope = chosen.get("scope") or "workflow"
+        if scope == "workflow" or node is None or not s.planned:
+            compensation.begin(t, W.COMPENSATED, reason)
+        else:
+            compensation.begin_part(t, node, scope, reason)
+            release(t)
         return
     if node is not None and _needs_ambiguous_pause(node, chosen):
         open_ambiguous(t, node, then={"sets": {chosen["sets"]: d.input}} if chosen.get("sets") else None)
     else:
         if kind is ResolutionKind.STOP and s.ending is not None and s.ending.stopped:
-            close_all(t, "superseded")
+            for other in list(s.pauses.values()):
+                close(t, other, "superseded", None, SYSTEM)
         if not s.pauses:
             t.emit(T.WORKFLOW_RESUMED, status=_status_without_pause(s).value)
         if node is not None:
@@ -294,7 +306,7 @@ def _apply(
         compensation.decided(t, node, kind, d)
     elif node.state is N.AWAITING_HUMAN:
         _act(t, node, pause, kind, chosen, d)
-    elif node.state is N.PENDING and kind is ResolutionKind.SKIP and t.state.ending is None:
+    elif node.state is N.PENDING and kind is ResolutionKind.SKIP and not t.state.leaves(node):
         nodes.skip(t, node, f"skipped by {d.actor}", d.input)
 
 
@@ -360,6 +372,7 @@ def release(t: Turn) -> None:
         return
     if s.ending is not None:
         compensation.advance_all(t)
+    if s.ends:
         return
     for node in list(s.nodes.values()):
         if node.state is N.PENDING and not node.waiting:

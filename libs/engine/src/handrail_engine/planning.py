@@ -95,7 +95,7 @@ def append(t: Turn, node: NodeState, nodes: list[dict[str, Any]]) -> None:
 def adopt_plan(t: Turn) -> None:
     """Takes up the planner's plan once no pause is open."""
     s = t.state
-    if s.plan is not None and not s.pauses and s.ending is None:
+    if s.plan is not None and not s.pauses and not s.ends:
         announce(t, s.plan["nodes"], s.plan.get("output"))
 
 

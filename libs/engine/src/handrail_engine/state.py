@@ -207,12 +207,23 @@ class PauseState:
 
 @dataclass(slots=True)
 class Ending:
-    """The workflow is winding down towards `end`. With `undo` everything is undone first; `stopped`: a person said enough."""
+    """The workflow, or a part of it, is winding down; `stopped`: a person said enough.
 
-    end: WorkflowStatus
-    undo: bool
+    `members` are undone, None means all. With an `end` everything winds down, whether it is undone or not, and the workflow
+    ends so. Without one only the members do (they include all their dependants), and then the workflow goes on: those of
+    `again` run once more, under new keys, the others are left.
+    """
+
+    end: WorkflowStatus | None
+    members: frozenset[str] | None
+    again: frozenset[str]
     reason: str | None
     stopped: bool = False
+
+    @property
+    def undo(self) -> bool:
+        """True when everything is undone."""
+        return self.members is None
 
 
 @dataclass(slots=True)
@@ -255,6 +266,21 @@ class WorkflowState:
     def held(self) -> bool:
         """True while nothing new may be dispatched."""
         return self.holding > 0
+
+    @property
+    def ends(self) -> bool:
+        """True once the whole workflow winds down."""
+        return self.ending is not None and self.ending.end is not None
+
+    def leaves(self, node: NodeState) -> bool:
+        """True when this node is being wound down: it is not dispatched any more, what is out drains."""
+        e = self.ending
+        return e is not None and (e.end is not None or e.members is None or node.spec.id in e.members)
+
+    def undoes(self, node: NodeState) -> bool:
+        """True when what this node did is being undone."""
+        e = self.ending
+        return e is not None and (e.members is None or node.spec.id in e.members)
 
     def do_key(self, node: NodeState) -> str:
         """The effect key of the node's current generation."""
@@ -302,9 +328,7 @@ class WorkflowState:
             "plan": self.plan,
             "holding": self.holding,
             "ended": self.ended,
-            "ending": [self.ending.end, self.ending.undo, self.ending.reason, self.ending.stopped]
-            if self.ending
-            else None,
+            "ending": _ending_facts(self.ending) if self.ending else None,
             "pauses": {k: [p.kind, p.node_id, p.scope, p.data, p.then] for k, p in sorted(self.pauses.items())},
             "nodes": {k: _node_facts(n) for k, n in self.nodes.items()},
         }
@@ -333,6 +357,10 @@ def due_ms(s: WorkflowState, node: NodeState) -> int | None:
     if node.state is NodeStatus.COMPENSATING:
         return None if s.held else node.undo.retry_ms
     return None
+
+
+def _ending_facts(e: Ending) -> list[Any]:
+    return [e.end, sorted(e.members) if e.members is not None else None, sorted(e.again), e.reason, e.stopped]
 
 
 def _node_facts(n: NodeState) -> list[Any]:

@@ -1,0 +1,233 @@
+"""A part is rolled back and the rest goes on: to a savepoint and on again from there, or a subtree that is given up."""
+
+from __future__ import annotations
+
+from handrail_contracts.tasks import DeadLetter, Outcome, TaskKind
+from unit.engine.plans import ABORT, BACK, PRUNE, SKIP
+from unit.engine.saga import Saga, node
+
+EFFECT = {"effect_class": "idempotent"}
+ALL = {"resolutions": [BACK, PRUNE, SKIP, ABORT]}
+
+
+def undone(s: Saga) -> list[str]:
+    return [m.node_id for m in s.sent(TaskKind.COMPENSATE)]
+
+
+def trip() -> Saga:
+    """quote (savepoint) → flight → hotel → pay; news beside it. pay has failed."""
+    s = Saga(
+        node("quote", savepoint=True, **EFFECT),
+        node("flight", "quote", **EFFECT),
+        node("hotel", "flight", **EFFECT),
+        node("pay", "hotel", **ALL, **EFFECT),
+        node("news"),
+        node("more_news", "news"),
+    )
+    return s.ok("quote").ok("flight").ok("hotel", output=1).exhaust("pay")
+
+
+def test_a_rollback_to_a_savepoint_undoes_what_came_after_it_and_runs_it_again_under_new_keys() -> None:
+    s = trip()
+    s.press("RES_BACK")
+    row = next(r for r in s.last if r.type == "WORKFLOW_COMPENSATING")
+    assert row.data["scope"] == "savepoint:quote"
+    assert [n["node_id"] for n in row.data["nodes"]] == ["hotel", "flight"]
+    assert s.status == "COMPENSATING"
+    s.ok("hotel").ok("flight")
+    assert s.told() == [
+        "flight COMPENSATED",
+        "WORKFLOW_RESUMED",
+        "flight PENDING",
+        "hotel PENDING",
+        "pay PENDING",
+        "flight SCHEDULED",
+    ]
+    assert (s.status, s.states["quote"]) == ("RUNNING", "COMPLETE")
+    again = s.sent()[-1]
+    assert (again.node_id, again.attempt, again.max_attempts, again.effect_key) == ("flight", 2, 4, "t/w/flight/2")
+    s.ok("flight").ok("hotel", output=2).ok("pay").ok("news").ok("more_news")
+    assert (s.status, s["hotel"].output) == ("COMPLETED", 2)
+
+
+def test_what_is_not_part_of_it_goes_on_meanwhile() -> None:
+    s = trip()
+    s.press("RES_BACK")
+    s.ok("news")
+    assert s.told() == ["news COMPLETE", "more_news SCHEDULED"]
+
+
+def test_a_subtree_is_given_up_and_the_rest_completes_with_skips() -> None:
+    s = Saga(node("a", **EFFECT), node("b", "a", **EFFECT), node("c", "b", **ALL, **EFFECT), node("d", "c"), node("x"))
+    s.ok("a").ok("b").exhaust("c")
+    s.press("RES_PRUNE")
+    assert s.told()[-3:] == ["c CANCELLED", "d CANCELLED", "WORKFLOW_RESUMED"]
+    s.ok("x")
+    assert (s.status, undone(s)) == ("COMPLETED_WITH_SKIPS", [])
+    assert s.state_of("a", "b", "c", "d") == ["COMPLETE", "COMPLETE", "CANCELLED", "CANCELLED"]
+
+
+def test_what_ran_in_the_subtree_is_undone() -> None:
+    s = Saga(
+        node("r", pause_scope="branch", retry={"max_attempts": 1}, **ALL, **EFFECT),
+        node("after", "r", **EFFECT),
+        node("x"),
+    )
+    s.started("r").wait(7)
+    s.press("RES_PRUNE")
+    assert undone(s) == ["r"], "its attempt is in doubt"
+    s.ok("r").ok("x")
+    assert (s.status, s.states["r"]) == ("COMPLETED_WITH_SKIPS", "COMPENSATED")
+
+
+def test_without_a_savepoint_it_goes_back_to_the_beginning_of_that_way() -> None:
+    s = Saga(node("a", **EFFECT), node("b", "a", **ALL), node("x", **EFFECT)).ok("a").ok("x").exhaust("b")
+    s.press("RES_BACK")
+    s.ok("a")
+    assert s.told()[0] == "a COMPENSATED"
+    assert (s.sent()[-1].node_id, s.states["x"]) == ("a", "COMPLETE")
+
+
+def test_the_nearest_savepoint_counts() -> None:
+    s = Saga(
+        node("far", savepoint=True, **EFFECT),
+        node("a", "far", **EFFECT),
+        node("near", "a", savepoint=True, **EFFECT),
+        node("b", "near", **EFFECT),
+        node("c", "b", savepoint=True, **ALL),
+    )
+    s.ok("far").ok("a").ok("near").ok("b").exhaust("c")
+    s.press("RES_BACK")
+    assert undone(s) == ["b"]
+
+
+def test_an_effect_that_cannot_be_undone_is_not_had_a_second_time() -> None:
+    s = Saga(
+        node("a", savepoint=True),
+        node("mail", "a", compensation="none", **EFFECT),
+        node("wire", "a", irreversible=True, **EFFECT),
+        node("b", "mail", "wire", inputs={"x": {"$from": "nodes.mail.output"}}, **ALL),
+    )
+    s.ok("a").ok("mail", output=5).ok("wire").exhaust("b")
+    s.press("RES_BACK")
+    assert s.state_of("mail", "wire") == ["NOTHING_TO_UNDO", "NOT_REVERSIBLE"]
+    assert (s.sent()[-1].node_id, s.sent()[-1].inputs) == ("b", {"x": 5})
+    s.ok("b")
+    assert s.status == "COMPLETED_WITH_SKIPS"
+
+
+def test_a_cancel_during_a_partial_rollback_takes_it_over() -> None:
+    s = trip()
+    s.press("RES_BACK")
+    s.cancel()
+    assert undone(s) == ["hotel"]
+    s.ok("hotel").ok("flight")
+    assert s.told()[-1] == "quote COMPENSATING"
+    s.ok("quote")
+    assert s.status == "COMPENSATED"
+    assert undone(s) == ["hotel", "flight", "quote"]
+
+
+def test_a_cancel_without_undo_lets_the_partial_rollback_finish() -> None:
+    s = trip()
+    s.press("RES_BACK")
+    s.cancel(undo=False)
+    assert s.status == "COMPENSATING"
+    s.ok("hotel").ok("flight")
+    assert (s.status, s.states["quote"]) == ("CANCELLED", "COMPLETE")
+
+
+def test_an_abort_after_a_subtree_was_given_up_undoes_the_rest_once() -> None:
+    s = Saga(node("a", **EFFECT), node("b", **EFFECT), node("c", "b", **ALL), node("z")).ok("a").ok("b").exhaust("c")
+    s.press("RES_PRUNE")
+    s.cancel()
+    s.ok("b").ok("a")
+    assert (s.status, undone(s)) == ("COMPENSATED", ["b", "a"])
+
+
+def test_two_parts_are_rolled_back_at_once() -> None:
+    branch = {"pause_scope": "branch", **ALL, **EFFECT}
+    s = Saga(
+        *(node(k, savepoint=True, **EFFECT) for k in ("p", "q")),
+        *(node(k + "1", k, **EFFECT) for k in ("p", "q")),
+        *(node(k + "2", k + "1", **branch) for k in ("p", "q")),
+    )
+    s.ok("p", "q").ok("p1", "q1").fails("p2", retryable=False).exhaust("q2")
+    s.press("RES_BACK", at="p2")
+    s.press("RES_PRUNE", at="q2")
+    assert sorted(undone(s)) == ["p1"], "q2 never ran, q1 stays"
+    s.ok("p1")
+    assert s.state_of("p1", "p2", "q1", "q2") == ["SCHEDULED", "PENDING", "COMPLETE", "CANCELLED"]
+    s.ok("p1").ok("p2")
+    assert s.status == "COMPLETED_WITH_SKIPS"
+
+
+def test_a_failed_undo_in_a_part_asks_without_offering_to_end_everything() -> None:
+    once = {"compensation": {"retry": {"max_attempts": 1}}}
+    s = (
+        Saga(node("a", savepoint=True), node("b", "a", **EFFECT, **once), node("c", "b", **ALL))
+        .ok("a")
+        .ok("b")
+        .exhaust("c")
+    )
+    s.press("RES_BACK")
+    s.fails("b").wait(2)
+    assert s.buttons == ["RES_RETRY", "RES_MARK_UNDONE", "RES_ACCEPT"]
+    s.press("RES_ACCEPT")
+    assert s.told() == ["HITL_RESOLVED decided", "WORKFLOW_RESUMED", "WORKFLOW_RESUMED", "c PENDING", "c SCHEDULED"]
+    s.ok("c")
+    assert (s.status, s.states["b"]) == ("COMPLETED_WITH_SKIPS", "COMPENSATION_FAILED")
+
+
+def test_a_question_about_an_undo_stays_open_when_everything_is_aborted() -> None:
+    once = {"compensation": {"retry": {"max_attempts": 1}}}
+    s = Saga(node("a", savepoint=True, **EFFECT), node("b", "a", **EFFECT, **once), node("c", "b", **ALL))
+    s.ok("a").ok("b").exhaust("c")
+    s.press("RES_BACK")
+    s.fails("b").wait(2).cancel()
+    assert s.status == "PAUSED_HITL"
+    s.press("RES_MARK_UNDONE", "done")
+    s.ok("a")
+    assert s.status == "COMPENSATED"
+
+
+def test_a_manual_pause_holds_a_partial_rollback_and_what_follows_it() -> None:
+    s = trip()
+    s.do(DeadLetter(trace_id="w", node_id="quote", reason="odd"))
+    s.press("RES_BACK", at="pay")
+    assert undone(s) == [], "the pause on quote holds the workflow"
+    assert s.status == "PAUSED_HITL"
+    s.press("RES_RETRY", at="quote")
+    assert undone(s) == ["hotel"]
+    s.panic().ok("hotel")
+    assert undone(s) == ["hotel"]
+    s.press("RES_RESUME")
+    assert undone(s) == ["hotel", "flight"]
+
+
+def test_a_rollback_that_ends_under_a_manual_pause_waits_with_the_dispatch() -> None:
+    s = Saga(node("a", savepoint=True), node("b", "a", **EFFECT), node("c", "b", **ALL)).ok("a").ok("b").exhaust("c")
+    s.press("RES_BACK")
+    s.panic().ok("b")
+    assert s.told() == ["b COMPENSATED", "WORKFLOW_RESUMED", "b PENDING", "c PENDING"]
+    assert s.status == "PAUSED_HITL"
+    s.press("RES_RESUME")
+    assert s.told()[-1] == "b SCHEDULED"
+
+
+def test_a_late_success_under_the_old_key_is_shown_once_it_was_run_again() -> None:
+    s = Saga(node("a", savepoint=True), node("b", "a", **EFFECT), node("c", "a", **ALL)).ok("a").started("b")
+    s.fails("c", retryable=False)
+    s.wait(2).press("RES_BACK")
+    s.wait(5)
+    assert undone(s) == ["b"], "b fell silent while it was asked to stop"
+    s.ok("b")
+    assert s.state_of("b", "c") == ["SCHEDULED", "SCHEDULED"]
+    s.answer("b", Outcome.OK, attempt=1, key="t/w/b/1", undo=False)
+    assert s.told() == ["RESULT_IGNORED b superseded", "TASK_DEAD_LETTERED b"]
+
+
+def test_the_planners_plan_is_no_part_to_roll_back() -> None:
+    s = Saga(intent="do it").exhaust("plan")
+    s.press("RES_ABORT_SAGA")
+    assert s.status == "COMPENSATED"
