@@ -1,0 +1,1 @@
+"""PostgreSQL: the effect ledger, the registry, the clock."""

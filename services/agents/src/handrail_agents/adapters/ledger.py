@@ -1,0 +1,232 @@
+"""The effect ledger in PostgreSQL (`agents.effect`), group-committed: one multi-row statement per turn, one at a time.
+
+All claims and closes of a turn are one INSERT in the order of their keys, so that two processes never wait for each
+other in a circle. What a row becomes stands in the ON CONFLICT clause alone.
+
+`result` of an INTENT row is empty, or the mark that an earlier attempt under this key is in doubt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import structlog
+
+from handrail_agents.runtime.claim import TAKEN, Claim, LedgerClosed, Row, State
+from handrail_runtime.lifecycle import backoff
+
+if TYPE_CHECKING:
+    from handrail_store.connect import Pool
+
+_log = structlog.get_logger(__name__)
+MOST_AT_ONCE = 500
+_DOUBT = b"doubt"
+
+# $1 keys, $2 attempts, $3 states to be, $4 results, $5 start_before (ms; null for closes), $6 worker
+_WRITE = """
+WITH t AS MATERIALIZED (SELECT handrail.clock() AS now)
+INSERT INTO agents.effect AS e (effect_key, attempt, state, result, worker, claimed_at, closed_at)
+SELECT o.key, o.attempt, o.state, o.result, $6, t.now, CASE WHEN o.state <> 'INTENT' THEN t.now END
+FROM t, unnest($1::text[], $2::int[], $3::text[], $4::bytea[], $5::bigint[])
+  AS o(key, attempt, state, result, start_before)
+WHERE o.state <> 'INTENT' OR t.now < to_timestamp(o.start_before / 1000.0)
+ORDER BY o.key
+ON CONFLICT (effect_key) DO UPDATE SET
+  attempt = greatest(e.attempt, excluded.attempt),
+  state = CASE WHEN excluded.state = 'FAILED' AND e.result IS NOT NULL AND excluded.result IS NULL
+    THEN 'INTENT' ELSE excluded.state END,
+  result = CASE excluded.state
+    WHEN 'DONE' THEN excluded.result
+    WHEN 'FAILED' THEN CASE WHEN excluded.result IS NULL THEN e.result END
+    ELSE CASE WHEN e.state = 'INTENT' THEN 'doubt'::bytea END END,
+  worker = CASE WHEN excluded.state = 'INTENT' THEN excluded.worker ELSE e.worker END,
+  claimed_at = CASE WHEN excluded.state = 'INTENT' THEN excluded.claimed_at ELSE e.claimed_at END,
+  closed_at = excluded.closed_at
+WHERE CASE excluded.state
+  WHEN 'INTENT' THEN e.attempt < excluded.attempt AND e.state NOT IN ('DONE', 'TOMBSTONE')
+  WHEN 'DONE' THEN e.state IN ('INTENT', 'FAILED')
+  ELSE e.state = 'INTENT' AND e.attempt = excluded.attempt END
+RETURNING effect_key
+"""
+
+# $1 keys, $2 attempts, $3 the states that give way
+_BURY = """
+WITH t AS MATERIALIZED (SELECT handrail.clock() AS now)
+INSERT INTO agents.effect AS e (effect_key, attempt, state, claimed_at, closed_at)
+SELECT o.key, o.attempt, 'TOMBSTONE', t.now, t.now FROM t, unnest($1::text[], $2::int[]) AS o(key, attempt)
+ORDER BY o.key
+ON CONFLICT (effect_key) DO UPDATE SET
+  state = 'TOMBSTONE', result = NULL, closed_at = excluded.closed_at,
+  worker = CASE WHEN e.state = 'INTENT' THEN e.worker END
+WHERE e.state = ANY($3::text[])
+"""
+
+_LOOK = """
+SELECT effect_key, attempt, state, worker, (extract(epoch FROM claimed_at) * 1000)::bigint AS claimed_ms,
+  CASE WHEN state = 'DONE' THEN result END AS result
+FROM agents.effect WHERE effect_key = ANY($1::text[])
+"""
+
+
+@dataclass(slots=True)
+class _Ask:
+    key: str
+    attempt: int
+    kind: str  # a State to be, or "bury", "bury_running"
+    answer: asyncio.Future[Any]
+    result: bytes | None = None
+    start_before_ms: int | None = None
+    tried: bool = field(default=False)
+
+
+class PostgresLedger:
+    """Implements `runtime.claim.Ledger`. `worker` is unique to this process and this start of it."""
+
+    def __init__(self, pool: Pool, worker: str) -> None:
+        self._pool, self._worker = pool, worker
+        self._waiting: deque[_Ask] = deque()
+        self._wake = asyncio.Event()
+        self._closed = False
+
+    async def claim(self, key: str, attempt: int, start_before_ms: int) -> Claim:
+        """As the port says."""
+        return await self._ask(key, attempt, "INTENT", start_before_ms=start_before_ms)
+
+    async def done(self, key: str, attempt: int, result: bytes) -> None:
+        """As the port says."""
+        await self._ask(key, attempt, "DONE", result)
+
+    async def failed(self, key: str, attempt: int, *, certain: bool = False) -> None:
+        """As the port says."""
+        await self._ask(key, attempt, "FAILED", b"certain" if certain else None)
+
+    async def bury(self, key: str, attempt: int, *, running_too: bool) -> Row:
+        """As the port says."""
+        return await self._ask(key, attempt, "bury_running" if running_too else "bury")
+
+    async def run(self) -> None:
+        """As the port says."""
+        delays = backoff(0.05, 2.0)
+        while not self._closed:
+            if not self._waiting:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            turn = self._turn()
+            try:
+                await self._write(turn)
+                delays = backoff(0.05, 2.0)
+            except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as e:
+                await self._one_by_one(turn, e)
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as e:
+                _log.warning("ledger_write_failed", kind=type(e).__name__, writes=len(turn))
+                self._put_back(turn)
+                await asyncio.sleep(next(delays))
+
+    async def close(self) -> None:
+        """As the port says."""
+        self._closed = True
+        self._wake.set()
+        for ask in self._waiting:
+            if not ask.answer.done():
+                ask.answer.set_exception(LedgerClosed())
+        self._waiting.clear()
+
+    def _ask(
+        self, key: str, attempt: int, kind: str, result: bytes | None = None, *, start_before_ms: int | None = None
+    ) -> asyncio.Future[Any]:
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if self._closed:
+            answer.set_exception(LedgerClosed())
+            return answer
+        self._waiting.append(_Ask(key, attempt, kind, answer, result, start_before_ms))
+        self._wake.set()
+        return answer
+
+    def _turn(self) -> list[_Ask]:
+        """What one statement may do at once: at most one write per key."""
+        turn: list[_Ask] = []
+        later: list[_Ask] = []
+        keys: set[str] = set()
+        while self._waiting and len(turn) < MOST_AT_ONCE:
+            ask = self._waiting.popleft()
+            if ask.answer.cancelled():
+                continue
+            if ask.key in keys:
+                later.append(ask)
+                continue
+            keys.add(ask.key)
+            turn.append(ask)
+        self._waiting.extendleft(reversed(later))
+        return turn
+
+    def _put_back(self, turn: list[_Ask]) -> None:
+        for ask in turn:
+            ask.tried = True  # it may have gone through: a claim that is then ours is ours
+        if self._closed:
+            for ask in turn:
+                if not ask.answer.done():
+                    ask.answer.set_exception(LedgerClosed())
+            return
+        self._waiting.extendleft(reversed(turn))
+
+    async def _one_by_one(self, turn: list[_Ask], error: Exception) -> None:
+        """A value that PostgreSQL refuses must not hold back the others."""
+        if len(turn) == 1:
+            _log.error("ledger_write_refused", kind=type(error).__name__)
+            if not turn[0].answer.done():
+                turn[0].answer.set_exception(error)
+            return
+        for i, ask in enumerate(turn):
+            try:
+                await self._write([ask])
+            except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as e:
+                await self._one_by_one([ask], e)
+            except BaseException:
+                self._put_back(turn[i:])
+                raise
+
+    async def _write(self, turn: list[_Ask]) -> None:
+        writes = [ask for ask in turn if ask.kind in ("INTENT", "DONE", "FAILED")]
+        written: set[str] = set()
+        if writes:
+            rows = await self._pool.fetch(
+                _WRITE,
+                [a.key for a in writes],
+                [a.attempt for a in writes],
+                [a.kind for a in writes],
+                [a.result for a in writes],
+                [a.start_before_ms for a in writes],
+                self._worker,
+            )
+            written = {row[0] for row in rows}
+        for kind, states in (("bury", ["FAILED"]), ("bury_running", ["FAILED", "INTENT"])):
+            if burials := [ask for ask in turn if ask.kind == kind]:
+                await self._pool.execute(_BURY, [a.key for a in burials], [a.attempt for a in burials], states)
+        unknown = [a.key for a in turn if (a.kind == "INTENT" and a.key not in written) or a.kind.startswith("bury")]
+        found = await self._look(unknown) if unknown else {}
+        for ask in turn:
+            if not ask.answer.done():
+                ask.answer.set_result(self._answer(ask, ask.key in written, found))
+
+    async def _look(self, keys: list[str]) -> dict[str, Row]:
+        rows = await self._pool.fetch(_LOOK, keys)
+        return {r[0]: Row(r[1], State(r[2]), r[3], r[4], r[5]) for r in rows}
+
+    def _answer(self, ask: _Ask, written: bool, found: dict[str, Row]) -> Any:
+        if ask.kind in ("DONE", "FAILED"):
+            return None
+        if written:
+            return TAKEN
+        row = found.get(ask.key)
+        if ask.kind != "INTENT":
+            # a tombstone stands from the statement before; a row taken away meanwhile is one that never ran
+            return row or Row(ask.attempt, State.TOMBSTONE, None, 0, None)
+        mine = row is not None and row.state is State.INTENT and row.worker == self._worker
+        if row is not None and ask.tried and mine and row.attempt == ask.attempt:
+            return TAKEN
+        return row

@@ -1,0 +1,70 @@
+"""Wires the agents service. `build` for whoever has the engines already."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from handrail_agents import catalog
+from handrail_agents.adapters.clock import Clock
+from handrail_agents.adapters.ledger import PostgresLedger
+from handrail_agents.adapters.registry import Registry
+from handrail_agents.drivers.bus import BusDriver
+from handrail_agents.runtime.answers import Answers
+from handrail_agents.runtime.service import AgentsService, Driver
+from handrail_agents.runtime.slots import Slots
+from handrail_agents.settings import AgentsSettings
+from handrail_contracts.topics import task_topic
+from handrail_runtime.bus_kafka import KafkaBus
+from handrail_runtime.ports import Bus
+from handrail_sdk.agent import Agent
+from handrail_simulators import World, ensure
+
+if TYPE_CHECKING:
+    from handrail_store.connect import Pool
+
+
+def build(
+    settings: AgentsSettings,
+    *,
+    bus: Bus,
+    pool: Pool,
+    tenant: str = "default",
+    partitions: int = 24,
+    agents: Sequence[Agent] | None = None,
+) -> AgentsService:
+    """The agents service on engines that the caller owns and closes; the database is migrated. Without `agents` it runs
+    the catalog, for which the simulators' tables must exist (`simulators`). Nothing happens before `start`."""
+    worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+    if agents is None:
+        agents = catalog.agents(World(pool, tenant), delay_ms=settings.demo_delay_ms)
+    clock = Clock(pool)
+    answers = Answers(bus, partitions, worker)
+    ledger = PostgresLedger(pool, worker)
+    slots = Slots(agents, ledger, answers, clock.now_ms, slots=settings.slots, short_s=settings.short_ms / 1000)
+    return AgentsService(
+        agents,
+        bus=bus,
+        partitions=partitions,
+        slots=slots,
+        answers=answers,
+        ledger=ledger,
+        registry=Registry(pool, tenant, agents),
+        clock=clock,
+        driver=_driver(settings, bus, [task_topic(a.name) for a in agents], slots),
+        drain_s=settings.drain_s,
+    )
+
+
+def _driver(settings: AgentsSettings, bus: Bus, names: list[str], slots: Slots) -> Driver:
+    if settings.driver == "bus" or not isinstance(bus, KafkaBus):
+        return BusDriver(bus, settings.group, names, slots.offer)
+    return BusDriver(bus, settings.group, names, slots.offer)
+
+
+async def simulators(pool: Pool) -> None:
+    """Makes the tables of the simulated world, which the catalog's agents act on. Idempotent."""
+    await ensure(pool)

@@ -1,0 +1,1 @@
+"""Where task records come from: the plain bus, or Faust."""

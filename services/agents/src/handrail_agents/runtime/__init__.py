@@ -1,0 +1,1 @@
+"""Runs attempts: claims, slots, timers, answers. Knows no broker."""

@@ -1,0 +1,202 @@
+"""One attempt in this process: what was asked, how far it is, and how its end is put into words."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import structlog
+
+from handrail_agents.runtime.intake import Order
+from handrail_contracts.codec import encode
+from handrail_contracts.model import Json, iso
+from handrail_contracts.plan import EffectClass
+from handrail_contracts.tasks import MAX_RESULT_BYTES, Failure, Outcome, Result, Task, TaskKind
+from handrail_sdk.context import Context
+from handrail_sdk.failures import INVALID_RESULT, Escalated, Fail, Proposed
+from handrail_sdk.task import TaskDefinition
+
+PLANNER = ("planner", "plan")
+_MOST_MESSAGE = 500
+
+
+class Stage(StrEnum):
+    """Where an attempt stands. Only a RUNNING one can be interrupted."""
+
+    WAITING = "waiting"
+    CLAIMING = "claiming"
+    RUNNING = "running"
+    CLOSING = "closing"
+
+
+Said = Callable[[Task, float | None, str | None], None]
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """`taken` is called once, when the attempt has a slot; `said` takes its progress. `interrupted` is why its function was
+    cancelled, `told` whether `started` was sent, `due` when the timers look at it next (monotonic seconds)."""
+
+    order: Order
+    definition: TaskDefinition[Any]
+    taken: Callable[[], None]
+    said: Said
+    stage: Stage = Stage.WAITING
+    runner: asyncio.Task[None] | None = None
+    context: Context | None = None
+    started_ms: int = 0
+    started_at: float = 0.0
+    told: bool = False
+    silent: bool = False
+    unwanted: bool = False
+    interrupted: str | None = None
+    due: float = field(default=0.0)
+
+    @property
+    def task(self) -> Task:
+        """What was asked."""
+        return self.order.task
+
+    @property
+    def ledgered(self) -> bool:
+        """Whether the ledger guards it: everything but what has no effect."""
+        return self.order.task.effect_class is not EffectClass.PURE
+
+    def make_context(self) -> Context:
+        """What the function gets."""
+        t = self.order.task
+        self.context = Context(
+            tenant=t.tenant,
+            trace_id=t.trace_id,
+            node_id=t.node_id,
+            agent=t.agent,
+            action=t.action,
+            attempt=t.attempt,
+            max_attempts=t.max_attempts,
+            effect_key=t.effect_key,
+            do_key=t.do_key,
+            conversation=t.conversation,
+            approved=t.approved,
+            log=structlog.get_logger(
+                "handrail.agent", agent=t.agent, trace_id=t.trace_id, node_id=t.node_id, attempt=t.attempt
+            ),
+            on_progress=self._progress,
+            on_silence=self._fall_silent,
+        )
+        return self.context
+
+    def interrupt(self, why: str) -> None:
+        """Cancels the function if it runs. The first reason counts. Idempotent."""
+        if self.interrupted is None and self.stage is Stage.RUNNING and self.runner is not None:
+            self.interrupted = why
+            if self.context is not None:
+                self.context.cancelled.set()
+            self.runner.cancel()
+
+    def _progress(self, percent: float | None, message: str | None) -> None:
+        if self.stage is Stage.RUNNING:
+            self.said(self.order.task, percent, message)
+
+    def _fall_silent(self) -> None:
+        self.silent = True
+
+
+def plain_result(task: Task, outcome: Outcome, **fields: Any) -> Result:
+    """An answer about `task`. A cancel is answered as the execution that it is about."""
+    return Result(
+        kind=TaskKind.EXECUTE if task.kind is TaskKind.CANCEL else task.kind,
+        tenant=task.tenant,
+        trace_id=task.trace_id,
+        node_id=task.node_id,
+        attempt=task.attempt,
+        effect_key=task.effect_key,
+        outcome=outcome,
+        **fields,
+    )
+
+
+def succeeded(task: Task, output: Json, **fields: Any) -> Result:
+    """The answer of a function that returned. What the planner agent gives is a plan: its nodes stand apart."""
+    nodes = None
+    if (task.agent, task.action) == PLANNER and task.kind is TaskKind.EXECUTE and isinstance(output, dict):
+        nodes = output.get("nodes")
+    return plain_result(task, Outcome.OK, output=output, nodes=nodes if isinstance(nodes, list) else None, **fields)
+
+
+def raised(a: Attempt, error: BaseException, **fields: Any) -> Result:
+    """The answer of a function that raised: definite for Fail, a person's turn for the two others, else doubt."""
+    task = a.order.task
+    match error:
+        case Fail():
+            return plain_result(task, Outcome.FAILED, error=error.failure(), **fields)
+        case Escalated():
+            return plain_result(task, Outcome.ESCALATED, escalation=error.escalation, **fields)
+        case Proposed():
+            return plain_result(task, Outcome.PROPOSED, proposed=error.proposed, **fields)
+        case asyncio.CancelledError():
+            code = a.interrupted or "cancelled"
+            if code == "cancelled" and not a.ledgered:
+                return plain_result(task, Outcome.CANCELLED, **fields)
+            failure = Failure(code=code, message=_WHY.get(code, "The attempt was stopped midway."))
+        case _:
+            failure = Failure(code=type(error).__name__[:64], message=_short(error))
+    return plain_result(task, Outcome.IN_DOUBT, error=failure, **fields)
+
+
+def fitting(a: Attempt, r: Result) -> tuple[Result, bytes]:
+    """The answer and its bytes; in place of one that does not fit into a record, or is no JSON, one that says so.
+
+    That the result is too large does not undo the effect: only a pure task's attempt then ends as a definite failure.
+    """
+    try:
+        value = encode(r)
+        if len(value) <= MAX_RESULT_BYTES:
+            return r, value
+        code, text = (
+            "result-too-large",
+            f"Expected a result of at most {MAX_RESULT_BYTES} bytes, but it has {len(value)}.",
+        )
+    except ValueError:
+        code, text = INVALID_RESULT, "Expected a result that can be written as JSON in UTF-8, but it cannot."
+    outcome = Outcome.IN_DOUBT if a.ledgered and r.outcome is Outcome.OK else Outcome.FAILED
+    if r.outcome is Outcome.IN_DOUBT:
+        outcome = Outcome.IN_DOUBT
+    message = text
+    if r.error is not None:
+        message = f"{r.error.code}: {r.error.message}"[:_MOST_MESSAGE].encode("utf-8", "replace").decode()
+        code = r.error.code.encode("utf-8", "replace").decode()[:64]
+    shown = Failure(code=code, message=message, evidence=text, retryable=r.error.retryable if r.error else False)
+    told = plain_result(
+        a.order.task, outcome, error=shown, worker=r.worker, started_at=r.started_at, finished_at=r.finished_at
+    )
+    return told, encode(told)
+
+
+def again(stored: bytes, task: Task) -> Result:
+    """The stored answer of an effect that happened, as the answer to `task`. Raises ValueError when it cannot be read."""
+    r = Result.__pydantic_validator__.validate_json(stored)
+    kind = TaskKind.EXECUTE if task.kind is TaskKind.CANCEL else task.kind
+    return r.model_copy(update={"attempt": task.attempt, "kind": kind})
+
+
+_WHY = {
+    "cancelled": "The workflow no longer wanted the attempt, which was stopped midway.",
+    "start-to-close": "The attempt took longer than its start-to-close and was stopped midway.",
+    "worker-stopped": "The worker had to stop before the attempt was done.",
+}
+
+
+def _short(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001  # a foreign __str__ must not take the answer with it
+        text = ""
+    return text.split("\n", 1)[0].encode("utf-8", "replace").decode()[:_MOST_MESSAGE]
+
+
+def iso_times(started_ms: int, finished_ms: int) -> dict[str, str]:
+    """Both times as they stand in a result."""
+    return {"started_at": iso(started_ms), "finished_at": iso(finished_ms)}
