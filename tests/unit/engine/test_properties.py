@@ -46,7 +46,7 @@ from hypothesis import strategies as st
 
 from handrail_contracts.events import NodeStatus as N
 from handrail_contracts.tasks import Task, TaskKind
-from handrail_engine import compensation, decide, evolve, nodes, pauses, preview
+from handrail_engine import compensation, decide, evolve, nodes, pauses, preview, rollback
 from handrail_engine.state import WorkflowState
 from handrail_engine.turn import Turn
 from unit.engine import world as world_module
@@ -182,7 +182,7 @@ def forgets_late_successes(p: Patch) -> None:
 
 
 def undoes_only_completed(p: Patch) -> None:
-    for module in (evolve, compensation):
+    for module in (rollback, compensation):
         p.setattr(module, "needs_undo", lambda node: node.state is N.COMPLETE)
 
 

@@ -17,11 +17,12 @@ from handrail_contracts.pauses import PauseKind
 from handrail_contracts.plan import EffectClass, ResolutionKind
 from handrail_contracts.tasks import Failure, Outcome, Result
 from handrail_engine import nodes, pauses
-from handrail_engine.evolve import claim, ignored_mark, needs_undo
+from handrail_engine.evolve import claim, ignored_mark
 from handrail_engine.inputs import Decision, Rejection
 from handrail_engine.lifecycle import OPEN
-from handrail_engine.planning import edge_bytes, parts
+from handrail_engine.parts import edge_bytes, parts
 from handrail_engine.retry import may_retry, wait_s
+from handrail_engine.rollback import needs_undo
 from handrail_engine.state import NodeState, WorkflowState
 from handrail_engine.turn import Turn
 from handrail_engine.undo_list import after_savepoints, subtree, undo_list

@@ -14,9 +14,10 @@ from handrail_contracts.events import EventType as T
 from handrail_contracts.events import NodeStatus, WorkflowStatus
 from handrail_contracts.model import ms_of
 from handrail_contracts.pauses import PauseKind
-from handrail_contracts.plan import EffectClass, PauseScope, ResolutionKind
+from handrail_contracts.plan import PauseScope, ResolutionKind
 from handrail_engine.lifecycle import OPEN, SETTLED, check_node, check_workflow
 from handrail_engine.retry import resend_s, start_window_s
+from handrail_engine.rollback import UNDO_ENDS, count_undos, settle_undo, try_settle
 from handrail_engine.state import (
     DEADLINE_TIMER,
     PAUSE_TIMER,
@@ -31,8 +32,6 @@ from handrail_engine.state import (
 )
 
 DEAD_LETTER_RETURN_MS = 2_000
-_LEFT = frozenset({NodeStatus.CANCELLED, NodeStatus.SKIPPED})
-_UNDO_ENDS = frozenset({NodeStatus.COMPENSATED, NodeStatus.NOTHING_TO_UNDO, NodeStatus.NOT_REVERSIBLE})
 
 
 def fold(tenant: str, trace_id: str, rows: Iterable[Row]) -> WorkflowState:
@@ -168,7 +167,7 @@ def _node_changed(s: WorkflowState, row: Row) -> None:
         s.counts[new] = s.counts.get(new, 0) + 1
     if new is NodeStatus.PENDING:
         _again(s, node)
-    elif new is NodeStatus.COMPENSATING or old is NodeStatus.COMPENSATING or new in _UNDO_ENDS:
+    elif new is NodeStatus.COMPENSATING or old is NodeStatus.COMPENSATING or new in UNDO_ENDS:
         _second_life(s, node, row, old, new)
     else:
         _first_life(s, node, row, old, new)
@@ -301,7 +300,7 @@ def _second_life(s: WorkflowState, node: NodeState, row: Row, old: NodeStatus, n
                 claim(node, row.at_ms)
         case _:
             node.live = None
-    if new in _UNDO_ENDS:
+    if new in UNDO_ENDS:
         settle_undo(s, node)
 
 
@@ -314,51 +313,6 @@ def _record(attempts: list[dict[str, Any]], d: dict[str, Any]) -> None:
             "error": d.get("error"),
         }
     )
-
-
-def needs_undo(node: NodeState) -> bool:
-    """True when an effect of the node stands, or may stand."""
-    doubtful = node.in_doubt and node.spec.effect_class is not EffectClass.PURE
-    return node.state is NodeStatus.COMPLETE or (node.state in _LEFT and doubtful)
-
-
-def _idle(node: NodeState) -> bool:
-    if node.state in _LEFT:
-        return not node.undo.again and not needs_undo(node)
-    return False
-
-
-def try_settle(s: WorkflowState, node: NodeState) -> None:
-    """Settles a node that never needs an undo (never ran, skipped, refused) once its dependants have settled."""
-    if s.undoes(node) and not node.undo.waiting and _idle(node):
-        settle_undo(s, node)
-
-
-def settle_undo(s: WorkflowState, node: NodeState) -> None:
-    """This node's undo is over; its dependencies come one step nearer to theirs, and those whose turn it is now are noted in
-    `undo_ready`. Iterative: chains may be 10,000 long."""
-    if not s.undoes(node):
-        return
-    work = [node]
-    while work:
-        n = work.pop()
-        if n.undo.settled or n.undo.again:
-            continue
-        n.undo.settled = True
-        s.undo_unsettled -= 1
-        if n.undo.released:
-            continue  # a late success that was undone again
-        n.undo.released = True
-        for dep in n.spec.depends_on:
-            parent = s.nodes[dep]
-            if not s.undoes(parent):
-                continue
-            parent.undo.waiting -= 1
-            if parent.undo.waiting == 0:
-                if _idle(parent):
-                    work.append(parent)
-                else:
-                    s.undo_ready.append(dep)
 
 
 def _paused(s: WorkflowState, row: Row) -> None:
@@ -417,20 +371,7 @@ def _compensating(s: WorkflowState, row: Row) -> None:
         s.deadline_ms = s.deadline_left_ms = None
     if not s.pauses:
         _move(s, WorkflowStatus.COMPENSATING)
-    _count_undos(s)
-
-
-def _count_undos(s: WorkflowState) -> None:
-    """Who waits for whom. What an earlier, partial rollback has undone is over; what it is at goes on."""
-    undone = [n for n in s.nodes.values() if s.undoes(n)]
-    for n in undone:
-        failed = n.state is NodeStatus.COMPENSATION_FAILED and n.undo.settled
-        n.undo.settled = n.undo.released = (n.state in _UNDO_ENDS and not n.undo.again) or failed
-    s.undo_unsettled = sum(1 for n in undone if not n.undo.settled)
-    for n in undone:
-        n.undo.waiting = sum(1 for c in s.children[n.spec.id] if not s.nodes[c].undo.released)
-    for n in undone:
-        try_settle(s, n)
+    count_undos(s)
 
 
 def _ended(s: WorkflowState, row: Row) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from handrail_contracts.plan import EFFECT_ORDER, MAX_EDGES, MAX_NODES, EffectClass, Node, Plan, RetryPolicy, Timeouts
 from handrail_engine import references
-from handrail_engine.planning import PART_BYTES, edge_bytes
+from handrail_engine.parts import PART_BYTES, edge_bytes
 
 Registry = Mapping[tuple[str, str], Mapping[str, Any]]
 """(agent, action) -> manifest, as table `agent` holds it."""

@@ -6,48 +6,24 @@ The application validates and compiles what an agent hands in (`plan.validate_ad
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
-from handrail_contracts.events import NODES_PER_EVENT
 from handrail_contracts.events import EventType as T
 from handrail_contracts.events import NodeStatus as N
 from handrail_contracts.ids import digest
 from handrail_contracts.plan import MAX_NODES
 from handrail_contracts.tasks import Failure, Result
 from handrail_engine.inputs import Start
+from handrail_engine.parts import edge_bytes, parts
 from handrail_engine.references import FROM, BadReference, parse, walk
 from handrail_engine.state import NodeState, WorkflowState, node_spec
 from handrail_engine.turn import Turn
 
 PLANNER_AGENT, PLANNER_ACTION, PLAN_NODE = "planner", "plan", "plan"
-PART_BYTES = 160 * 1024
-"""So much of ids goes into one event at most, well below the 256 KiB that an event may have."""
 _PLAN_RESOLUTIONS = [
     {"action_id": "RES_RETRY", "display_text": "Plan again", "kind": "retry", "style": "primary"},
     {"action_id": "RES_ABORT_SAGA", "display_text": "Abort", "kind": "compensate", "style": "danger"},
 ]
-_Item = TypeVar("_Item")
-
-
-def parts(items: Iterable[_Item], bytes_of: Callable[[_Item], int]) -> Iterator[list[_Item]]:
-    """The items in order, in lists that fit into one event: at most 200, and no more bytes than an event may carry."""
-    part: list[_Item] = []
-    room = PART_BYTES
-    for item in items:
-        size = bytes_of(item)
-        if part and (len(part) == NODES_PER_EVENT or size > room):
-            yield part
-            part, room = [], PART_BYTES
-        part.append(item)
-        room -= size
-    if part:
-        yield part
-
-
-def edge_bytes(ids: Iterable[str]) -> int:
-    """How many bytes these ids take in the JSON of an event."""
-    return sum(len(i.encode()) + i.count('"') + i.count("\\") + 3 for i in ids)
 
 
 def plan_node(c: Start) -> dict[str, Any]:

@@ -1,0 +1,68 @@
+"""Who waits for whom in a rollback, and when an undo is over. Part of `evolve`: these counters follow from the rows."""
+
+from __future__ import annotations
+
+from handrail_contracts.events import NodeStatus
+from handrail_contracts.plan import EffectClass
+from handrail_engine.state import NodeState, WorkflowState
+
+UNDO_ENDS = frozenset({NodeStatus.COMPENSATED, NodeStatus.NOTHING_TO_UNDO, NodeStatus.NOT_REVERSIBLE})
+_LEFT = frozenset({NodeStatus.CANCELLED, NodeStatus.SKIPPED})
+
+
+def count_undos(s: WorkflowState) -> None:
+    """Who waits for whom. What an earlier, partial rollback has undone is over; what it is at goes on."""
+    undone = [n for n in s.nodes.values() if s.undoes(n)]
+    for n in undone:
+        failed = n.state is NodeStatus.COMPENSATION_FAILED and n.undo.settled
+        n.undo.settled = n.undo.released = (n.state in UNDO_ENDS and not n.undo.again) or failed
+    s.undo_unsettled = sum(1 for n in undone if not n.undo.settled)
+    for n in undone:
+        n.undo.waiting = sum(1 for c in s.children[n.spec.id] if not s.nodes[c].undo.released)
+    for n in undone:
+        try_settle(s, n)
+
+
+def needs_undo(node: NodeState) -> bool:
+    """True when an effect of the node stands, or may stand."""
+    doubtful = node.in_doubt and node.spec.effect_class is not EffectClass.PURE
+    return node.state is NodeStatus.COMPLETE or (node.state in _LEFT and doubtful)
+
+
+def _idle(node: NodeState) -> bool:
+    if node.state in _LEFT:
+        return not node.undo.again and not needs_undo(node)
+    return False
+
+
+def try_settle(s: WorkflowState, node: NodeState) -> None:
+    """Settles a node that never needs an undo (never ran, skipped, refused) once its dependants have settled."""
+    if s.undoes(node) and not node.undo.waiting and _idle(node):
+        settle_undo(s, node)
+
+
+def settle_undo(s: WorkflowState, node: NodeState) -> None:
+    """This node's undo is over; its dependencies come one step nearer to theirs, and those whose turn it is now are noted in
+    `undo_ready`. Iterative: chains may be 10,000 long."""
+    if not s.undoes(node):
+        return
+    work = [node]
+    while work:
+        n = work.pop()
+        if n.undo.settled or n.undo.again:
+            continue
+        n.undo.settled = True
+        s.undo_unsettled -= 1
+        if n.undo.released:
+            continue  # a late success that was undone again
+        n.undo.released = True
+        for dep in n.spec.depends_on:
+            parent = s.nodes[dep]
+            if not s.undoes(parent):
+                continue
+            parent.undo.waiting -= 1
+            if parent.undo.waiting == 0:
+                if _idle(parent):
+                    work.append(parent)
+                else:
+                    s.undo_ready.append(dep)
