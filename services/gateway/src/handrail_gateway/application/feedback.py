@@ -86,8 +86,12 @@ def patch(before: Any, after: Any, at: str = "") -> list[dict[str, Any]]:
             else:
                 steps.append({"op": "add", "path": where, "value": value})
         return sorted(steps, key=lambda s: s["path"])
-    same = type(before) is type(after) and before == after
-    return [] if same else [{"op": "replace", "path": at, "value": after}]
+    # As JSON: to Python false and 0 are equal, also deep inside.
+    return [] if _json(before) == _json(after) else [{"op": "replace", "path": at, "value": after}]
+
+
+def _json(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 def _escaped(key: str) -> str:
