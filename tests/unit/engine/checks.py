@@ -15,7 +15,7 @@ from handrail_contracts.plan import EffectClass, PauseScope
 from handrail_contracts.view import WorkflowView
 from handrail_engine.evolve import evolve
 from handrail_engine.lifecycle import NODE_MOVES, OPEN, SETTLED, WORKFLOW_MOVES
-from handrail_engine.state import DEADLINE_TIMER, PAUSE_TIMER, Row, WorkflowState, due_ms
+from handrail_engine.state import DEADLINE_TIMER, PAUSE_TIMER, REMIND_TIMER, Row, WorkflowState, due_ms
 
 N = NodeStatus
 
@@ -169,6 +169,8 @@ def check_timers(s: WorkflowState) -> None:
     for p in s.pauses.values():
         if p.expires_ms is not None:
             expect(PAUSE_TIMER + p.pause_id in armed, "what_is_due_has_a_timer", f"expiry of {p.pause_id}")
+        if p.remind_ms is not None:
+            expect(REMIND_TIMER + p.pause_id in armed, "what_is_due_has_a_timer", f"reminder of {p.pause_id}")
     expect(s.pauses or s.next_wake() is not None, "never_stuck", _stuck(s))
     for n in s.nodes.values():
         if n.state is N.AWAITING_HUMAN:

@@ -295,6 +295,20 @@ def test_a_pause_with_a_deadline_presses_its_declared_default_as_the_system() ->
     assert (s.status, s["a"].output) == ("COMPLETED_WITH_SKIPS", {"x": 1})
 
 
+def test_people_are_reminded_at_half_the_time_or_every_day_and_a_claim_stays() -> None:
+    s = Saga(node("a", expiry={"after_s": 60, "action_id": "RES_SKIP"})).exhaust("a")
+    s.do(Claim(s.pause["pause_id"], "ada", "2027-01-16T00:00:00.000Z"))
+    s.wait(30)
+    assert s.told() == ["PAUSE_UPDATED"]
+    assert (s.last[0].data["reminded_at"], s.last[0].data["claimed_by"]) == (s.last[0].data["at"], "ada")
+    s.wait(29)
+    assert s.told() == []
+    s = Saga(node("a")).exhaust("a").wait(3 * 86_400)
+    assert s.told() == ["PAUSE_UPDATED"] * 3
+    s.owner_changes().wait(86_400)
+    assert s.told() == ["PAUSE_UPDATED"]
+
+
 def test_a_default_that_the_pause_does_not_offer_is_no_deadline() -> None:
     plan = node("a", effect_class="unsafe", compensation={}, expiry={"after_s": 60, "action_id": "RES_SKIP"})
     s = Saga(plan).started("a").in_doubt("a")

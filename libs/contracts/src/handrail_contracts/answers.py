@@ -96,12 +96,13 @@ class NodeChange(Answer):
 
 
 class Preview(Answer):
-    """What a button would do, only what changes."""
+    """What a button would do, only what changes. `skipped`: every node that could not run any more, at once or later."""
 
     action_id: str
     status_after: WorkflowStatus
     nodes: list[NodeChange]
     undo: list[str]
+    skipped: list[str] = Field(default_factory=list[str])
 
 
 class WorkflowSummary(Answer):

@@ -19,7 +19,7 @@ from handrail_engine.lifecycle import OPEN
 from handrail_engine.outgoing import cancel_for, dead_letter_for, task_for
 from handrail_engine.references import MISSING, dig, parse, resolve
 from handrail_engine.retry import GIVE_UP_AFTER_MS, resend_s, start_window_s
-from handrail_engine.state import DEADLINE_TIMER, PAUSE_TIMER, NodeState, Row, WorkflowState, due_ms
+from handrail_engine.state import DEADLINE_TIMER, PAUSE_TIMER, REMIND_TIMER, NodeState, Row, WorkflowState, due_ms
 from handrail_engine.turn import Message, Turn
 
 
@@ -212,6 +212,10 @@ def _wake(t: Turn) -> Rejection | None:
             pause = s.pauses.get(name[len(PAUSE_TIMER) :])
             if pause is not None and pause.expires_ms is not None and pause.expires_ms <= now:
                 pauses.expire(t, pause)
+        elif name.startswith(REMIND_TIMER):
+            pause = s.pauses.get(name[len(REMIND_TIMER) :])
+            if pause is not None and pause.remind_ms == at:
+                pauses.remind(t, pause)
         else:
             node = s.nodes[name]
             if node.armed_ms != at:
@@ -337,6 +341,8 @@ def renew(s: WorkflowState, now: Now) -> None:
     for p in s.pauses.values():
         if p.expires_ms is not None:
             heapq.heappush(s.timers, (p.expires_ms, PAUSE_TIMER + p.pause_id))
+        if p.remind_ms is not None:
+            heapq.heappush(s.timers, (p.remind_ms, REMIND_TIMER + p.pause_id))
 
 
 def heard(s: WorkflowState, beat: Heartbeat, now: Now) -> bool:

@@ -21,6 +21,7 @@ from handrail_engine.rollback import UNDO_ENDS, count_undos, settle_undo, try_se
 from handrail_engine.state import (
     DEADLINE_TIMER,
     PAUSE_TIMER,
+    REMIND_TIMER,
     Ending,
     Live,
     NodeState,
@@ -32,6 +33,7 @@ from handrail_engine.state import (
 )
 
 DEAD_LETTER_RETURN_MS = 2_000
+REMIND_EVERY_MS = 86_400_000
 
 
 def fold(tenant: str, trace_id: str, rows: Iterable[Row]) -> WorkflowState:
@@ -81,10 +83,10 @@ def evolve(s: WorkflowState, row: Row) -> WorkflowState:
         case T.PAUSE_UPDATED:
             pause = s.pauses.get(row.data["pause_id"])
             if pause is not None:
-                pause.data = {
-                    **pause.data,
-                    **{k: row.data[k] for k in ("claimed_by", "claimed_until") if k in row.data},
-                }
+                claim_ = {k: row.data[k] for k in ("claimed_by", "claimed_until") if k in row.data}
+                pause.data = {**pause.data, **claim_}
+                if row.data.get("reminded_at"):
+                    _remind(s, pause, row.at_ms + REMIND_EVERY_MS if pause.expires_ms is None else None)
         case T.MESSAGE_ADDED:
             pause = s.pauses.get(row.data["pause_id"])
             if pause is not None:
@@ -319,9 +321,10 @@ def _paused(s: WorkflowState, row: Row) -> None:
     d, meta = row.data, row.meta or {}
     scope = PauseScope(meta["scope"])
     expires = ms_of(d["expires_at"]) if d.get("expires_at") else None
-    s.pauses[d["pause_id"]] = PauseState(
-        d["pause_id"], d["kind"], d["node_id"], scope, d, expires, meta.get("expiry"), meta.get("then")
-    )
+    pause = PauseState(d["pause_id"], d["kind"], d["node_id"], scope, d, expires)
+    pause.expiry, pause.then = meta.get("expiry"), meta.get("then")
+    s.pauses[d["pause_id"]] = pause
+    _remind(s, pause, row.at_ms + (REMIND_EVERY_MS if expires is None else (expires - row.at_ms) // 2))
     if expires is not None:
         heapq.heappush(s.timers, (expires, PAUSE_TIMER + d["pause_id"]))
     s.holding += scope is PauseScope.WORKFLOW
@@ -330,6 +333,13 @@ def _paused(s: WorkflowState, row: Row) -> None:
     if s.deadline_ms is not None:
         s.deadline_left_ms, s.deadline_ms = max(0, s.deadline_ms - row.at_ms), None
     _move(s, WorkflowStatus.PAUSED_HITL)
+
+
+def _remind(s: WorkflowState, pause: PauseState, at_ms: int | None) -> None:
+    """People are reminded once at half the time that a pause has, or every day where it has no end."""
+    pause.remind_ms = at_ms
+    if at_ms is not None:
+        heapq.heappush(s.timers, (at_ms, REMIND_TIMER + pause.pause_id))
 
 
 def _resolved(s: WorkflowState, row: Row) -> None:

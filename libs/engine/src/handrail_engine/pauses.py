@@ -252,6 +252,12 @@ def decide_pause(t: Turn, d: Decision) -> Rejection | None:
     return None
 
 
+def remind(t: Turn, pause: PauseState) -> None:
+    """Nobody has answered for a while: the claim stays as it is, whoever listens is told once more."""
+    claimed = {k: pause.data[k] for k in ("claimed_by", "claimed_until")}
+    t.emit(T.PAUSE_UPDATED, pause_id=pause.pause_id, reminded_at=t.at, **claimed)
+
+
 def expire(t: Turn, pause: PauseState) -> None:
     """The pause's deadline passed: the declared default is pressed, by `system:timeout`."""
     expiry = pause.expiry or {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,11 +24,18 @@ class PlanProblem:
     message: str
 
 
-def validate(plan: Plan, registry: Registry, *, input_schema: Mapping[str, Any] | None = None) -> list[PlanProblem]:
+def validate(
+    plan: Plan,
+    registry: Registry,
+    *,
+    input_schema: Mapping[str, Any] | None = None,
+    known: Collection[str] = frozenset[str](),
+) -> list[PlanProblem]:
     """Every fault of the plan, in document order within its kind; empty when it may run.
 
     `registry` names the agents ever seen. `input_schema` lets references to unknown top-level inputs be refused when it
-    allows no additional properties.
+    allows no additional properties. `known` are nodes of a running workflow that this plan is added to: its nodes may
+    depend on them, and read those that they depend on.
     """
     if not plan.nodes:
         return [PlanProblem("empty-dag", "/nodes", "Expected at least one node, but the plan has none.")]
@@ -43,18 +50,22 @@ def validate(plan: Plan, registry: Registry, *, input_schema: Mapping[str, Any] 
         return [
             PlanProblem("dag-too-large", "/nodes", f"Expected at most {MAX_EDGES} edges, but the plan has {edges}.")
         ]
-    problems = [*_duplicates(plan), *_dependencies(plan)]
+    problems = [*_duplicates(plan, known), *_dependencies(plan, known)]
     if not problems:
         problems.extend(_cycle(plan))
     if problems:
         return problems
-    return [*_agents(plan, registry), *_policies(plan), *_references(plan, input_schema)]
+    return [*_agents(plan, registry), *_policies(plan), *_references(plan, input_schema, known)]
 
 
-def _duplicates(plan: Plan) -> Iterator[PlanProblem]:
+def _duplicates(plan: Plan, known: Collection[str]) -> Iterator[PlanProblem]:
     seen: dict[str, str] = {}
     for i, node in enumerate(plan.nodes):
         key = unicodedata.normalize("NFKC", node.id).casefold()
+        if node.id in known:
+            yield PlanProblem(
+                "duplicate-node", f"/nodes/{i}/id", f"Expected a new id, but {node.id!r} is a node of this workflow."
+            )
         if key in seen:
             yield PlanProblem(
                 "duplicate-node",
@@ -64,7 +75,7 @@ def _duplicates(plan: Plan) -> Iterator[PlanProblem]:
         seen[key] = node.id
 
 
-def _dependencies(plan: Plan) -> Iterator[PlanProblem]:
+def _dependencies(plan: Plan, known: Collection[str]) -> Iterator[PlanProblem]:
     ids = {n.id for n in plan.nodes}
     for i, node in enumerate(plan.nodes):
         took = edge_bytes(node.depends_on) if len(node.depends_on) > 100 else 0
@@ -80,20 +91,23 @@ def _dependencies(plan: Plan) -> Iterator[PlanProblem]:
                 yield PlanProblem(
                     "dag-cycle", at, f"Expected a DAG, but {node.id} depends on itself: {node.id} → {node.id}."
                 )
-            elif dep not in ids:
+            elif dep not in ids and dep not in known:
                 yield PlanProblem(
                     "unknown-dependency", at, f"Expected a node of this plan, but {node.id!r} depends on {dep!r}."
                 )
 
 
 def topological(nodes: Sequence[Node]) -> list[int]:
-    """Indices in an order in which every node comes after what it depends on; shorter than `nodes` when there is a cycle."""
+    """Indices in an order in which every node comes after what it depends on (of these nodes); shorter than `nodes` when
+    there is a cycle."""
     index = {n.id: i for i, n in enumerate(nodes)}
-    waiting = [len(set(n.depends_on)) for n in nodes]
+    waiting = [0] * len(nodes)
     children: list[list[int]] = [[] for _ in nodes]
     for i, n in enumerate(nodes):
         for dep in set(n.depends_on):
-            children[index[dep]].append(i)
+            if dep in index:
+                children[index[dep]].append(i)
+                waiting[i] += 1
     order = [i for i, w in enumerate(waiting) if w == 0]
     for i in order:
         for c in children[i]:
@@ -115,7 +129,7 @@ def _cycle(plan: Plan) -> Iterator[PlanProblem]:
     while at not in seen:
         seen[at] = len(path)
         path.append(at)
-        at = next(index[d] for d in plan.nodes[at].depends_on if index[d] in stuck)
+        at = next(index[d] for d in plan.nodes[at].depends_on if index.get(d) in stuck)
     loop = [*path[seen[at] :], at]
     names = " → ".join(plan.nodes[i].id for i in reversed(loop[:20]))
     yield PlanProblem("dag-cycle", f"/nodes/{loop[0]}/depends_on", f"Expected a DAG, but there is a cycle: {names}.")
@@ -175,8 +189,9 @@ def _policies(plan: Plan) -> Iterator[PlanProblem]:
             )
 
 
-def _references(plan: Plan, input_schema: Mapping[str, Any] | None) -> Iterator[PlanProblem]:
+def _references(plan: Plan, input_schema: Mapping[str, Any] | None, known: Collection[str]) -> Iterator[PlanProblem]:
     ids = {n.id: i for i, n in enumerate(plan.nodes)}
+    readable = ids if not known else {**dict.fromkeys(known, -1), **ids}
     ancestors: list[int] | None = None
     closed: set[str] | None = None
     if input_schema is not None and input_schema.get("additionalProperties") is False:
@@ -188,7 +203,7 @@ def _references(plan: Plan, input_schema: Mapping[str, Any] | None) -> Iterator[
             found.append((f"/nodes/{i}/when/ref", node.when.ref))
         for pointer, text in found:
             try:
-                ref = references.parse(text, ids)
+                ref = references.parse(text, readable)
             except references.BadReference as e:
                 yield PlanProblem("invalid-reference", pointer, str(e))
                 continue
@@ -199,6 +214,12 @@ def _references(plan: Plan, input_schema: Mapping[str, Any] | None) -> Iterator[
                         pointer,
                         f"Expected an input of the schema, but found {ref.path[0][:80]!r}.",
                     )
+            elif ref.node_id not in ids and ref.node_id not in direct:
+                yield PlanProblem(
+                    "invalid-reference",
+                    pointer,
+                    f"Expected {ref.node_id!r} in depends_on of {node.id!r}, but it is not.",
+                )
             elif ref.node_id not in direct:
                 ancestors = ancestors if ancestors is not None else _ancestors(plan.nodes)
                 if not ancestors[i] >> ids[ref.node_id] & 1:
@@ -218,6 +239,8 @@ def _ancestors(nodes: Sequence[Node]) -> list[int]:
     bits = [0] * len(nodes)
     for i in topological(nodes):
         for dep in nodes[i].depends_on:
+            if dep not in index:
+                continue
             j = index[dep]
             bits[i] |= bits[j] | 1 << j
     return bits

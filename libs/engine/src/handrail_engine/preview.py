@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from handrail_contracts.events import EventType as T
+from handrail_contracts.events import NodeStatus as N
 from handrail_engine.decide import decide
 from handrail_engine.inputs import Decision, Now, Rejection
+from handrail_engine.references import MISSING, Reference, dig
 from handrail_engine.state import WorkflowState
+from handrail_engine.undo_list import subtree
 
 
 def preview(s: WorkflowState, pause_id: str, action_id: str, input_: Any, now_ms: int) -> dict[str, Any]:
-    """`{action_id, status_after, nodes: [{node_id, from, to}], undo: [node_id, …]}`: only what changes at once.
+    """`{action_id, status_after, nodes: [{node_id, from, to}], undo: [node_id, …], skipped: [node_id, …]}`: what changes at
+    once, and in `skipped` every node that could not run any more, also those that would only be skipped later.
 
     `undo` lists, in order, what would be undone. Uses up `s`. Raises LookupError when the pause or the button is not there.
     """
@@ -28,4 +32,27 @@ def preview(s: WorkflowState, pause_id: str, action_id: str, input_: Any, now_ms
         for k, n in s.nodes.items()
         if n.state.value != before.get(k)
     ]
-    return {"action_id": action_id, "status_after": s.status.value, "nodes": changed, "undo": undo}
+    lost = [c["node_id"] for c in changed if c["to"] == N.SKIPPED]
+    skipped = [*lost, *(k for k in lost_with(s, lost) if k not in lost)]
+    return {"action_id": action_id, "status_after": s.status.value, "nodes": changed, "undo": undo, "skipped": skipped}
+
+
+def lost_with(s: WorkflowState, skipped: list[str]) -> list[str]:
+    """The nodes not begun that cannot live without the output of one of these, or of one another, in plan order."""
+    lost: dict[str, None] = {}
+    after = sorted((s.nodes[k] for k in subtree(s, skipped)), key=lambda n: n.index)
+    for node in after:
+        if node.state is N.PENDING and any(
+            ref.node_id is not None and not may_miss and _gone(s, ref, lost)
+            for ref, may_miss in node.spec.refs.values()
+        ):
+            lost[node.spec.id] = None
+    return list(lost)
+
+
+def _gone(s: WorkflowState, ref: Reference, lost: dict[str, None]) -> bool:
+    source = s.nodes[ref.node_id or ""]
+    if source.spec.optional:
+        return False
+    nothing = source.output is None or dig(source.output, ref.path) is MISSING
+    return source.spec.id in lost or (source.state is N.SKIPPED and nothing)

@@ -201,6 +201,7 @@ class PauseState:
     scope: PauseScope
     data: dict[str, Any]
     expires_ms: int | None = None
+    remind_ms: int | None = None
     expiry: dict[str, Any] | None = None
     then: dict[str, Any] | None = None
 
@@ -329,7 +330,9 @@ class WorkflowState:
             "holding": self.holding,
             "ended": self.ended,
             "ending": _ending_facts(self.ending) if self.ending else None,
-            "pauses": {k: [p.kind, p.node_id, p.scope, p.data, p.then] for k, p in sorted(self.pauses.items())},
+            "pauses": {
+                k: [p.kind, p.node_id, p.scope, p.data, p.then, p.remind_ms] for k, p in sorted(self.pauses.items())
+            },
             "nodes": {k: _node_facts(n) for k, n in self.nodes.items()},
         }
 
@@ -338,6 +341,7 @@ CLOSE_GRACE_MS = 2_000
 """An attempt that ran into its start-to-close is given this long for its last word to arrive."""
 
 PAUSE_TIMER = " pause "
+REMIND_TIMER = " remind "
 DEADLINE_TIMER = " deadline"
 """Timers that belong to no node: a node id holds no white space, so these names cannot clash with one."""
 

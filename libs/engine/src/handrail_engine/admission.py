@@ -1,0 +1,45 @@
+"""What an agent hands in as nodes, before `decide` sees it: validated like any plan, compiled like any plan, or refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from handrail_contracts.plan import EffectClass, Plan
+from handrail_contracts.tasks import Failure, Outcome, Result
+from handrail_engine.plan import Registry, compile_plan, validate
+from handrail_engine.state import WorkflowState
+
+
+def admit(s: WorkflowState, r: Result, registry: Registry) -> Result:
+    """The answer as `decide` may have it: its `nodes` compiled; or, where they are no plan that may run, as a failed attempt
+    whose evidence names every fault (in doubt, when the node has side effects: that the agent acted is not undone by a bad
+    plan). Answers without nodes pass as they are. Pure; never raises on what an agent wrote.
+    """
+    node = s.nodes.get(r.node_id)
+    if r.outcome is not Outcome.OK or not r.nodes or node is None or s.ended:
+        return r
+    if s.planned and not node.spec.may_add_nodes:
+        return r  # decide refuses it by the quota
+    asked: dict[str, Any] = {"nodes": [_placed(n, node.spec.id) if s.planned else n for n in r.nodes]}
+    said = r.output.get("output") if isinstance(r.output, dict) and not s.planned else None
+    if isinstance(said, dict):
+        asked["output"] = said
+    try:
+        plan = Plan.model_validate(asked)
+    except ValueError as e:
+        return _refused(r, node.spec.effect_class, [{"code": "validation", "message": str(e)[:2000]}])
+    problems = validate(plan, registry, known=s.nodes)
+    if problems:
+        shown = [{"code": p.code, "pointer": p.pointer, "message": p.message} for p in problems[:20]]
+        return _refused(r, node.spec.effect_class, shown)
+    return r.model_copy(update={"nodes": compile_plan(plan, registry)["nodes"]})
+
+
+def _placed(n: Any, by: str) -> Any:
+    return {**n, "depends_on": [by]} if isinstance(n, dict) and not n.get("depends_on") else n
+
+
+def _refused(r: Result, effect: EffectClass, problems: list[dict[str, Any]]) -> Result:
+    error = Failure(code="invalid-plan", message=problems[0]["message"][:300], evidence=problems)
+    outcome = Outcome.FAILED if effect is EffectClass.PURE else Outcome.IN_DOUBT
+    return r.model_copy(update={"outcome": outcome, "nodes": None, "output": None, "error": error})
