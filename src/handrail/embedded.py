@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from handrail_agents.settings import AgentsSettings
 from pydantic import SecretStr
 
 import handrail_simulators as simulators
@@ -26,6 +25,7 @@ from handrail.engines.postgres import LocalPostgres
 from handrail.engines.valkey import LocalValkey
 from handrail.origin import one_origin
 from handrail_agents import bootstrap as agents
+from handrail_agents.settings import AgentsSettings
 from handrail_gateway import bootstrap as gateway
 from handrail_gateway.settings import GatewaySettings
 from handrail_notifier import bootstrap as notifier

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -37,24 +38,24 @@ class Up:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    async def _spawn(self, log: int) -> asyncio.subprocess.Process:
+        command = ("-m", "handrail", "up", "--data", str(self.data), "--port", str(self.port))
+        environment = {**os.environ, **self.environment}
+        return await asyncio.create_subprocess_exec(sys.executable, *command, env=environment, stdout=log, stderr=log)
+
+    async def refused(self) -> tuple[int, str]:
+        """Runs it to its end; answers the exit code and all that it said."""
+        with tempfile.TemporaryFile() as log:
+            process = await self._spawn(log.fileno())
+            code = await asyncio.wait_for(process.wait(), 60)
+            log.seek(0)
+            return code, log.read().decode()
+
     async def start(self) -> None:
         """Returns when it is ready."""
         self.data.mkdir(parents=True, exist_ok=True)
         with (self.data / "up.log").open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "handrail",
-                "up",
-                "--data",
-                str(self.data),
-                "--port",
-                str(self.port),
-                env={**os.environ, **self.environment},
-                stdout=log,
-                stderr=log,
-            )
-        process = self.process
+            process = self.process = await self._spawn(log.fileno())
 
         async def ready() -> bool:
             if process.returncode is not None:

@@ -27,7 +27,9 @@ def parse(schema: Any, text: str) -> Any:
     """`text` from the command line as the value that `schema` asks for: texts as they are, all else read as JSON.
     The server is the judge of validity. Raises typer.BadParameter on what is not JSON where JSON is needed."""
     kind = schema.get("type") if isinstance(schema, Mapping) else None
-    if kind == "string" or (isinstance(schema, str) and schema in _AS_TEXT):
+    choices = schema.get("enum", ()) if isinstance(schema, Mapping) else ()
+    texts = kind == "string" or (isinstance(kind, list) and "string" in kind and text != "null")
+    if texts or text in choices or (isinstance(schema, str) and schema in _AS_TEXT):
         return text
     try:
         return json.loads(text)

@@ -109,12 +109,15 @@ async def _stack(options: object) -> int:
 
 
 def _run(main: object) -> int:
+    from handrail_runtime.lifecycle import calm_collector
+
     try:
         import uvloop
     except ImportError:
         factory = None
     else:
         factory = uvloop.new_event_loop
+    calm_collector()
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(main)  # pyright: ignore[reportArgumentType]  a coroutine of int
 

@@ -51,7 +51,8 @@ class Context:
         self.on_progress(percent, message)
 
     def fall_silent(self) -> None:
-        """Stops the heartbeats of this attempt, as a worker that hangs would. Idempotent."""
+        """Stops the heartbeats of this attempt and its own time limit: it will come too late. For tests of everybody else.
+        Idempotent."""
         self.on_silence()
 
     async def escalate_to_human(

@@ -5,7 +5,8 @@
     ├── Fail              definite: nothing happened, the agent vouches for it
     ├── Escalated         a person has to take over (`await ctx.escalate_to_human(...)`)
     ├── Proposed          a person has to approve first (`await ctx.propose(...)`)
-    └── Garbage           the runtime answers something that is no result; for tests of everybody else
+    ├── Silence           the runtime says that it started, and never more; for tests of everybody else
+    └── Garbage           the runtime answers something that is no result; likewise
 
 Every other exception means doubt: it is not known whether the effect happened, and the effect class rules what follows.
 """
@@ -78,6 +79,10 @@ class Proposed(Exception):
     def __init__(self, proposed: ProposedAction) -> None:
         super().__init__(proposed.action)
         self.proposed = proposed
+
+
+class Silence(Exception):
+    """Makes the runtime never answer, as a worker that was lost would."""
 
 
 class Garbage(Exception):

@@ -15,10 +15,9 @@ from handrail_agents.adapters.registry import Registry
 from handrail_agents.drivers.bus import BusDriver
 from handrail_agents.runtime.answers import Answers
 from handrail_agents.runtime.service import AgentsService, Driver
-from handrail_agents.runtime.slots import Slots
+from handrail_agents.runtime.worker import Worker
 from handrail_agents.settings import AgentsSettings
 from handrail_contracts.topics import task_topic
-from handrail_runtime.bus_kafka import KafkaBus
 from handrail_runtime.ports import Bus
 from handrail_sdk.agent import Agent
 from handrail_simulators import World, ensure
@@ -44,25 +43,25 @@ def build(
     clock = Clock(pool)
     answers = Answers(bus, partitions, worker)
     ledger = PostgresLedger(pool, worker)
-    slots = Slots(agents, ledger, answers, clock.now_ms, slots=settings.slots, short_s=settings.short_ms / 1000)
+    hands = Worker(
+        agents, ledger=ledger, answers=answers, clock=clock, slots=settings.slots, short_s=settings.short_ms / 1000
+    )
     return AgentsService(
         agents,
         bus=bus,
         partitions=partitions,
-        slots=slots,
+        worker=hands,
         answers=answers,
         ledger=ledger,
         registry=Registry(pool, tenant, agents),
         clock=clock,
-        driver=_driver(settings, bus, [task_topic(a.name) for a in agents], slots),
+        driver=_driver(settings, bus, [task_topic(a.name) for a in agents], hands),
         drain_s=settings.drain_s,
     )
 
 
-def _driver(settings: AgentsSettings, bus: Bus, names: list[str], slots: Slots) -> Driver:
-    if settings.driver == "bus" or not isinstance(bus, KafkaBus):
-        return BusDriver(bus, settings.group, names, slots.offer)
-    return BusDriver(bus, settings.group, names, slots.offer)
+def _driver(settings: AgentsSettings, bus: Bus, names: list[str], worker: Worker) -> Driver:
+    return BusDriver(bus, settings.group, names, worker.offer, worker.slots.wait_for_room)
 
 
 async def simulators(pool: Pool) -> None:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from handrail_sdk.agent import Agent
 from handrail_sdk.context import Context
-from handrail_sdk.failures import NOT_FOUND, Fail, Garbage
+from handrail_sdk.failures import NOT_FOUND, Fail, Garbage, Silence
 from handrail_simulators import World
 
 _OUTCOME = re.compile(r"ok|hang|garbage|(error|fatal|escalate):.+|late:\d{1,9}", re.DOTALL)
@@ -56,7 +56,7 @@ def simulator(world: World) -> Agent:
         await _wait(script.duration_ms)
         late_ms = await _play(script.outcomes, ctx)
         answer = await ledger.do(ctx, script.answer(), keyless=script.keyless)
-        await _wait(late_ms)
+        await _late(late_ms, ctx)
         return answer
 
     @script.compensate
@@ -64,8 +64,8 @@ def simulator(world: World) -> Agent:
         await _wait(script.undo_duration_ms)
         late_ms = await _play(script.undo, ctx)
         undone = await ledger.undo(ctx, keyless=script.keyless)
-        await _wait(late_ms)
-        return {"undone": undone}
+        await _late(late_ms, ctx)
+        return {"undone": True} if undone else {"undone": False, "nothing_to_undo": True}
 
     @script.look_up
     async def find_script(script: Script, ctx: Context) -> Any:
@@ -100,11 +100,16 @@ async def _play(outcomes: list[str], ctx: Context) -> int:
         case "garbage":
             raise Garbage
         case _:
-            ctx.fall_silent()
-            await asyncio.Event().wait()
-            return 0
+            raise Silence
 
 
 async def _wait(ms: int) -> None:
     if ms:
+        await asyncio.sleep(ms / 1000)
+
+
+async def _late(ms: int, ctx: Context) -> None:
+    """Past its lease if `ms` is: nobody hears of the attempt meanwhile."""
+    if ms:
+        ctx.fall_silent()
         await asyncio.sleep(ms / 1000)

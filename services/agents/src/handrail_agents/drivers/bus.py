@@ -7,18 +7,23 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
+from handrail_agents.drivers.acks import Acks
 from handrail_runtime.lifecycle import backoff
-from handrail_runtime.ports import Bus, BusError, GroupReader, Record, TopicPartition
+from handrail_runtime.ports import Bus, BusError, GroupReader, Record
 
 _log = structlog.get_logger(__name__)
 READ_AT_ONCE = 500
+Offer = Callable[[Record, Callable[[], None]], None]
 
 
 class BusDriver:
-    """Implements `runtime.service.Driver`. A record counts as read once it has a slot; what follows is the lease's business."""
+    """Implements `runtime.service.Driver`. `offer` takes a record and calls back at hand-off; `room` waits for a free slot."""
 
-    def __init__(self, bus: Bus, group: str, topics: Sequence[str], offer: Callable[[Record], Awaitable[None]]) -> None:
-        self._bus, self._group, self._topics, self._offer = bus, group, list(topics), offer
+    def __init__(
+        self, bus: Bus, group: str, topics: Sequence[str], offer: Offer, room: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._bus, self._group, self._topics, self._offer, self._room = bus, group, list(topics), offer, room
+        self._acks = Acks()
         self._reader: GroupReader | None = None
         self._stopping = asyncio.Event()
         self._over = asyncio.Event()
@@ -36,31 +41,32 @@ class BusDriver:
         try:
             while not self._stopping.is_set():
                 try:
-                    records = await self._reader.read(READ_AT_ONCE, 0.5)
-                    await self._hand_off(records)
+                    for record in await self._reader.read(READ_AT_ONCE, 0.5):
+                        await self._room()
+                        self._offer(record, self._acks.note(record))
+                    if positions := self._acks.positions():
+                        await self._reader.commit(positions)
                     delays = backoff()
                 except BusError as e:
                     _log.warning("tasks_not_read", kind=type(e).__name__)
                     await asyncio.sleep(next(delays))
         finally:
             self._over.set()
-            await self._reader.close()
-
-    async def _hand_off(self, records: list[Record]) -> None:
-        positions: dict[TopicPartition, int] = {}
-        for r in records:
-            if self._stopping.is_set():
-                break
-            await self._offer(r)
-            positions[r.topic, r.partition] = r.offset + 1
-        if positions:
-            assert self._reader is not None
-            await self._reader.commit(positions)
 
     async def stop(self) -> None:
         """As the port says."""
         self._stopping.set()
         if self._running:
             await self._over.wait()
-        elif self._reader is not None:
-            await self._reader.close()
+
+    async def close(self) -> None:
+        """Acknowledges what was handed off since, and leaves the group. Idempotent."""
+        reader, self._reader = self._reader, None
+        if reader is None:
+            return
+        try:
+            if positions := self._acks.positions():
+                await reader.commit(positions)
+            await reader.close()
+        except BusError as e:
+            _log.warning("tasks_not_acknowledged", kind=type(e).__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -38,7 +38,7 @@ Said = Callable[[Task, float | None, str | None], None]
 @dataclass(slots=True, eq=False)
 class Attempt:
     """`taken` is called once, when the attempt has a slot; `said` takes its progress. `interrupted` is why its function was
-    cancelled, `told` whether `started` was sent, `due` when the timers look at it next (monotonic seconds)."""
+    cancelled, `told` whether `started` was sent, `started_at` monotonic seconds."""
 
     order: Order
     definition: TaskDefinition[Any]
@@ -51,9 +51,7 @@ class Attempt:
     started_at: float = 0.0
     told: bool = False
     silent: bool = False
-    unwanted: bool = False
     interrupted: str | None = None
-    due: float = field(default=0.0)
 
     @property
     def task(self) -> Task:

@@ -10,7 +10,7 @@ import structlog
 
 from handrail_agents.runtime.answers import Answers
 from handrail_agents.runtime.claim import Ledger
-from handrail_agents.runtime.slots import Slots
+from handrail_agents.runtime.worker import Worker
 from handrail_contracts import topics
 from handrail_runtime.health import bus_check
 from handrail_runtime.lifecycle import supervise
@@ -33,6 +33,10 @@ class Driver(Protocol):
 
     async def stop(self) -> None:
         """Takes nothing more; returns when `run` has let go of the record in hand. Idempotent."""
+        ...
+
+    async def close(self) -> None:
+        """Acknowledges what was handed off, and lets go. Idempotent."""
         ...
 
 
@@ -61,7 +65,7 @@ class AgentsService:
         *,
         bus: Bus,
         partitions: int,
-        slots: Slots,
+        worker: Worker,
         answers: Answers,
         ledger: Ledger,
         registry: Registry,
@@ -70,7 +74,7 @@ class AgentsService:
         drain_s: float,
     ) -> None:
         self._agents, self._bus, self._partitions = agents, bus, partitions
-        self._slots, self._answers, self._ledger = slots, answers, ledger
+        self._worker, self._answers, self._ledger = worker, answers, ledger
         self._registry, self._clock, self._driver, self._drain_s = registry, clock, driver, drain_s
         self._stopping = asyncio.Event()
         self._stopped = asyncio.Event()
@@ -97,7 +101,7 @@ class AgentsService:
             self._driver.run(),
             self._answers.run(),
             self._ledger.run(),
-            self._slots.timers.run(),
+            self._worker.timers.run(),
             self._clock.run(self._stopping),
             self._registry.run(self._stopping),
             until=self._stopping,
@@ -111,10 +115,12 @@ class AgentsService:
         self._stopping.set()
         await self._driver.stop()
         if self._began:
-            await self._slots.drain(self._drain_s)
+            await self._worker.drain(self._drain_s)
             await self._answers.flushed(3.0)
-        self._slots.timers.stop()
+        await self._driver.close()
+        self._worker.timers.stop()
         await self._ledger.close()
+        await self._worker.close()
         self._answers.stop()
         await self._answers.close()
         self._stopped.set()

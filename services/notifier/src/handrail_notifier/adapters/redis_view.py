@@ -32,7 +32,6 @@ local last = tonumber(redis.call('HGET', KEYS[1], 'seq') or '0')
 local seq = tonumber(ARGV[1])
 if seq <= last then return 0 end
 if seq ~= last + 1 then return -1 end
-if last == 0 then redis.call('DEL', KEYS[1], KEYS[2]) end
 local upto = 5 + 2 * tonumber(ARGV[5])
 redis.call('XADD', KEYS[2], 'MAXLEN', '~', %(max)d, ARGV[1] .. '-0', 't', ARGV[2], 'd', ARGV[3])
 redis.call('HSET', KEYS[1], 'seq', ARGV[1], unpack(ARGV, 6, upto))

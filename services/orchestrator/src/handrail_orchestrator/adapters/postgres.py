@@ -19,8 +19,10 @@ from handrail_orchestrator.adapters.statements import (
     BLOBS,
     CLAIMS,
     CLOSED,
+    COMMANDS,
     COMMIT,
     DEAD_LETTERS,
+    PARKED,
     PAUSES,
     QUARANTINE,
     ROW,
@@ -153,13 +155,7 @@ class PostgresStore:
 
     async def commands(self, partitions: Sequence[int], limit: int) -> list[Command]:
         """Commands that were not applied, in order."""
-        rows = await self._pool.fetch(
-            "SELECT n, trace_id, p, kind, body, actor, channel, command_id, traceparent FROM handrail.command "
-            "WHERE p = ANY($1::int[]) AND applied_pseq IS NULL AND tenant = $2 ORDER BY n LIMIT $3",
-            list(partitions),
-            self._tenant,
-            limit,
-        )
+        rows = await self._pool.fetch(COMMANDS, list(partitions), self._tenant, limit)
         return [Command(**dict(r)) for r in rows]
 
     async def unpublished(self, p: int, after: int, limit: int) -> list[JournalRow]:
@@ -329,10 +325,7 @@ class PostgresTransaction:
             if rows:
                 await c.executemany(sql, [(b.tenant, *r) for r in rows])
         if b.parked:
-            await c.executemany(
-                "UPDATE handrail.workflow SET parked_reason = $3, wake_at = NULL WHERE tenant = $1 AND trace_id = $2",
-                [(b.tenant, t, why[:500]) for t, why in b.parked],
-            )
+            await c.executemany(PARKED, [(b.tenant, t, why[:500], p, born) for t, why, p, born in b.parked])
 
 
 def _journal_row(r: asyncpg.Record) -> JournalRow:

@@ -92,3 +92,16 @@ BLOBS = """
 INSERT INTO handrail.blob (tenant, digest, trace_id, content_type, body, at)
 VALUES ($1, $2, $3, $4, $5, handrail.clock()) ON CONFLICT DO NOTHING
 """
+
+PARKED = """
+INSERT INTO handrail.workflow (tenant, trace_id, p, born, status, created_at, updated_at, parked_reason)
+VALUES ($1, $2, $4, $5, 'ACCEPTED', handrail.clock(), handrail.clock(), $3)
+ON CONFLICT (tenant, trace_id) DO UPDATE SET parked_reason = excluded.parked_reason, wake_at = NULL
+"""
+
+COMMANDS = """
+SELECT c.n, c.trace_id, c.p, c.kind, c.body, c.actor, c.channel, c.command_id, c.traceparent FROM handrail.command c
+ WHERE c.p = ANY($1::int[]) AND c.applied_pseq IS NULL AND c.tenant = $2 AND NOT EXISTS (
+   SELECT FROM handrail.workflow w WHERE w.tenant = c.tenant AND w.trace_id = c.trace_id AND w.parked_reason IS NOT NULL)
+ ORDER BY c.n LIMIT $3
+"""

@@ -143,7 +143,9 @@ class Batcher:
                     WorkflowState(self._tenant, trace_id), work.partition_of[trace_id], born_week(opened.now.ms)
                 )
             elif entry is not None and entry.parked:
-                self._park_more(items, entry, opened)
+                # its records go where a replay finds them; its commands stay unapplied: a 202 is never dropped
+                self._keep(items, trace_id, "its workflow is parked", opened)
+                self._cache.drop(trace_id)
                 continue
             self._one(trace_id, entry, [*by_trace.get(trace_id, ()), *items], opened)
 
@@ -199,13 +201,11 @@ class Batcher:
         """A workflow that the rules cannot handle stands still, with everything that comes for it, until a person replays."""
         _log.error("workflow_parked", trace_id=trace_id, kind=type(error).__name__, exc_info=error)
         reason = f"{type(error).__name__}: {error}"
+        mine = {i.n for i in items if i.n is not None}
+        opened.commands = [(n, e) for n, e in opened.commands if n not in mine]
         self._cache.drop(trace_id)
         self._keep(items, trace_id, reason, opened)
-        opened.batch.parked.append((trace_id, reason))
-
-    def _park_more(self, items: list[Item], entry: Entry, opened: _Open) -> None:
-        self._keep(items, entry.state.trace_id, "its workflow is parked", opened)
-        opened.commands.extend((i.n, entry) for i in items if i.n is not None)
+        opened.batch.parked.append((trace_id, reason, entry.p, entry.born))
 
     def _keep(self, items: list[Item], trace_id: str, reason: str, opened: _Open) -> None:
         for item in items:
@@ -268,11 +268,11 @@ class Batcher:
         await self._load(work)
         opened = _Open(Batch(self._tenant), Now(self._clock(), self.last_claim))
         entry = self._cache.get(trace_id)
-        opened.commands.extend((i.n, entry) for i in work.items[trace_id] if i.n is not None)
+        self._cache.drop(trace_id)
         self._keep(work.items[trace_id], trace_id, f"{type(error).__name__}: {error}", opened)
-        opened.batch.parked.append((trace_id, type(error).__name__))
-        if entry is not None:
-            entry.parked = True
+        p = work.partition_of[trace_id]
+        born = entry.born if entry is not None else born_week(opened.now.ms)
+        opened.batch.parked.append((trace_id, type(error).__name__, p, born))
         self._build(Work(partition_of={trace_id: work.partition_of[trace_id]}), opened)
         await self._store.commit(opened.batch)
         self._committed(opened)

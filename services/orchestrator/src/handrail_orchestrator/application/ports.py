@@ -93,7 +93,9 @@ class Batch:
     dead_letters: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
     quarantine: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
     blobs: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
-    parked: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])  # trace_id, reason
+    parked: list[tuple[str, str, int, int]] = field(
+        default_factory=list[tuple[str, str, int, int]]
+    )  # trace_id, reason, p, born
 
     @property
     def idle(self) -> bool:
@@ -222,7 +224,7 @@ class Store(Protocol):
         ...
 
     async def commands(self, partitions: Sequence[int], limit: int) -> list[Command]:
-        """Commands that were not applied, in order."""
+        """Commands that were not applied, in order; those of parked workflows wait."""
         ...
 
     async def unpublished(self, p: int, after: int, limit: int) -> list[JournalRow]:
