@@ -622,7 +622,8 @@ def an_undo_of_a_possible_effect_is_never_forgotten(w: World) -> None:
     if w.state.status.value != "COMPENSATED":
         return
     for k, n in w.state.nodes.items():
-        possible = n.in_doubt and n.spec.effect_class is not EffectClass.PURE
+        possible = n.in_doubt and (n.spec.undoing is not None or n.spec.irreversible)
+        possible = possible and n.spec.effect_class is not EffectClass.PURE
         if n.state.value in ("CANCELLED", "SKIPPED") and possible:
             raise Broken(name, f"{k} is {n.state} and in doubt")
 

@@ -45,9 +45,9 @@ def dead_source(t: Turn, node: NodeState) -> str | None:
     for ref, may_miss in node.spec.refs.values():
         if ref.node_id is not None and not may_miss:
             source = t.state.nodes[ref.node_id]
-            nothing = source.output is None or dig(source.output, ref.path) is MISSING
-            without = source.state in (N.SKIPPED, N.NOTHING_TO_UNDO) and not source.spec.optional and nothing
-            if without or source.state in (N.CANCELLED, N.COMPENSATED):
+            lacks = source.state is N.SKIPPED and dig(source.output, ref.path) is MISSING
+            without = source.state is not N.COMPLETE and source.output is None
+            if ((without or lacks) and not source.spec.optional) or source.state in (N.CANCELLED, N.COMPENSATED):
                 return ref.node_id
     return None
 

@@ -142,17 +142,21 @@ def late_letter(s: WorkflowState, node: NodeState, effect_key: str, dead_letter_
 
 LATE_EFFECT: dict[str, Any] = {
     "code": "late-effect",
-    "message": "An attempt that nobody waited for any more had its effect.",
+    "message": "An attempt that nobody waited for any more had, or may have had, its effect.",
 }
 
 
 def late_effect(s: WorkflowState, r: Result) -> DeadLetter | None:
-    """The dead letter that an answer after the end calls for: it shows an effect that no one undid and no one kept knowingly.
+    """The dead letter that an answer after the end calls for: it shows an effect (`ok`), or that there may be one (an attempt
+    that was taken for never started did start), which no one undid and no one kept knowingly.
 
     None for an answer that changes nothing. Pure; the same answer gives the same `dead_letter_id`, so a repeat is known.
     """
     node = s.nodes.get(r.node_id)
-    if not s.ended or node is None or r.kind is TaskKind.COMPENSATE or r.outcome is not Outcome.OK:
+    if not s.ended or node is None or r.kind is TaskKind.COMPENSATE:
+        return None
+    given_up = node.closed.get(r.attempt) == "given-up"
+    if r.outcome is not Outcome.OK and not (given_up and r.outcome in (Outcome.STARTED, Outcome.IN_DOUBT)):
         return None
     generation = s.generation_of(node, r.effect_key)
     if generation is None or node.spec.effect_class is EffectClass.PURE or not 1 <= r.attempt <= node.attempt:

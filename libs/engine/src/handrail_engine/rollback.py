@@ -11,14 +11,14 @@ _LEFT = frozenset({NodeStatus.CANCELLED, NodeStatus.SKIPPED})
 
 
 def count_undos(s: WorkflowState) -> None:
-    """Who waits for whom. What an earlier, partial rollback has undone is over; what it is at goes on."""
+    """Who waits for whom, counted anew. What an earlier rollback of a part has undone or left is passed through; what it is
+    at goes on."""
     undone = [n for n in s.nodes.values() if s.undoes(n)]
     for n in undone:
-        failed = n.state is NodeStatus.COMPENSATION_FAILED and n.undo.settled
-        n.undo.settled = n.undo.released = (n.state in UNDO_ENDS and not n.undo.again) or failed
-    s.undo_unsettled = sum(1 for n in undone if not n.undo.settled)
-    for n in undone:
-        n.undo.waiting = sum(1 for c in s.children[n.spec.id] if not s.nodes[c].undo.released)
+        n.undo.left = n.undo.left or (n.state is NodeStatus.COMPENSATION_FAILED and n.undo.settled)
+        n.undo.settled = n.undo.released = False
+        n.undo.waiting = len(s.children[n.spec.id])
+    s.undo_unsettled = len(undone)
     for n in undone:
         try_settle(s, n)
 
@@ -30,13 +30,16 @@ def needs_undo(node: NodeState) -> bool:
 
 
 def _idle(node: NodeState) -> bool:
+    """True when there is nothing (more) to undo here."""
+    if node.undo.again:
+        return False
     if node.state in _LEFT:
-        return not node.undo.again and not needs_undo(node)
-    return False
+        return not needs_undo(node)
+    return node.state in UNDO_ENDS or node.undo.left
 
 
 def try_settle(s: WorkflowState, node: NodeState) -> None:
-    """Settles a node that never needs an undo (never ran, skipped, refused) once its dependants have settled."""
+    """Settles a node that needs no undo (never ran, skipped, refused, undone before) once its dependants have settled."""
     if s.undoes(node) and not node.undo.waiting and _idle(node):
         settle_undo(s, node)
 

@@ -132,12 +132,14 @@ class Live:
 @dataclass(slots=True)
 class Undo:
     """The second life of a node. `waiting` counts dependants whose own undo has not settled; `released` says that the
-    dependencies were told of this one's end; `again`: an effect came to light that no undo has seen yet."""
+    dependencies were told of this one's end; `again`: an effect came to light that no undo has seen yet; `left`: a person
+    left the effect standing."""
 
     waiting: int = 0
     settled: bool = False
     released: bool = False
     again: bool = False
+    left: bool = False
     order: int = 0
     attempt: int = 0
     round_from: int = 0
@@ -369,7 +371,7 @@ def _ending_facts(e: Ending) -> list[Any]:
 
 def _node_facts(n: NodeState) -> list[Any]:
     u = n.undo
-    undo = [u.waiting, u.settled, u.released, u.again, u.order, u.attempt, u.round_from, u.round_ms, u.claimed]
+    undo = [u.waiting, u.settled, u.released, u.again, u.left, u.order, u.attempt, u.round_from, u.round_ms, u.claimed]
     undo += [u.retry_ms, u.attempts, u.error]
     first = [
         n.state,
