@@ -1,11 +1,10 @@
-"""`handrail up` as a process of its own, and the `handrail` command beside it, as a person would use both."""
+"""The `handrail` command beside a `handrail up`, as a person uses both."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
-import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,10 @@ from typing import Any
 
 import httpx2
 
-from handrail.engines.addresses import free_port
+from tests.system.house import Up
 from tests.waiting import wait_until
 
-_COMMAND = (sys.executable, "-c", "from handrail.cli.main import main; main()")
-READY_S = 120.0
+_COMMAND = (sys.executable, "-m", "handrail")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,59 +36,39 @@ class Shown:
 
 
 class Demo:
-    """The system in one process. `kill` and `start` again: it finds what it had."""
+    """The system in one process, and commands to it. `kill` and `start` again: it finds what it had."""
 
     def __init__(self, data: Path) -> None:
         self.data = data
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._process: asyncio.subprocess.Process | None = None
+        self._up = Up(data, HANDRAIL_AGENTS__DEMO_DELAY_MS="20")
+        self.url = self._up.url
+
+    async def start(self) -> None:
+        await self._up.start()
+        await wait_until(self._ready, description="every part of handrail up is ready", timeout_s=60)
+
+    async def _ready(self) -> bool:
+        async with httpx2.AsyncClient(trust_env=False, timeout=5) as http:
+            return (await http.get(self.url + "/readyz")).status_code == 200
+
+    async def kill(self) -> None:
+        """`kill -9` of the whole process: nothing is said, nothing is flushed."""
+        await self._up.kill()
+
+    async def stop(self) -> None:
+        await self._up.stop()
 
     def environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("HANDRAIL_")}
         return {**kept, "HANDRAIL_URL": self.url, "HANDRAIL_ACTOR": "ada", "COLUMNS": "100"}
 
-    async def start(self) -> None:
-        log = (self.data.parent / "up.log").open("ab")
-        words = ("up", "--data", str(self.data), "--port", str(self.port), "--delay-ms", "20")
-        # A group of its own, so that Ctrl-C in the test run does not kill the engines before their owner.
-        self._process = await asyncio.create_subprocess_exec(
-            *_COMMAND, *words, stdout=log, stderr=log, env=self.environment(), start_new_session=True
-        )
-        log.close()
-        await wait_until(self._ready, description=f"handrail up is ready, see {log.name}", timeout_s=READY_S)
-
-    async def _ready(self) -> bool:
-        assert self._process is not None
-        assert self._process.returncode is None, (
-            f"handrail up ended: {(self.data.parent / 'up.log').read_text()[-3000:]}"
-        )
-        try:
-            async with httpx2.AsyncClient(trust_env=False, timeout=5) as http:
-                return (await http.get(self.url + "/readyz")).status_code == 200
-        except httpx2.TransportError:
-            return False
-
-    async def kill(self) -> None:
-        """`kill -9` of the whole process: nothing is said, nothing is flushed."""
-        await self._end(signal.SIGKILL)
-
-    async def stop(self) -> None:
-        await self._end(signal.SIGTERM)
-
-    async def _end(self, sig: signal.Signals) -> None:
-        if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(sig)
-            await asyncio.wait_for(self._process.wait(), 60)
-        self._process = None
-
     async def spawn(self, *words: str) -> asyncio.subprocess.Process:
         """A command that goes on in the background, its output to be read."""
+        pipe = asyncio.subprocess.PIPE
+        nothing = asyncio.subprocess.DEVNULL
         return await asyncio.create_subprocess_exec(
-            *_COMMAND, *words,
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            env=self.environment(),
-        )  # fmt: skip
+            *_COMMAND, *words, stdin=nothing, stdout=pipe, stderr=pipe, env=self.environment()
+        )
 
     async def handrail(self, *words: str) -> Shown:
         """Runs a command to its end."""

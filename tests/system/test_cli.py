@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import shutil
-import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from handrail_contracts.view import WorkflowView
 from handrail_sdk.client import Client
 from tests.journals import canonical
 from tests.system.demo import Demo
+from tests.system.house import free_port
 from tests.waiting import wait_until
 
 CLIENTS = Path(__file__).parents[2] / "clients"
@@ -228,12 +228,7 @@ async def test_the_typescript_client_tells_the_same_stories(demo: Demo) -> None:
 
 
 async def test_a_second_instance_on_the_same_data_is_one_clear_line(demo: Demo) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", "from handrail.cli.main import main; main()",
-        "up", "--data", str(demo.data), "--port", str(demo.port),
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=demo.environment(),
-    )  # fmt: skip
-    _, err = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode == 78
-    assert err.decode().count("\n") == 1
-    assert "Traceback" not in err.decode()
+    shown = await demo.handrail("up", "--data", str(demo.data), "--port", str(free_port()))
+    assert shown.code == 78
+    assert shown.err.count("\n") == 1
+    assert str(demo.data) in shown.err
