@@ -234,4 +234,4 @@ def _with_counts(rows: Sequence[Row], nodes: Mapping[str, Mapping[str, Any]], ke
 def _counted(hidden: Counter[str]) -> str:
     told = [f"{count} {word}" for word, count in hidden.most_common(3)]
     others = hidden.total() - sum(count for _, count in hidden.most_common(3))
-    return "and " + ", ".join([*told, f"{others} others"] if others else told)
+    return ", ".join([*told, f"{others} others"] if others else told)

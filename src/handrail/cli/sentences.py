@@ -41,7 +41,7 @@ def _node(e: Mapping[str, Any]) -> str:
     if e.get("worker"):
         text += f" by {safe(e['worker'])}"
     if e.get("error"):
-        text += f", {safe(e['error']['code'])}: {short(e['error']['message'], 160)}"
+        text += f", {safe(e['error']['code'])}: {short(e['error']['message'], 160).rstrip('.')}"
     if e.get("retry_at"):
         text += f", again at {clock_time(e['retry_at'])}"
     if e.get("output") is not None:
