@@ -56,6 +56,11 @@ class KafkaBus:
         self._control = Control(self._options, _ASK_S)
         self._open: list[KafkaProducer | KafkaReader | KafkaGroupReader] = []
 
+    @property
+    def bootstrap(self) -> str:
+        """The servers that it was made with, for a client of another kind."""
+        return str(self._options["bootstrap_servers"])
+
     async def bus_id(self) -> str:
         """The cluster id, asked each time: another cluster may stand behind the same address by now."""
         return (await self._control.cluster()).id

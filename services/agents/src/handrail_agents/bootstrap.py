@@ -12,12 +12,15 @@ from handrail_agents import catalog
 from handrail_agents.adapters.clock import Clock
 from handrail_agents.adapters.ledger import PostgresLedger
 from handrail_agents.adapters.registry import Registry
+from handrail_agents.drivers import faust_app
 from handrail_agents.drivers.bus import BusDriver
 from handrail_agents.runtime.answers import Answers
 from handrail_agents.runtime.service import AgentsService, Driver
 from handrail_agents.runtime.worker import Worker
 from handrail_agents.settings import AgentsSettings
 from handrail_contracts.topics import task_topic
+from handrail_runtime.bus_kafka import KafkaBus
+from handrail_runtime.errors import Misconfigured
 from handrail_runtime.ports import Bus
 from handrail_sdk.agent import Agent
 from handrail_simulators import World, ensure
@@ -61,7 +64,15 @@ def build(
 
 
 def _driver(settings: AgentsSettings, bus: Bus, names: list[str], worker: Worker) -> Driver:
-    return BusDriver(bus, settings.group, names, worker.offer, worker.slots.wait_for_room)
+    """Faust where the bus is Kafka and Faust is installed (or asked for); else a plain member of the group."""
+    wanted = settings.driver == "faust" or (settings.driver == "auto" and faust_app.available())
+    if isinstance(bus, KafkaBus) and wanted:
+        return faust_app.FaustDriver(bus.bootstrap, settings.group, names, worker)
+    if settings.driver == "faust":
+        raise Misconfigured(
+            "Expected Kafka for HANDRAIL_AGENTS__DRIVER=faust, but the bus is another. Set bus, or auto."
+        )
+    return BusDriver(bus, settings.group, names, worker)
 
 
 async def simulators(pool: Pool) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -24,25 +24,27 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 MOST_AT_ONCE = 500
-_DOUBT = b"doubt"
+_REFUSALS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
 
-# $1 keys, $2 attempts, $3 states to be, $4 results, $5 start_before (ms; null for closes), $6 worker
+# $1 keys, $2 attempts, $3 states to be, $4 results, $5 start_before (ms; null for closes), $6 certain, $7 worker.
+# A close that comes without a worker is certain: whatever an earlier attempt left open, nothing happened.
 _WRITE = """
 WITH t AS MATERIALIZED (SELECT handrail.clock() AS now)
 INSERT INTO agents.effect AS e (effect_key, attempt, state, result, worker, claimed_at, closed_at)
-SELECT o.key, o.attempt, o.state, o.result, $6, t.now, CASE WHEN o.state <> 'INTENT' THEN t.now END
-FROM t, unnest($1::text[], $2::int[], $3::text[], $4::bytea[], $5::bigint[])
-  AS o(key, attempt, state, result, start_before)
+SELECT o.key, o.attempt, o.state, o.result, CASE WHEN NOT o.certain THEN $7 END, t.now,
+  CASE WHEN o.state <> 'INTENT' THEN t.now END
+FROM t, unnest($1::text[], $2::int[], $3::text[], $4::bytea[], $5::bigint[], $6::bool[])
+  AS o(key, attempt, state, result, start_before, certain)
 WHERE o.state <> 'INTENT' OR t.now < to_timestamp(o.start_before / 1000.0)
 ORDER BY o.key
 ON CONFLICT (effect_key) DO UPDATE SET
   attempt = greatest(e.attempt, excluded.attempt),
-  state = CASE WHEN excluded.state = 'FAILED' AND e.result IS NOT NULL AND excluded.result IS NULL
+  state = CASE WHEN excluded.state = 'FAILED' AND e.result IS NOT NULL AND excluded.worker IS NOT NULL
     THEN 'INTENT' ELSE excluded.state END,
-  result = CASE excluded.state
-    WHEN 'DONE' THEN excluded.result
-    WHEN 'FAILED' THEN CASE WHEN excluded.result IS NULL THEN e.result END
-    ELSE CASE WHEN e.state = 'INTENT' THEN 'doubt'::bytea END END,
+  result = CASE
+    WHEN excluded.state = 'INTENT' THEN CASE WHEN e.state = 'INTENT' THEN 'doubt'::bytea END
+    WHEN excluded.state = 'FAILED' AND e.result IS NOT NULL AND excluded.worker IS NOT NULL THEN e.result
+    ELSE excluded.result END,
   worker = CASE WHEN excluded.state = 'INTENT' THEN excluded.worker ELSE e.worker END,
   claimed_at = CASE WHEN excluded.state = 'INTENT' THEN excluded.claimed_at ELSE e.claimed_at END,
   closed_at = excluded.closed_at
@@ -67,7 +69,7 @@ WHERE e.state = ANY($3::text[])
 
 _LOOK = """
 SELECT effect_key, attempt, state, worker, (extract(epoch FROM claimed_at) * 1000)::bigint AS claimed_ms,
-  CASE WHEN state = 'DONE' THEN result END AS result
+  CASE WHEN state IN ('DONE', 'FAILED') THEN result END AS result
 FROM agents.effect WHERE effect_key = ANY($1::text[])
 """
 
@@ -80,7 +82,8 @@ class _Ask:
     answer: asyncio.Future[Any]
     result: bytes | None = None
     start_before_ms: int | None = None
-    tried: bool = field(default=False)
+    certain: bool = False
+    tried: bool = False
 
 
 class PostgresLedger:
@@ -100,9 +103,9 @@ class PostgresLedger:
         """As the port says."""
         await self._ask(key, attempt, "DONE", result)
 
-    async def failed(self, key: str, attempt: int, *, certain: bool = False) -> None:
+    async def failed(self, key: str, attempt: int, result: bytes | None, *, certain: bool = False) -> None:
         """As the port says."""
-        await self._ask(key, attempt, "FAILED", b"certain" if certain else None)
+        await self._ask(key, attempt, "FAILED", result, certain=certain)
 
     async def bury(self, key: str, attempt: int, *, running_too: bool) -> Row:
         """As the port says."""
@@ -120,7 +123,7 @@ class PostgresLedger:
             try:
                 await self._write(turn)
                 delays = backoff(0.05, 2.0)
-            except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as e:
+            except _REFUSALS as e:
                 await self._one_by_one(turn, e)
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as e:
                 _log.warning("ledger_write_failed", kind=type(e).__name__, writes=len(turn))
@@ -137,13 +140,20 @@ class PostgresLedger:
         self._waiting.clear()
 
     def _ask(
-        self, key: str, attempt: int, kind: str, result: bytes | None = None, *, start_before_ms: int | None = None
+        self,
+        key: str,
+        attempt: int,
+        kind: str,
+        result: bytes | None = None,
+        *,
+        start_before_ms: int | None = None,
+        certain: bool = False,
     ) -> asyncio.Future[Any]:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         if self._closed:
             answer.set_exception(LedgerClosed())
             return answer
-        self._waiting.append(_Ask(key, attempt, kind, answer, result, start_before_ms))
+        self._waiting.append(_Ask(key, attempt, kind, answer, result, start_before_ms, certain))
         self._wake.set()
         return answer
 
@@ -184,7 +194,7 @@ class PostgresLedger:
         for i, ask in enumerate(turn):
             try:
                 await self._write([ask])
-            except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as e:
+            except _REFUSALS as e:
                 await self._one_by_one([ask], e)
             except BaseException:
                 self._put_back(turn[i:])
@@ -201,6 +211,7 @@ class PostgresLedger:
                 [a.kind for a in writes],
                 [a.result for a in writes],
                 [a.start_before_ms for a in writes],
+                [a.certain for a in writes],
                 self._worker,
             )
             written = {row[0] for row in rows}

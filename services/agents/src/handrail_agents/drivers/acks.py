@@ -4,39 +4,41 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from handrail_runtime.ports import Record, TopicPartition
 
 
 @dataclass(slots=True)
-class _Line:
-    waiting: deque[int] = field(default_factory=deque[int])
-    taken: set[int] = field(default_factory=set[int])
+class _Note:
+    offset: int
+    taken: bool = False
 
 
 class Acks:
     """`note` a record before it is offered; what that answers is called at hand-off. `positions` are what may be committed.
 
-    A record that was taken out of order waits for those before it: a crash then repeats records, and loses none.
+    A record that was taken out of order waits for those before it: a crash then repeats records, and loses none. A record
+    that was read twice (its partition went away and came back) counts twice.
     """
 
     def __init__(self) -> None:
-        self._lines: dict[TopicPartition, _Line] = {}
+        self._lines: dict[TopicPartition, deque[_Note]] = {}
         self._positions: dict[TopicPartition, int] = {}
 
     def note(self, record: Record) -> Callable[[], None]:
         """Registers a record as read; the answer marks it as handed off. Idempotent."""
-        at, offset = (record.topic, record.partition), record.offset
-        line = self._lines.setdefault(at, _Line())
-        line.waiting.append(offset)
+        at = (record.topic, record.partition)
+        line = self._lines.get(at)
+        if line is None:
+            line = self._lines[at] = deque()
+        note = _Note(record.offset)
+        line.append(note)
 
         def taken() -> None:
-            line.taken.add(offset)
-            while line.waiting and line.waiting[0] in line.taken:
-                first = line.waiting.popleft()
-                line.taken.discard(first)
-                self._positions[at] = first + 1
+            note.taken = True
+            while line and line[0].taken:
+                self._positions[at] = line.popleft().offset + 1
 
         return taken
 

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 import structlog
 
 from handrail_agents.drivers.acks import Acks
-from handrail_runtime.lifecycle import backoff
-from handrail_runtime.ports import Bus, BusError, GroupReader, Record
+from handrail_agents.drivers.hands import Hands
+from handrail_runtime.lifecycle import backoff, supervise
+from handrail_runtime.ports import Bus, BusError, GroupReader
 
 _log = structlog.get_logger(__name__)
-READ_AT_ONCE = 500
-Offer = Callable[[Record, Callable[[], None]], None]
+COMMIT_EVERY_S = 0.2
+"""A crash repeats the records of so long; the ledger knows them."""
 
 
 class BusDriver:
-    """Implements `runtime.service.Driver`. `offer` takes a record and calls back at hand-off; `room` waits for a free slot."""
+    """Implements `runtime.service.Driver`. Reads no more than there is room for."""
 
-    def __init__(
-        self, bus: Bus, group: str, topics: Sequence[str], offer: Offer, room: Callable[[], Awaitable[None]]
-    ) -> None:
-        self._bus, self._group, self._topics, self._offer, self._room = bus, group, list(topics), offer, room
+    def __init__(self, bus: Bus, group: str, topics: Sequence[str], hands: Hands) -> None:
+        self._bus, self._group, self._topics, self._hands = bus, group, list(topics), hands
         self._acks = Acks()
         self._reader: GroupReader | None = None
         self._stopping = asyncio.Event()
         self._over = asyncio.Event()
-        self._running = False
+        self._over.set()
 
     async def start(self) -> None:
         """As the port says."""
@@ -36,37 +35,64 @@ class BusDriver:
     async def run(self) -> None:
         """As the port says."""
         assert self._reader is not None
-        self._running = True
-        delays = backoff()
+        self._over.clear()
         try:
-            while not self._stopping.is_set():
-                try:
-                    for record in await self._reader.read(READ_AT_ONCE, 0.5):
-                        await self._room()
-                        self._offer(record, self._acks.note(record))
-                    if positions := self._acks.positions():
-                        await self._reader.commit(positions)
-                    delays = backoff()
-                except BusError as e:
-                    _log.warning("tasks_not_read", kind=type(e).__name__)
-                    await asyncio.sleep(next(delays))
+            await supervise(self._read(self._reader), self._commit(self._reader), until=self._stopping)
         finally:
             self._over.set()
 
     async def stop(self) -> None:
         """As the port says."""
         self._stopping.set()
-        if self._running:
-            await self._over.wait()
+        await self._over.wait()
 
     async def close(self) -> None:
-        """Acknowledges what was handed off since, and leaves the group. Idempotent."""
+        """As the port says."""
         reader, self._reader = self._reader, None
-        if reader is None:
-            return
-        try:
-            if positions := self._acks.positions():
-                await reader.commit(positions)
+        if reader is not None:
+            await self._acknowledge(reader)
             await reader.close()
-        except BusError as e:
-            _log.warning("tasks_not_acknowledged", kind=type(e).__name__)
+
+    async def _read(self, reader: GroupReader) -> None:
+        delays = backoff()
+        while await self._has_room():
+            try:
+                records = await reader.read(self._hands.room, 0.5)
+                delays = backoff()
+            except BusError as e:
+                _log.warning("tasks_not_read", kind=type(e).__name__)
+                await asyncio.sleep(next(delays))
+                continue
+            if self._stopping.is_set():
+                return  # unacknowledged: another worker gets them
+            for record in records:
+                self._hands.offer(record, self._acks.note(record))
+
+    async def _has_room(self) -> bool:
+        """True when there is; False at a stop."""
+        if self._hands.room == 0:
+            waits = [asyncio.create_task(self._hands.wait_for_room()), asyncio.create_task(self._stopping.wait())]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                if waits[0].done():
+                    waits[0].result()
+            finally:
+                for wait in waits:
+                    wait.cancel()
+        return not self._stopping.is_set()
+
+    async def _commit(self, reader: GroupReader) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(COMMIT_EVERY_S):
+                    await self._stopping.wait()
+                    return
+            except TimeoutError:
+                await self._acknowledge(reader)
+
+    async def _acknowledge(self, reader: GroupReader) -> None:
+        if positions := self._acks.positions():
+            try:
+                await reader.commit(positions)
+            except BusError as e:
+                _log.warning("tasks_not_acknowledged", kind=type(e).__name__)  # they come again; the ledger knows them

@@ -29,7 +29,7 @@ class State(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row of the ledger. `worker` is who claimed it last, None where nothing ever ran; `result` the encoded answer of a
-    DONE one."""
+    DONE or FAILED one."""
 
     attempt: int
     state: State
@@ -66,8 +66,8 @@ class Ledger(Protocol):
         """The effect happened and this is its answer. The first answer stays. Idempotent."""
         ...
 
-    async def failed(self, key: str, attempt: int, *, certain: bool = False) -> None:
-        """Nothing happened in this attempt. Where an earlier attempt is in doubt the doubt stays, unless `certain` (a
+    async def failed(self, key: str, attempt: int, result: bytes | None, *, certain: bool = False) -> None:
+        """Nothing happened in this attempt, and this is its answer. Where an earlier attempt is in doubt the doubt stays, unless `certain` (a
         look-up found nothing). Idempotent."""
         ...
 

@@ -11,6 +11,8 @@ from handrail_contracts.tasks import Task
 from handrail_runtime.ports import Record
 
 _MOST = 2**31 - 1
+_KEY_BYTES = 2_000
+"""What an index of PostgreSQL takes, with room to spare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +30,9 @@ def read(record: Record) -> Order:
         raise Undecodable(f"Expected a task topic, but the record came from {record.topic!r}.")
     if not 1 <= task.attempt <= _MOST:
         raise Undecodable(f"Expected an attempt from 1 to {_MOST}, but it is {task.attempt}.")
-    if "\0" in task.effect_key or "\0" in (task.do_key or ""):
-        raise Undecodable("Expected keys without NUL, but one has it.")
+    for key in (task.effect_key, task.do_key or ""):
+        if "\0" in key or len(key.encode()) > _KEY_BYTES:
+            raise Undecodable(f"Expected keys of at most {_KEY_BYTES} bytes without NUL, but one is not.")
     if not (0 < task.lease_s < math.inf and 0 < task.start_to_close_s < math.inf):
         raise Undecodable("Expected lease_s and start_to_close_s above 0, but one is not.")
     try:

@@ -82,6 +82,15 @@ class Worker:
             return
         self.slots.put(Attempt(order, definition, taken, self._say_progress))
 
+    @property
+    def room(self) -> int:
+        """How many records may be offered now."""
+        return self.slots.room
+
+    async def wait_for_room(self) -> None:
+        """Returns when there is room."""
+        await self.slots.wait_for_room()
+
     async def drain(self, timeout_s: float) -> None:
         """Gives back what waits, lets what runs finish, and stops it midway after `timeout_s`; all of it is answered."""
         self.slots.withdraw_all()
@@ -110,34 +119,35 @@ class Worker:
                 await self._run(a)
         except LedgerClosed:
             _log.info("attempt_left", trace_id=a.task.trace_id, node_id=a.task.node_id, attempt=a.task.attempt)
+        except Exception as e:  # noqa: BLE001  # the lease covers this attempt; the others go on
+            _log.error("attempt_lost", trace_id=a.task.trace_id, node_id=a.task.node_id, exc_info=e)
 
     async def _claimed(self, a: Attempt) -> bool:
         task = a.task
         claim = await self._ledger.claim(task.effect_key, task.attempt, a.order.start_before_ms)
         if claim is True:
-            crashpoint("K16")
             return True
-        if isinstance(claim, Row):
+        if a.interrupted is not None:
+            await self._cancel_unstarted(task)
+        elif isinstance(claim, Row):
             self._answer_claimed(task, claim)
         return False
 
     def _answer_claimed(self, task: Task, row: Row) -> None:
         """What the ledger says instead of letting it run."""
-        if row.state is State.DONE and row.result is not None:
+        if row.result is not None and (row.state is State.DONE or row.attempt == task.attempt):
             self._answer_stored(task, row.result)
         elif row.state is State.TOMBSTONE:
             self._answer(words.plain_result(task, Outcome.CANCELLED, worker=self._answers.worker))
         elif row.state is State.INTENT and row.attempt == task.attempt:
             at = iso(row.claimed_ms)
             self._answer(words.plain_result(task, Outcome.STARTED, worker=row.worker, started_at=at))
-        elif row.state is State.FAILED and row.attempt == task.attempt:
-            lost = Failure(code="answer-lost", message="The attempt failed; what it said was lost on the way.")
-            self._answer(words.plain_result(task, Outcome.FAILED, error=lost, worker=self._answers.worker))
 
     async def _run(self, a: Attempt) -> None:
         if a.interrupted is not None:
             await self._give_up(a)
             return
+        crashpoint("K16")
         a.started_ms, a.started_at = self._clock.now_ms(), time.monotonic()
         try:
             function = await self._function(a)
@@ -192,22 +202,22 @@ class Worker:
     async def _close(self, a: Attempt, r: Result) -> None:
         """Writes down how it ended, and only then says so."""
         task = a.task
+        crashpoint("K17")
         r, value = words.fitting(a, r)
         if a.ledgered:
             if r.outcome is Outcome.OK:
-                crashpoint("K17")
                 await self._ledger.done(task.effect_key, task.attempt, value)
-                crashpoint("K18")
             elif r.outcome is not Outcome.IN_DOUBT:
                 missing = task.kind is TaskKind.LOOK_UP and r.error is not None and r.error.code == NOT_FOUND
-                await self._ledger.failed(task.effect_key, task.attempt, certain=missing)
+                await self._ledger.failed(task.effect_key, task.attempt, value, certain=missing)
+        crashpoint("K18")
         self._answer(r)
 
     async def _give_up(self, a: Attempt) -> None:
         """A claimed attempt that was cancelled before its function began: provably nothing happened."""
         task = a.task
         if a.ledgered:
-            await self._ledger.failed(task.effect_key, task.attempt)
+            await self._ledger.failed(task.effect_key, task.attempt, None)
             await self._ledger.bury(task.effect_key, task.attempt, running_too=True)
         self._answer(words.plain_result(task, Outcome.CANCELLED, worker=self._answers.worker))
 
