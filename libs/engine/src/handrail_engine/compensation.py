@@ -17,6 +17,7 @@ from handrail_contracts.pauses import PauseKind
 from handrail_contracts.plan import EffectClass, ResolutionKind
 from handrail_contracts.tasks import Failure, Outcome, Result
 from handrail_engine import nodes, pauses
+from handrail_engine.evidence import shown, told
 from handrail_engine.evolve import claim, ignored_mark
 from handrail_engine.inputs import Decision, Rejection
 from handrail_engine.lifecycle import OPEN
@@ -172,8 +173,8 @@ def answered(t: Turn, r: Result) -> Rejection | None:
             if node.undo.claimed:
                 claim(node, t.now.ms)
                 return Rejection("duplicate", "the undo is claimed already")
-            started = times.get("started_at", t.at)
-            t.move(node, N.COMPENSATING, attempt=r.attempt, started_at=started, worker=r.worker)
+            started, worker = times.get("started_at", t.at), times.get("worker")
+            t.move(node, N.COMPENSATING, attempt=r.attempt, started_at=started, worker=worker)
         case Outcome.OK:
             nothing = isinstance(r.output, dict) and r.output.get("nothing_to_undo") is True
             t.move(node, N.NOTHING_TO_UNDO if nothing else N.COMPENSATED, attempt=r.attempt, **times)
@@ -189,8 +190,8 @@ def _not_current(t: Turn, node: NodeState, r: Result) -> Rejection | None:
     orders = range(node.undo.order + 1)
     if not any(r.effect_key == undo_key(t.state.do_key(node), o) for o in orders):
         return Rejection("unknown-key", "it answers under an undo key that this node never had")
-    told = next((a for a in node.undo.attempts if a["attempt"] == r.attempt), None)
-    if told is not None and (told["error"] is None or r.outcome is not Outcome.OK):
+    ended = next((a for a in node.undo.attempts if a["attempt"] == r.attempt), None)
+    if ended is not None and (ended["error"] is None or r.outcome is not Outcome.OK):
         return Rejection("duplicate", f"undo attempt {r.attempt} has ended already")
     if r.outcome is Outcome.STARTED or not 1 <= r.attempt <= node.undo.attempt or mark in node.ignored:
         return Rejection("stale-undo", f"undo attempt {r.attempt} is not open")
@@ -207,8 +208,7 @@ def undo_failed(t: Turn, node: NodeState, error: Failure, doubt: bool, times: di
     assert undoing is not None
     s = t.state
     done = node.undo.attempt - node.undo.round_from
-    info = {"code": error.code, "message": error.message, "evidence": error.evidence}
-    data: dict[str, Any] = {"attempt": node.undo.attempt, "finished_at": t.at, **times, "error": info}
+    data: dict[str, Any] = {"attempt": node.undo.attempt, "finished_at": t.at, **times, "error": told(error)}
     stopped = s.ending is not None and s.ending.stopped
     wait = wait_s(undoing.retry, error, done, s.trace_id, f"{node.spec.id}/undo", node.undo.attempt)
     again = may_retry(undoing.retry, error, done, node.undo.round_ms, t.now.ms, wait, doubt=doubt)
@@ -220,7 +220,7 @@ def undo_failed(t: Turn, node: NodeState, error: Failure, doubt: bool, times: di
         return
     letter = dead_letter_id(s.tenant, s.trace_id, s.seq + 1)
     meta = {"pause": True, "undo": True}
-    t.emit(T.TASK_DEAD_LETTERED, meta, node_id=node.spec.id, attempts=list(node.undo.attempts), dead_letter_id=letter)
+    t.emit(T.TASK_DEAD_LETTERED, meta, node_id=node.spec.id, attempts=shown(node.undo.attempts), dead_letter_id=letter)
 
 
 def claim_lost(t: Turn, node: NodeState) -> None:

@@ -15,6 +15,7 @@ from handrail_contracts.events import NodeStatus, WorkflowStatus
 from handrail_contracts.model import ms_of
 from handrail_contracts.pauses import PauseKind
 from handrail_contracts.plan import PauseScope, ResolutionKind
+from handrail_engine.evidence import ATTEMPTS_KEPT
 from handrail_engine.lifecycle import OPEN, SETTLED, check_node, check_workflow
 from handrail_engine.retry import resend_s, start_window_s
 from handrail_engine.rollback import UNDO_ENDS, count_undos, settle_undo, try_settle
@@ -315,6 +316,7 @@ def _record(attempts: list[dict[str, Any]], d: dict[str, Any]) -> None:
             "error": d.get("error"),
         }
     )
+    del attempts[:-ATTEMPTS_KEPT]
 
 
 def _paused(s: WorkflowState, row: Row) -> None:

@@ -13,6 +13,7 @@ from handrail_contracts.pauses import PauseKind
 from handrail_contracts.plan import EffectClass, OnExhausted
 from handrail_contracts.tasks import Failure, Outcome, Result
 from handrail_engine import compensation, pauses, planning
+from handrail_engine.evidence import clip, shown, told
 from handrail_engine.evolve import claim, ignored_mark, must_close_ms
 from handrail_engine.inputs import Rejection
 from handrail_engine.lifecycle import OPEN
@@ -117,7 +118,7 @@ def times_of(t: Turn, node: NodeState, r: Result) -> dict[str, Any]:
     would set a lease or a start-to-close that nobody meant."""
     times: dict[str, Any] = {}
     if r.worker is not None:
-        times["worker"] = r.worker
+        times["worker"] = clip(r.worker, 200)
     for name, text in (("started_at", r.started_at), ("finished_at", r.finished_at)):
         if text is not None and plausible(text, node.scheduled_ms, t.now.ms):
             times[name] = text
@@ -138,8 +139,8 @@ def _started(t: Turn, node: NodeState, r: Result) -> Rejection | None:
     if node.state is N.IN_PROGRESS:
         claim(node, t.now.ms)
         return Rejection("duplicate", "the attempt is claimed already")
-    times = {"started_at": t.at, **times_of(t, node, r)}
-    t.move(node, N.IN_PROGRESS, worker=r.worker, started_at=times["started_at"])
+    times = {"worker": None, "started_at": t.at, **times_of(t, node, r)}
+    t.move(node, N.IN_PROGRESS, worker=times["worker"], started_at=times["started_at"])
     return None
 
 
@@ -210,8 +211,9 @@ def _contradicts(node: NodeState, r: Result) -> bool:
         return node.state is N.COMPLETE and r.attempt == node.attempt and r.output != node.output
     if r.outcome is not Outcome.FAILED or r.error is None:
         return False
-    told = next((a["error"] for a in node.attempts if a["attempt"] == r.attempt), None)
-    return told is not None and (told["code"], told["message"]) != (r.error.code, r.error.message)
+    first = next((a["error"] for a in node.attempts if a["attempt"] == r.attempt), None)
+    now = told(r.error)
+    return first is not None and (first["code"], first["message"]) != (now["code"], now["message"])
 
 
 _LEFT_BEHIND = frozenset({N.CANCELLED, N.COMPENSATED, N.NOTHING_TO_UNDO})
@@ -234,8 +236,7 @@ def failed(t: Turn, node: NodeState, error: Failure, doubt: bool, times: dict[st
     meta: dict[str, Any] = {"outcome": outcome}
     if doubt:
         meta["doubt"] = True
-    info = {"code": error.code, "message": error.message, "evidence": error.evidence}
-    data = {"finished_at": t.at, **times, "error": info}
+    data = {"finished_at": t.at, **times, "error": told(error)}
     if s.leaves(node):
         t.move(node, N.CANCELLED, meta, **data)
         compensation.advance(t, node)
@@ -283,7 +284,7 @@ def exhausted(t: Turn, node: NodeState, meta: dict[str, Any], data: dict[str, An
         T.TASK_DEAD_LETTERED,
         {"pause": pause},
         node_id=node.spec.id,
-        attempts=list(node.attempts),
+        attempts=shown(node.attempts),
         dead_letter_id=letter,
     )
     why = f"{node.spec.id} failed: {data['error']['message'] or data['error']['code']}"

@@ -10,6 +10,7 @@ from handrail_contracts.events import NodeStatus
 from handrail_contracts.model import iso
 from handrail_contracts.plan import EffectClass
 from handrail_contracts.tasks import DeadLetter, Failure, Outcome, Result, Task, TaskKind
+from handrail_engine.evidence import shown
 from handrail_engine.lifecycle import OPEN
 from handrail_engine.references import MISSING, dig, resolve
 from handrail_engine.state import NodeState, Row, WorkflowState
@@ -116,7 +117,7 @@ def dead_letter_for(s: WorkflowState, node: NodeState, dead_letter_id: str, *, u
         kind="compensation" if undo else "task",
         reason=error.get("message", ""),
         error=Failure(**{k: error[k] for k in ("code", "message", "evidence") if k in error}) if error else None,
-        attempts=list(node.undo.attempts if undo else node.attempts),
+        attempts=shown(node.undo.attempts if undo else node.attempts),
         task={"agent": node.spec.agent, "action": node.spec.action, "inputs": inputs_of(s, node)},
     )
 

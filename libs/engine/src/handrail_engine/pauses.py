@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +14,7 @@ from handrail_contracts.pauses import DEFAULT_RESOLUTIONS, PauseKind
 from handrail_contracts.plan import EffectClass, PauseScope, Resolution, ResolutionKind
 from handrail_contracts.tasks import DeadLetter, Failure, Result
 from handrail_engine import compensation, nodes
+from handrail_engine.evidence import CODE_CHARS, MESSAGE_CHARS, clip, evidence_of, shown
 from handrail_engine.inputs import Decision, Rejection
 from handrail_engine.outgoing import cancel_for, inputs_of
 from handrail_engine.references import MISSING, dig
@@ -38,16 +37,6 @@ def button(r: Resolution | Mapping[str, Any]) -> dict[str, Any]:
 
 def _defaults(kind: PauseKind) -> list[dict[str, Any]]:
     return [button(r) for r in DEFAULT_RESOLUTIONS[kind]]
-
-
-def evidence_of(value: Any) -> tuple[dict[str, Any] | None, str | None]:
-    """What the outside world said as the payload shows it, and its digest (SHA-256 over sorted, compact JSON)."""
-    if value is None:
-        return None, None
-    kind = "text/plain" if isinstance(value, str) else "application/json"
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    shown = {"content_type": kind, "body": value, "truncated": False}
-    return shown, "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def open_pause(
@@ -86,7 +75,7 @@ def open_pause(
         "node_id": spec.id if spec else None,
         "raw_evidence": evidence,
         "evidence_digest": digest,
-        "attempts": list(node.undo.attempts if undo else node.attempts) if node else [],
+        "attempts": shown(node.undo.attempts if undo else node.attempts) if node else [],
         "proposed_action": None,
         "confidence": None,
         "risk": None,
@@ -141,7 +130,7 @@ def escalate(t: Turn, node: NodeState, r: Result) -> None:
         t,
         PauseKind.ESCALATION,
         node,
-        reason=e.reason,
+        reason=clip(e.reason, MESSAGE_CHARS),
         context_snapshot=e.metadata or context_of(t, node),
         transcript=e.transcript,
     )
@@ -166,8 +155,10 @@ def open_foreign(t: Turn, node: NodeState, d: DeadLetter) -> Rejection | None:
     if any(p.node_id == node.spec.id for p in s.pauses.values()):
         return Rejection("duplicate", "a pause of this node is open")
     body = d.error.evidence if d.error else d.task
-    reason = d.reason or (d.error.message if d.error else "") or f"A dead letter came for {node.spec.id}."
-    error = {"code": d.error.code if d.error else "dead-letter", "message": reason, "evidence": body}
+    said = d.reason or (d.error.message if d.error else "") or f"A dead letter came for {node.spec.id}."
+    reason = clip(said, MESSAGE_CHARS)
+    code = clip(d.error.code, CODE_CHARS) if d.error else "dead-letter"
+    error = {"code": code, "message": reason, "evidence": body}
     active = not s.leaves(node) and node.state in (N.SCHEDULED, N.IN_PROGRESS, N.RETRYING)
     if active:
         out = node.live is not None
