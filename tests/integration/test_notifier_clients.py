@@ -239,6 +239,17 @@ async def test_a_workflow_nobody_watches_is_forgotten_after_the_grace_time(start
         await wait_until(lambda: again.ids == [1, 2, 3], description="it is back when asked for")
 
 
+async def test_a_workflow_that_was_just_left_is_still_in_memory(start: Any) -> None:
+    async with start(grace_s=60) as rig:
+        await rig.source.both(steps("soon", 3).events)
+        client = await rig.events("soon")
+        await wait_until(lambda: client.ids == [1, 2, 3], description="it is watched")
+        await client.close()
+        await wait_until(lambda: len(rig.notifier.hub) == 0, description="nobody watches")
+        rig.notifier.rings.sweep()
+        assert len(rig.notifier.rings) == 1
+
+
 @ROUTES
 async def test_a_client_that_reads_nothing_is_evicted_and_nobody_else_notices(start: Any, route: str) -> None:
     async with start(route=route, ping_s=0.3, send_timeout_s=0.5) as rig:
@@ -257,7 +268,7 @@ async def test_a_client_that_reads_nothing_is_evicted_and_nobody_else_notices(st
         for begin in range(1, 400, 50):
             await rig.source.both(story.events[begin : begin + 50])
         await wait_until(lambda: len(good.ids) == 400, description="the good client has all")
-        await wait_until(lambda: len(rig.notifier.hub) == 1, description="the slow client is evicted")
+        await wait_until(lambda: len(rig.notifier.hub) == 1, description="the slow client is evicted", timeout_s=12)
         assert metric("handrail_sse_evictions_total") == before + 1
         assert good.ids == list(range(1, 401))
         slow.close()
@@ -294,6 +305,23 @@ async def test_events_too_large_for_memory_come_from_the_journal(start: Any, rou
         await wait_until(lambda: second.ids[-1:] == [60], description="the second client has all")
         assert first.ids == list(range(1, 61))
         assert second.ids == list(range(3, 61))
+
+
+@ROUTES
+async def test_small_steps_from_the_journal_follow_each_other(start: Any, route: str) -> None:
+    async with start(route=route, recheck_s=3600) as rig:
+        story = steps(f"steps-{route}", 300)
+        await rig.source.both(story.events[:1])
+        first = await rig.events(story.trace_id)
+        await wait_until(lambda: first.ids == [1], description="the ring is there")
+        (watched,) = rig.notifier.rings.watched()
+        window: Any = watched.ring._window  # pyright: ignore[reportPrivateUsage, reportOptionalMemberAccess]  a ring that forgets at once
+        window._max_bytes = 500
+        await rig.source.both(story.events[1:])
+        await wait_until(lambda: first.ids[-1:] == [300], description="the first client has all")
+        second = await rig.events(story.trace_id, 7)
+        await wait_until(lambda: second.ids[-1:] == [300], description="the second client has all")
+        assert second.ids == list(range(8, 301))
 
 
 async def test_without_the_journal_running_streams_go_on_and_new_ones_are_put_off(start: Any, pool: Any) -> None:

@@ -8,14 +8,17 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.journals import Event, Story, canonical
+from tests.journals import Event, Story, canonical, wire
 from tests.notifier_rig import PARTITIONS, Rig, Wire, running, topics_for
 from tests.waiting import wait_until
 
 from handrail_contracts import topics
 from handrail_contracts.envelope import Envelope, to_headers
+from handrail_contracts.live import LiveView
 from handrail_contracts.tasks import Progress
 from handrail_contracts.view import WorkflowView
+from handrail_notifier.adapters.redis_view import RedisView
+from handrail_notifier.application.ports import Row
 from handrail_runtime.bus_memory import MemoryBus
 from handrail_store import connect, migrate
 
@@ -32,8 +35,10 @@ async def pool(postgres_dsn: str) -> AsyncGenerator[Any]:
 async def rig(request: pytest.FixtureRequest, pool: Any, redis_url: str) -> AsyncGenerator[Rig]:
     bus = MemoryBus()
     await topics_for(bus)
+    tenant = f"stream-{request.param}"
+    # Without the check against the journal, which would repair what these tests look for.
     async with running(
-        pool=pool, bus=bus, redis_url=redis_url, route=request.param, tenant=f"stream-{request.param}"
+        pool=pool, bus=bus, redis_url=redis_url, route=request.param, tenant=tenant, recheck_s=3600
     ) as rig:
         yield rig
 
@@ -207,6 +212,20 @@ async def test_an_event_that_the_journal_does_not_have_is_not_shown(rig: Rig) ->
     await rig.source.both(told.events[4:6])
     await delivered(client, 6)
     assert client.ids == [1, 2, 3, 4, 5, 6]
+    watched = rig.notifier.rings.find(f"{rig.source.tenant}/forged".encode())
+    assert watched is not None
+    assert watched.seen == 6, "Expected the ring to owe its clients no more than the journal has."
+
+
+async def test_a_view_in_redis_that_is_ahead_of_the_journal_is_not_believed(rig: Rig) -> None:
+    told = story("restored", 6)
+    ahead = LiveView(WorkflowView("restored").apply_all(told.events)).whole()
+    rows = [Row(event["seq"], event["event_type"], wire(event)) for event in told.events]
+    await RedisView(rig.redis).rebuild((rig.source.tenant, "restored"), ahead, rows)
+    await rig.source.write(told.events[:3])
+    client = await rig.events("restored", "nonsense")
+    await wait_until(lambda: client.named("snapshot"), description="a snapshot")
+    assert canonical(client.named("snapshot")[0].json) == state_of(told.events[:3])
 
 
 async def test_a_live_event_that_cannot_be_folded_is_replaced_by_the_journals(rig: Rig) -> None:
