@@ -2,8 +2,7 @@
 
 `WorkflowState` is changed by `evolve` alone. Everything in it follows from the rows, so that a replay gives the same
 `facts()`, except `live` and `timers`: claims of the owner about attempts that are out now, refreshed by heartbeats, lost
-with the owner and started afresh by the next one (DESIGN section 5, Ownership).
-"""
+with the owner and started afresh by the next one (DESIGN section 5, Ownership)."""
 
 from __future__ import annotations
 
