@@ -18,9 +18,9 @@ _POLICY = (
     " worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _MISSING = (
-    '<!doctype html><html lang="en"><meta charset="utf-8"><title>Handrail</title><h1>The console is not built</h1>'
-    "<p>The API works; only the console's files are missing. Build them with <code>make console</code>, which needs"
-    ' Node.js, and start Handrail again.</p><p><a href="/openapi.json">The API as OpenAPI</a></p></html>'
+    '<!doctype html><html lang="en"><meta charset="utf-8"><title>Handrail</title><h1>No console in this build</h1>'
+    "<p>The API, the streams and the command line work; only the console's files are missing from this build. Use"
+    ' <code>./handrail inbox</code> and <code>./handrail resolve</code> meanwhile.</p><p><a href="/openapi.json">The API as OpenAPI</a></p></html>'
 )
 _A_YEAR = "public, max-age=31536000, immutable"
 
