@@ -383,7 +383,7 @@ async def test_without_built_files_the_console_says_what_is_missing(rig: Rig) ->
         for path in ("/console", "/console/", "/console/workflows/x"):
             page = await rig.client.get(path)
             assert page.status_code == 200
-            assert "not built" in page.text
+            assert "No console in this build" in page.text
 
 
 async def test_built_files_are_served_and_every_other_path_is_the_page(tmp_path: Path) -> None:
