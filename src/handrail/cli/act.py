@@ -15,6 +15,7 @@ from handrail.cli.pause_card import buttons, card
 from handrail.cli.press import done, find, press
 from handrail.cli.session import (
     USAGE,
+    block,
     call,
     complain,
     dump,
@@ -102,7 +103,7 @@ def resolve(
         pause = await _open_pause(client, id)
         console = out()
         if asking:
-            console.print(card(pause, _now(pause), url_option=url_option(url)))
+            block(card(pause, _now(pause), url_option=url_option(url)))
         word = action
         if word is None:
             if not asking:
@@ -159,6 +160,21 @@ def release(pause_id: PauseId, as_json: AsJson = False, url: Url = DEFAULT_URL, 
         print_json(dump(answer))
         return
     out().print("Given back.")
+
+
+def say(
+    pause_id: PauseId,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What you say.", show_default=False)],
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    actor: Actor = None,
+) -> None:
+    """Say something in the conversation of an escalation, without deciding it yet."""
+    answer = call(url, actor, lambda client: client.say(pause_id, text))
+    if as_json:
+        print_json(dump(answer))
+        return
+    out().print("Said.")
 
 
 async def _open_pause(client: Client, id: str) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from handrail.cli.machine import Finding, State, the_server, this_machine
 from handrail.cli.options import DEFAULT_URL, AsJson, Url
-from handrail.cli.session import PROBLEM, out, print_json
+from handrail.cli.session import PROBLEM, block, out, print_json
 from handrail.cli.text import safe
 
 if TYPE_CHECKING:
@@ -83,4 +83,4 @@ def _print(title: str, findings: list[Finding]) -> None:
         if finding.hint:
             told.append(f"\n→ {finding.hint}", style="yellow" if finding.state in ("wrong", "warning") else "dim")
         table.add_row(Text(f" {icon}", style=style), Text(safe(finding.what)), told)
-    console.print(table)
+    block(table)

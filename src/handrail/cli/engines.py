@@ -19,9 +19,11 @@ from handrail.cli.session import INTERRUPTED, failed, out, print_json
 from handrail.cli.text import duration, safe, short
 
 if TYPE_CHECKING:
+    from handrail_runtime.ports import Bus
     from handrail_runtime.settings import EngineSettings
 
 T = TypeVar("T")
+_ASK_AGAIN, _ASK_AGAIN_S = 10, 0.3
 topics = typer.Typer(no_args_is_help=True, help="Kafka topics: make them, look at them.")
 db = typer.Typer(no_args_is_help=True, help="PostgreSQL: tables and migrations.")
 clock = typer.Typer(no_args_is_help=True, help="The clock of a development stack (needs HANDRAIL_DEV=1).")
@@ -110,9 +112,8 @@ def list_topics(kafka: Kafka = None, as_json: AsJson = False) -> None:
             found: list[dict[str, Any]] = []
             for topic in TOPICS:
                 count = await bus.partitions(topic.name)
-                held = await bus.ranges([(topic.name, p) for p in range(count)]) if count else {}
-                records = sum(r.end - r.start for r in held.values())
-                found.append({"topic": topic.name, "partitions": count, "records": records, "carries": topic.why})
+                held = {"partitions": count, "records": await _records(bus, topic.name, count)}
+                found.append({"topic": topic.name, **held, "carries": topic.why})
             return found
         finally:
             await bus.close()
@@ -121,8 +122,29 @@ def list_topics(kafka: Kafka = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"items": found, "next_cursor": None})
         return
-    rows = [[t["topic"], str(t["partitions"] or "missing"), str(t["records"]), t["carries"]] for t in found]
+    rows = [
+        [
+            t["topic"],
+            str(t["partitions"] or "missing"),
+            "?" if t["records"] is None else str(t["records"]),
+            t["carries"],
+        ]
+        for t in found
+    ]
     tables.show(("TOPIC", "PARTITIONS", "RECORDS", "CARRIES"), rows, wide=("CARRIES",), empty="")
+
+
+async def _records(bus: Bus, topic: str, partitions: int) -> int | None:
+    """How many records a topic holds; None while a partition has no leader, as for a moment after it was made."""
+    from handrail_runtime.ports import BusError
+
+    for _ in range(_ASK_AGAIN):
+        try:
+            held = await bus.ranges([(topic, p) for p in range(partitions)])
+            return sum(r.end - r.start for r in held.values())
+        except BusError:
+            await asyncio.sleep(_ASK_AGAIN_S)
+    return None
 
 
 @db.command("upgrade")
@@ -261,7 +283,7 @@ def _run(work: Callable[[], Awaitable[T]], engine: str) -> T:
         return asyncio.run(whole())
     except MigrationError as e:
         raise failed(str(e)) from None
-    except asyncpg.UndefinedTableError:
+    except (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError, asyncpg.InvalidSchemaNameError):
         raise failed("Expected Handrail's tables, but they are not there. Run `handrail db upgrade`.") from None
     except (OSError, TimeoutError):
         raise failed(f"Expected {engine} to answer, but it does not. Is it up, and is the address right?") from None

@@ -15,7 +15,7 @@ from handrail.cli.options import DEFAULT_URL, AsJson, Cursor, Limit, TraceId, Ur
 from handrail.cli.pause_card import card
 from handrail.cli.picture import Frame, picture
 from handrail.cli.sentences import line, what
-from handrail.cli.session import call, dump, out, print_json, program, url_option
+from handrail.cli.session import block, call, dump, out, print_json, program, url_option
 from handrail.cli.text import clock_time, duration, pretty, safe, seconds_of, short, to_json_line
 from handrail_contracts.view import WorkflowView
 
@@ -78,7 +78,7 @@ def ls(
                 f"{done}/{sum(w.counts.values())}",
                 tables.ago(w.created_at),
                 safe(w.blueprint or ""),
-                short(w.intent or w.blueprint or "", 200),
+                short(w.intent or "", 200),
             ]
         )
     tables.show(
@@ -116,10 +116,10 @@ def show(
         return
     console = out()
     view, now = WorkflowView.from_state(state), _server_now(state)
-    console.print(picture(view, Frame(console.width, now)))
+    block(picture(view, Frame(console.width, now)))
     for pause in view.pauses.values():
         console.print()
-        console.print(card(pause, now, evidence_lines=40, url_option=url_option(url)))
+        block(card(pause, now, evidence_lines=40, url_option=url_option(url)))
     if view.reason:
         console.print(Text("reason ", style="dim").append(safe(view.reason), style="default"))
     if view.output is not None:
@@ -238,7 +238,7 @@ def _show_pause(pause: InboxPause, as_json: bool, url: str) -> None:
     console = out()
     look = looks.workflow(str(shown["workflow"].get("status", "")))
     console.print(Text(safe(pause.trace_id), style="cyan").append(f"  {look.icon} {look.word}", style=look.style))
-    console.print(card(shown, time.time(), evidence_lines=10_000, url_option=url_option(url)))
+    block(card(shown, time.time(), evidence_lines=10_000, url_option=url_option(url)))
     decision: Mapping[str, Any] | None = shown.get("decision")
     if decision:
         console.print(Text(f"decided: {what({'event_type': 'HITL_RESOLVED', **decision})}", style="green"))

@@ -51,7 +51,7 @@ def build() -> typer.Typer:
     app.command(rich_help_panel=_RUN, epilog=run.WATCH_EPILOG)(run.watch)
     app.command(rich_help_panel=_DECIDE)(inbox.inbox)
     app.command(rich_help_panel=_DECIDE, epilog=act.RESOLVE_EPILOG)(act.resolve)
-    for command in (act.claim, act.release, act.pause, act.cancel):
+    for command in (act.claim, act.release, act.say, act.pause, act.cancel):
         app.command(rich_help_panel=_DECIDE)(command)
     for command in (look.ls, look.show, look.explain, look.trace, look.blueprints, look.agents):
         app.command(rich_help_panel=_LOOK)(command)

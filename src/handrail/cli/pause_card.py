@@ -86,7 +86,7 @@ def _placeholder(schema: Any) -> str:
 
 def _facts(pause: Mapping[str, Any], now_s: float) -> list[RenderableType]:
     facts: list[tuple[str, str]] = []
-    codes = Counter((a.get("error") or {}).get("code", "?") for a in pause.get("attempts") or [])
+    codes = Counter(a["error"]["code"] for a in pause.get("attempts") or [] if a.get("error"))
     if codes:
         told = ", ".join(f"{safe(code)} × {count}" for code, count in codes.items())
         facts.append(("attempts", told))

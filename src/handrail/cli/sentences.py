@@ -34,7 +34,8 @@ def what(event: Mapping[str, Any]) -> str:
 
 def _node(e: Mapping[str, Any]) -> str:
     was, now = looks.node(e["from"]).word, looks.node(e["to"])
-    text = f"{safe(e['node_id'])}: {was} → {now.icon} {now.word}"
+    # An undo that is tried again goes from rolling back to rolling back.
+    text = f"{safe(e['node_id'])}: " + ("" if was == now.word else f"{was} → ") + f"{now.icon} {now.word}"
     undo = e["to"] in ("COMPENSATING", "COMPENSATED", "COMPENSATION_FAILED")
     if e.get("attempt"):
         text += f", {'undo attempt' if undo else 'attempt'} {e['attempt']}"

@@ -16,7 +16,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from handrail.cli.options import DEFAULT_URL
@@ -38,8 +38,14 @@ _RETRIES = 2
 
 
 def out() -> Console:
-    """Standard output: plain and uncut where it is not a terminal."""
+    """Standard output. In a pipe it is plain, and lines of text are uncut."""
     return Console(highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
+
+
+def block(picture: RenderableType) -> None:
+    """Prints what has a width of its own (pictures, cards, tables) as wide as the terminal; in a pipe, as 80 columns
+    or what COLUMNS says."""
+    out().print(picture, soft_wrap=False)
 
 
 def err() -> Console:

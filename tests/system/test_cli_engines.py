@@ -1,0 +1,66 @@
+"""`handrail topics`, `db` and `clock` on real engines."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from handrail.cli.main import build
+from handrail.engines.errors import EngineUnavailable
+from handrail.engines.kafka import LocalKafka
+from handrail_contracts.topics import TOPICS, task_topic
+
+
+async def handrail(*words: str, **env: str) -> Result:
+    return await asyncio.to_thread(CliRunner().invoke, build(), list(words), env=env)
+
+
+async def test_a_database_is_upgraded_once_and_the_clock_moves_only_forward(empty_database: str) -> None:
+    before = await handrail("clock", "show", "--postgres", empty_database)
+    assert (before.exit_code, "handrail db upgrade" in before.stderr) == (1, True)
+    for _ in range(2):
+        shown = await handrail("db", "upgrade", "--postgres", empty_database, "--partitions", "6")
+        assert shown.exit_code == 0, shown.stderr
+        assert "with 6 partitions" in shown.stdout
+    other = await handrail("db", "upgrade", "--postgres", empty_database, "--partitions", "7")
+    assert other.exit_code == 1
+    assert "HANDRAIL_PARTITIONS=6" in other.stderr
+    moved = await handrail("clock", "advance", "7d", "--postgres", empty_database, HANDRAIL_DEV="1")
+    assert moved.exit_code == 0
+    shown = await handrail("clock", "show", "--postgres", empty_database, "--json")
+    assert json.loads(shown.stdout)["offset_s"] == 7 * 86_400
+    back = await handrail("clock", "advance", "-7d", "--postgres", empty_database, HANDRAIL_DEV="1")
+    assert back.exit_code == 2
+
+
+@pytest.mark.kafka
+async def test_topics_are_made_once_with_their_partitions(tmp_path: Path) -> None:
+    # A broker of its own: on the shared one these names have the partitions that other tests need.
+    try:
+        kafka = await LocalKafka.start(tmp_path / "kafka")
+    except EngineUnavailable as e:
+        pytest.skip(str(e))
+    try:
+        words = ("topics", "apply", "--kafka", kafka.bootstrap_servers, "--partitions", "3", "--agent", "cli_test_bot")
+        first = await handrail(*words)
+        assert (first.exit_code, first.stderr) == (0, "")
+        assert first.stdout.count("+ made") == len(TOPICS) + 1
+        assert task_topic("cli_test_bot") in first.stdout
+        again = await handrail(*words)
+        assert again.exit_code == 0
+        assert "+ made" not in again.stdout
+        other = await handrail(*words[:5], "4")
+        assert other.exit_code == 1
+        assert "Expected 4 partitions" in other.stderr
+        shown = await handrail("topics", "list", "--kafka", kafka.bootstrap_servers, "--json")
+        assert shown.exit_code == 0, shown.stderr
+        assert {t["topic"]: t["partitions"] for t in json.loads(shown.stdout)["items"]} == {
+            t.name: 3 if t.co_partitioned else 1 for t in TOPICS
+        }
+    finally:
+        await kafka.stop()
