@@ -232,3 +232,9 @@ async def test_a_second_instance_on_the_same_data_is_one_clear_line(demo: Demo) 
     assert shown.code == 78
     assert shown.err.count("\n") == 1
     assert str(demo.data) in shown.err
+
+
+async def test_the_clock_of_a_running_handrail_is_found_by_its_data(demo: Demo) -> None:
+    shown = await demo.handrail("clock", "show", "--data", str(demo.data), "--json")
+    assert (shown.code, shown.err) == (0, "")
+    assert shown.json["offset_s"] == 0

@@ -7,8 +7,9 @@ import importlib
 import importlib.util
 import logging
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import typer
 from rich.text import Text
@@ -60,6 +61,12 @@ Postgres = Annotated[
         show_default="postgresql://handrail@127.0.0.1:5432/handrail",
     ),
 ]
+
+Data = Annotated[
+    Path,
+    typer.Option("--data", envvar="HANDRAIL_DATA", help="Where no database is named: that of the `handrail up` here."),
+]
+_DATA = Path(".handrail")
 
 
 @topics.command("apply")
@@ -162,7 +169,7 @@ def upgrade(postgres: Postgres = None, partitions: Partitions = None) -> None:
 
 
 @clock.command("show")
-def show_clock(postgres: Postgres = None, as_json: AsJson = False) -> None:
+def show_clock(postgres: Postgres = None, data: Data = _DATA, as_json: AsJson = False) -> None:
     """Show what the stack's clock says, and how far it was moved."""
     from handrail_contracts.model import iso
     from handrail_store import clock as stored
@@ -170,7 +177,7 @@ def show_clock(postgres: Postgres = None, as_json: AsJson = False) -> None:
     async def ask(connection: Any) -> tuple[int, int]:
         return await stored.now_ms(connection), await stored.offset_ms(connection)
 
-    now_ms, offset_ms = _with_database(postgres, ask)
+    now_ms, offset_ms = _with_database(postgres or _running_in(data), ask)
     if as_json:
         print_json({"now": iso(now_ms), "offset_s": offset_ms / 1000})
         return
@@ -181,6 +188,7 @@ def show_clock(postgres: Postgres = None, as_json: AsJson = False) -> None:
 def advance_clock(
     by: Annotated[str, typer.Argument(metavar="TIME", help="How far: 90s, 15m, 24h, 7d.", show_default=False)],
     postgres: Postgres = None,
+    data: Data = _DATA,
 ) -> None:
     """Move the stack's clock on, so that deadlines and retries come sooner. It cannot be moved back."""
     from handrail_contracts.model import iso
@@ -194,7 +202,7 @@ def advance_clock(
         await stored.advance(connection, by_ms)
         return await stored.now_ms(connection)
 
-    out().print(f"It is now {iso(_with_database(postgres, move))}.")
+    out().print(f"It is now {iso(_with_database(postgres or _running_in(data), move))}.")
 
 
 @config.command("show")
@@ -246,6 +254,16 @@ def _settings(
     except ValidationError as e:
         told = e.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Value error, ")
         raise typer.BadParameter(told) from e
+
+
+def _running_in(data: Path) -> str | None:
+    """The database of the `handrail up` that keeps its data there, if one runs: its postmaster's file says where."""
+    try:
+        told = (data / "postgres" / "pgdata" / "postmaster.pid").read_text().splitlines()
+        port, directory = int(told[3]), told[4]
+    except (OSError, ValueError, IndexError):
+        return None
+    return f"postgresql://handrail@/handrail?host={quote(directory)}&port={port}" if directory else None
 
 
 def _with_database(postgres: str | None, ask: Callable[[Any], Awaitable[T]]) -> T:
