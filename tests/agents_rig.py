@@ -19,7 +19,7 @@ from handrail_contracts.ids import attempt_ce_id, effect_key, task_id, undo_key
 from handrail_contracts.model import iso
 from handrail_contracts.plan import EffectClass
 from handrail_contracts.tasks import Heartbeat, Outcome, Progress, Result, Task, TaskKind
-from handrail_runtime.ports import Bus, Outgoing, Producer, Reader, Record
+from handrail_runtime.ports import Bus, BusError, Outgoing, Producer, Reader, Record, TopicPartition
 from handrail_runtime.testing import wait_until
 from handrail_runtime.topic_plan import topic_plan
 from handrail_sdk.agent import Agent
@@ -88,7 +88,14 @@ class Rig:
         await self.bus.ensure_topics(topic_plan(self.partitions))
         parts = [(name, p) for name in _READ for p in range(await self.bus.partitions(name))]
         self._producer, self._reader = await self.bus.producer(), await self.bus.reader()
-        self._reader.assign({at: log.end for at, log in (await self.bus.ranges(parts)).items()})
+
+        async def ends() -> dict[TopicPartition, int | None]:
+            try:
+                return {at: log.end for at, log in (await self.bus.ranges(parts)).items()}
+            except BusError:  # topics made just now have no leader yet
+                return {}
+
+        self._reader.assign(await wait_until(ends, description="leaders of all topics", timeout_s=30))
         self._reading = asyncio.create_task(self._read())
 
     async def close(self) -> None:

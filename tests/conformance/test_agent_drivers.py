@@ -21,7 +21,7 @@ from handrail_runtime.bus_memory import MemoryBus
 from handrail_runtime.ports import Bus, Outgoing
 from handrail_runtime.testing import wait_until
 from handrail_sdk.context import Context
-from handrail_sdk.failures import NOT_FOUND, Fail, Garbage, Silence
+from handrail_sdk.failures import INVALID_RESULT, NOT_FOUND, Fail, Garbage, Silence
 from handrail_store import connect, migrate
 from tests.agents_rig import Rig, Stage
 
@@ -214,6 +214,56 @@ async def test_a_result_that_fits_into_no_record_is_told_with_its_reason(
     await rig.send(task)
     [r] = await rig.answer(task, outcome)
     assert r.error is not None and (r.error.code, r.error.retryable) == ("result-too-large", False)
+
+
+@pytest.mark.parametrize(
+    ("effect", "outcome"), [(EffectClass.PURE, Outcome.FAILED), (EffectClass.IDEMPOTENT, Outcome.IN_DOUBT)]
+)
+async def test_an_output_that_does_not_fit_leaves_its_effect_to_be_undone(
+    rig: Rig, stage: Stage, effect: EffectClass, outcome: Outcome
+) -> None:
+    task = await rig.task(stage, effect_class=effect)
+    _raising(stage, task, Fail(INVALID_RESULT, "the function returned, but not what it declares"))
+    await rig.send(task)
+    [r] = await rig.answer(task, outcome)
+    assert r.error is not None and r.error.code == "invalid-result"
+    row = await rig.row(task.effect_key)
+    assert row is None if effect is EffectClass.PURE else row is not None and row["state"] == "INTENT"
+
+
+async def test_a_cancellation_that_nobody_asked_for_is_doubt(rig: Rig, stage: Stage) -> None:
+    for effect in (EffectClass.PURE, EffectClass.IDEMPOTENT):
+        task = await rig.task(stage, effect_class=effect)
+        _raising(stage, task, asyncio.CancelledError())
+        await rig.send(task)
+        [r] = await rig.answer(task, Outcome.IN_DOUBT)
+        assert r.error is not None and r.error.code == "CancelledError"
+
+
+async def test_a_late_answer_comes_when_lease_and_limit_have_passed_in_silence(rig: Rig, stage: Stage) -> None:
+    go = asyncio.Event()
+
+    async def play(ctx: Context) -> Any:
+        ctx.fall_silent()
+        await go.wait()
+        return "late"
+
+    late = await rig.task(stage, lease_s=0.2, start_to_close_s=0.2)
+    other = await rig.task(stage, lease_s=0.2)
+    stage.plays[late.trace_id] = play
+    free = _held(stage, other)
+    await rig.send(late, other)
+
+    def beats(task: Task) -> int:
+        return sum(h.trace_id == task.trace_id for h in rig.heartbeats)
+
+    await wait_until(lambda: beats(other) >= 8, description="that limit passed twice, shown by another", timeout_s=30)
+    assert [r.outcome for r in rig.of(late)] == [Outcome.STARTED]
+    assert beats(late) == 0
+    go.set()
+    free.set()
+    r = (await rig.answer(late, Outcome.OK))[-1]
+    assert r.output == "late"
 
 
 async def test_the_largest_result_that_fits_arrives(rig: Rig, stage: Stage) -> None:
@@ -613,7 +663,7 @@ async def test_an_agents_own_bound_holds_and_holds_up_nobody_else(rig: Rig) -> N
 
 async def test_a_stop_lets_attempts_finish_and_leaves_the_rest_to_others(rig: Rig) -> None:
     stage = Stage()
-    tasks = [await rig.task(stage, "order" + str(i)) for i in range(6)]
+    tasks = [await rig.task(stage) for _ in range(6)]
     gates = [_held(stage, task) for task in tasks]
     first = await rig.serve([stage.agent], group=f"drain-{stage.agent.name}", slots=2)
     await rig.send(*tasks)

@@ -128,6 +128,9 @@ def raised(a: Attempt, error: BaseException, **fields: Any) -> Result:
     """The answer of a function that raised: definite for Fail, a person's turn for the two others, else doubt."""
     task = a.order.task
     match error:
+        case Fail(code=code) if code == INVALID_RESULT and a.ledgered:
+            # It returned, so its effect has probably happened: that the answer is unusable does not undo it.
+            return plain_result(task, Outcome.IN_DOUBT, error=error.failure(), **fields)
         case Fail():
             return plain_result(task, Outcome.FAILED, error=error.failure(), **fields)
         case Escalated():
@@ -135,7 +138,7 @@ def raised(a: Attempt, error: BaseException, **fields: Any) -> Result:
         case Proposed():
             return plain_result(task, Outcome.PROPOSED, proposed=error.proposed, **fields)
         case asyncio.CancelledError():
-            code = a.interrupted or "cancelled"
+            code = a.interrupted or "CancelledError"
             if code == "cancelled" and not a.ledgered:
                 return plain_result(task, Outcome.CANCELLED, **fields)
             failure = Failure(code=code, message=_WHY.get(code, "The attempt was stopped midway."))

@@ -76,11 +76,13 @@ class Timers:
             _, _, a = heapq.heappop(self._long)
             if a.stage is not Stage.RUNNING or a.interrupted is not None:
                 continue
+            if a.silent:
+                continue  # it plays a worker that was lost: nobody looks after it any more
             ends = a.started_at + a.task.start_to_close_s
             if ends <= now:
                 a.interrupt("start-to-close")
                 continue
-            if not a.silent and a.told:
+            if a.told:
                 self._beat(a)
             self._push(a, min(now + a.task.lease_s / 3, ends))
 

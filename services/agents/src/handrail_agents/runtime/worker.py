@@ -164,7 +164,7 @@ class Worker:
                 self._say_started(a)
             return
         except BaseException as e:  # whatever a task raises is an answer
-            if isinstance(e, LedgerClosed) or (isinstance(e, asyncio.CancelledError) and a.interrupted is None):
+            if isinstance(e, LedgerClosed) or (isinstance(e, asyncio.CancelledError) and _abandoned(a)):
                 raise
             a.stage = Stage.CLOSING
             if isinstance(e, asyncio.CancelledError) and a.runner is not None:
@@ -281,6 +281,11 @@ class Worker:
 
     def _say_progress(self, task: Task, percent: float | None, message: str | None) -> None:
         self._answers.progress(task, percent, message, self._clock.now_ms())
+
+
+def _abandoned(a: Attempt) -> bool:
+    """Whether the runner itself is being cancelled. A function may raise CancelledError of its own: that is doubt."""
+    return a.interrupted is None and a.runner is not None and a.runner.cancelling() > 0
 
 
 async def _nothing_to_undo() -> Json:
