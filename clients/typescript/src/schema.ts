@@ -1,4 +1,4 @@
-// Written by scripts/generate.mjs from schemas.json, sha256 0c7a501a2ed6cc897f30f8a51af4e1dd08468f6635303a1da0d75f55992083ef. Do not edit.
+// Written by scripts/generate.mjs from schemas.json, sha256 dc0e5d59dc2f3bc5c8c689aeccb27f4be1d208a4ee9c8f718a90d232d0d441b4. Do not edit.
 
 export type paths = Record<string, never>;
 export type webhooks = Record<string, never>;
@@ -1018,13 +1018,15 @@ export interface components {
         };
         /**
          * Preview
-         * @description What a button would do, only what changes.
+         * @description What a button would do, only what changes. `skipped`: every node that could not run any more, at once or later.
          */
         Preview: {
             /** Action Id */
             action_id: string;
             /** Nodes */
             nodes: components["schemas"]["NodeChange"][];
+            /** Skipped */
+            skipped?: string[];
             status_after: components["schemas"]["WorkflowStatus"];
             /** Undo */
             undo: string[];

@@ -180,5 +180,7 @@ async def _console(client: Client) -> Finding:
     except httpx2.TransportError:
         return Finding("console", "warning", "does not answer")
     if page.status_code != 200 or "No console in this build" in page.text:
-        return Finding("console", "absent", "not part of this build", "handrail inbox and handrail resolve do its work meanwhile")
+        return Finding(
+            "console", "absent", "not part of this build", "handrail inbox and handrail resolve do its work meanwhile"
+        )
     return Finding("console", "ok", "built, at /console/")

@@ -41,6 +41,9 @@ def outcome(preview: Preview) -> list[Text]:
         lines.append(line.append(f"{now.icon} {now.word}", style=now.style))
     if len(preview.nodes) > 12:
         lines.append(Text(f"  and {len(preview.nodes) - 12} more nodes", style="dim"))
+    later = [node_id for node_id in preview.skipped if node_id not in {change.node_id for change in preview.nodes}]
+    if later:
+        lines.append(Text(f"  skipped later, since they need it: {short(', '.join(later), 300)}", style="bright_black"))
     if preview.undo:
         lines.append(Text(f"  undone, in this order: {short(', '.join(preview.undo), 300)}", style="magenta"))
     after = looks.workflow(preview.status_after)

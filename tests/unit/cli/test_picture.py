@@ -14,7 +14,9 @@ from tests.unit.cli.recorded import NAMES, drawn, events, view
 from handrail.cli import looks
 from handrail.cli.pause_card import card, wanted
 from handrail.cli.picture import Frame, dag, picture
+from handrail.cli.press import outcome
 from handrail.cli.text import seconds_of
+from handrail_contracts.answers import Preview
 from handrail_contracts.events import NodeStatus, WorkflowStatus
 from handrail_contracts.view import WorkflowView
 
@@ -167,3 +169,19 @@ def _of_states(states: list[str]) -> WorkflowView:
     for i, state in enumerate(states):
         story.node(f"node-{i}", "PENDING", state)
     return WorkflowView(story.trace_id).apply_all(story.events)
+
+
+def test_a_preview_tells_what_changes_now_what_is_skipped_later_and_what_is_undone() -> None:
+    answer = {
+        "action_id": "RES_SKIP",
+        "status_after": "RUNNING",
+        "nodes": [{"node_id": "a", "from": "AWAITING_HUMAN", "to": "SKIPPED"}],
+        "skipped": ["a", "b"],
+        "undo": ["d", "c"],
+    }
+    assert [text.plain.strip() for text in outcome(Preview.model_validate(answer))] == [
+        "a: Needs you → » Skipped",
+        "skipped later, since they need it: b",
+        "undone, in this order: d, c",
+        "then the workflow is ● Running",
+    ]
