@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from handrail_sdk import Proposed as Proposed
     from handrail_sdk import Retry as Retry
     from handrail_sdk import Skip as Skip
+    from handrail_sdk import TaskDefinition as TaskDefinition
     from handrail_sdk import Unreachable as Unreachable
+    from handrail_sdk import Workflow as Workflow
 
 _PUBLIC = (
     "Abort",
@@ -33,7 +35,9 @@ _PUBLIC = (
     "Proposed",
     "Retry",
     "Skip",
+    "TaskDefinition",
     "Unreachable",
+    "Workflow",
 )
 
 

@@ -16,6 +16,12 @@ def test_every_public_name_is_the_one_of_the_sdk() -> None:
         assert getattr(handrail, name) is getattr(handrail_sdk, name)
 
 
+def test_nothing_that_the_sdk_offers_is_left_out() -> None:
+    assert set(dir(handrail)) == set(handrail_sdk._HOMES)
+    for name in testing.__all__:
+        assert getattr(testing, name) is getattr(handrail_sdk.testing, name)
+
+
 def test_what_is_not_there_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
         handrail.Nonsense  # noqa: B018  # the look itself raises
