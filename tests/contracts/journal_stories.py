@@ -185,6 +185,40 @@ def a_large_plan_rolled_back() -> Saga:
     return s.ok(*ids)
 
 
+def rolled_back_to_a_savepoint() -> Saga:
+    back = {"action_id": "RES_BACK", "display_text": "Back", "kind": "compensate", "scope": "savepoint"}
+    s = Saga(
+        node("quote", savepoint=True, **EFFECT),
+        node("flight", "quote", **EFFECT),
+        node("mail", "quote", compensation="none", **EFFECT),
+        node("pay", "flight", resolutions=[back], **EFFECT),
+        node("news"),
+    )
+    s.ok("quote").ok("flight", output=1).ok("mail").exhaust("pay")
+    s.press("RES_BACK")
+    s.wait(1).ok("flight").wait(1).ok("flight", output=2).ok("news").wait(1).ok("pay")
+    return s
+
+
+def a_subtree_given_up_and_the_rest_aborted() -> Saga:
+    prune = {"action_id": "RES_PRUNE", "display_text": "Without", "kind": "compensate", "scope": "subtree"}
+    plan = (
+        node("a", **EFFECT),
+        node("b", "a", pause_scope="branch", resolutions=[prune], **EFFECT),
+        node("c", "b"),
+        node("z"),
+    )
+    s = Saga(*plan).ok("a").started("b").in_doubt("b").wait(1).fails("b", retryable=False).wait(2)
+    s.press("RES_PRUNE")
+    s.wait(1).ok("b").wait(1).cancel()
+    return s.ok("a")
+
+
+def reminded_daily() -> Saga:
+    """Left open."""
+    return Saga(node("a")).exhaust("a").wait(2 * 86_400)
+
+
 STORIES: tuple[Callable[[], Saga], ...] = (
     diamond_completes,
     retries_then_completes,
@@ -207,6 +241,9 @@ STORIES: tuple[Callable[[], Saga], ...] = (
     dead_letter_from_elsewhere,
     pause_that_expires,
     a_large_plan_rolled_back,
+    rolled_back_to_a_savepoint,
+    a_subtree_given_up_and_the_rest_aborted,
+    reminded_daily,
 )
 WORLDS = (11, 92, 282, 1234)
 

@@ -93,11 +93,12 @@ class Agents:
         return [], started
 
     def _claim(self, task: Task, now: int) -> Run | list[Result]:
-        if now >= ms_of(task.start_before):
-            return []
+        too_late = now >= ms_of(task.start_before)
         if task.effect_class is EffectClass.PURE and task.kind is not TaskKind.COMPENSATE:
-            return self._begin(task, now)
+            return [] if too_late else self._begin(task, now)
         c = self.claims.get(task.effect_key)
+        if c is None and too_late:
+            return []
         if c is None:
             self.claims[task.effect_key] = Claim("INTENT", task.attempt, now)
             return self._begin(task, now)
@@ -107,6 +108,8 @@ class Agents:
             return []
         if c.attempt == task.attempt:
             return [self.result(task, Outcome.STARTED)]
+        if too_late:
+            return []
         c.attempt, c.started_ms, c.state = task.attempt, now, "INTENT"
         return self._begin(task, now)
 

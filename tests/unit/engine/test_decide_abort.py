@@ -219,6 +219,16 @@ def test_one_that_arrives_while_its_undo_runs_is_undone_again_afterwards() -> No
     assert undone(s) == ["a", "a", "x"]
 
 
+def test_a_repeated_success_of_the_first_undo_is_a_duplicate_while_the_second_runs() -> None:
+    s = Saga(node("a", **EFFECT), node("z", **EFFECT)).started("a", "z").cancel().wait(4)
+    s.heartbeat("z")
+    s.wait(1).ok("a")
+    s.answer("a", Outcome.OK, undo=False)
+    assert s["a"].undo.attempt == 2
+    again = s.answer("a", Outcome.OK, attempt=1, key="t/w/a/1/undo/0")
+    assert isinstance(again, Rejection)
+
+
 def test_one_of_an_attempt_that_was_given_up_is_undone() -> None:
     s = Saga(node("a", **EFFECT), node("z", **EFFECT)).started("z").cancel()
     for _ in range(10):

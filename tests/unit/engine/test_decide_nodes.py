@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from handrail_contracts.events import EventType
+from handrail_contracts.model import iso
 from handrail_contracts.plan import RetryPolicy
 from handrail_contracts.tasks import Outcome, Result, TaskKind
 from handrail_engine.inputs import Rejection, Start
@@ -76,6 +77,13 @@ def test_a_planner_without_a_plan_has_failed_and_is_asked_again() -> None:
 )
 def test_a_plan_that_would_not_fold_is_a_failed_attempt(nodes: list[dict[str, object]]) -> None:
     s = Saga(intent="do it").ok("plan", nodes=nodes)
+    assert s.told() == ["plan RETRYING"]
+
+
+def test_an_output_mapping_that_leads_nowhere_is_a_failed_plan() -> None:
+    s = Saga(intent="do it")
+    said = {"output": {"x": {"$from": "nodes.nobody.output"}}}
+    s.ok("plan", nodes=[{"id": "a", "agent": "bot", "action": "act"}], output=said)
     assert s.told() == ["plan RETRYING"]
 
 
@@ -350,6 +358,21 @@ def test_a_heartbeat_of_an_attempt_whose_claim_was_lost_is_a_claim() -> None:
     assert s.heartbeat("a")
     s.wait(5)
     assert s.pause["kind"] == "ambiguous", "it was alive, so it is in doubt, not unstarted"
+
+
+def test_an_attempt_that_its_agent_stopped_is_a_definite_failure() -> None:
+    s = Saga(node("a", effect_class="unsafe", compensation={})).started("a")
+    s.answer("a", Outcome.CANCELLED)
+    assert s.told() == ["a RETRYING"]
+    assert s["a"].error and s["a"].error["code"] == "CANCELLED"
+    assert not s["a"].in_doubt
+
+
+def test_clocks_may_differ_by_a_second_and_no_more() -> None:
+    for off_ms, heard in ((-1_000, True), (1_000, True), (1_001, False), (-1_001, False)):
+        s = Saga(node("a"))
+        s.answer("a", Outcome.STARTED, started_at=iso(T0 + off_ms))
+        assert (s["a"].started_ms == T0 + off_ms) == heard
 
 
 # what is not current

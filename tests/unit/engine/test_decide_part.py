@@ -44,6 +44,8 @@ def test_a_rollback_to_a_savepoint_undoes_what_came_after_it_and_runs_it_again_u
         "flight SCHEDULED",
     ]
     assert (s.status, s.states["quote"]) == ("RUNNING", "COMPLETE")
+    shown = s.witness.view.nodes["hotel"]
+    assert (shown["state"], shown["output"], shown["finished_at"]) == ("PENDING", None, None)
     again = s.sent()[-1]
     assert (again.node_id, again.attempt, again.max_attempts, again.effect_key) == ("flight", 2, 4, "t/w/flight/2")
     s.ok("flight").ok("hotel", output=2).ok("pay").ok("news").ok("more_news")

@@ -57,6 +57,7 @@ class World:
     """One workflow and everything around it."""
 
     seed: int
+    size: int | None = None
     steps: list[Step] = field(default_factory=list)
     sent: list[tuple[int, Message]] = field(default_factory=list)
     shown: set[str] = field(default_factory=set)  # effect keys on the list of late effects
@@ -66,7 +67,7 @@ class World:
     def __post_init__(self) -> None:
         self.rng = Random(self.seed)
         rng = self.rng
-        self.plan = random_plan(rng)
+        self.plan = random_plan(rng, size=self.size)
         self.calm = rng.random() < 0.35
         self.state = WorkflowState("t", "w")
         self.witness = Witness(self.state)

@@ -87,7 +87,8 @@ def over(t: Turn) -> bool:
     status = WorkflowStatus.PAUSED_HITL if s.pauses else WorkflowStatus.RUNNING
     t.emit(T.WORKFLOW_RESUMED, {"rolled_back": True}, status=status.value)
     for node in [n for n in s.nodes.values() if n.spec.id in e.again and _runs_again(n)]:
-        t.move(node, N.PENDING, reason="rolled back to a savepoint")
+        fresh = dict.fromkeys(("output", "error", "worker", "started_at", "finished_at"))
+        t.move(node, N.PENDING, reason="rolled back to a savepoint", **fresh)
     pauses.release(t)
     return True
 

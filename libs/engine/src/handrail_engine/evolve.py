@@ -247,7 +247,6 @@ def _dispatched(s: WorkflowState, node: NodeState, row: Row) -> None:
         node.round_ms = row.at_ms
     if "generation" in meta:
         node.generation = meta["generation"]
-        node.in_doubt = False
     if "sets" in meta:
         node.overrides = {**node.overrides, **meta["sets"]}
     if "conversation" in meta:
@@ -303,8 +302,6 @@ def _second_life(s: WorkflowState, node: NodeState, row: Row, old: NodeStatus, n
                 claim(node, row.at_ms)
         case _:
             node.live = None
-    if new in UNDO_ENDS:
-        settle_undo(s, node)
 
 
 def _record(attempts: list[dict[str, Any]], d: dict[str, Any]) -> None:
