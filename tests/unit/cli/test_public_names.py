@@ -9,6 +9,8 @@ import pytest
 
 import handrail
 import handrail_sdk
+import handrail_sdk.testing
+from handrail import testing
 
 
 def test_every_public_name_is_the_one_of_the_sdk() -> None:
