@@ -24,9 +24,9 @@ from handrail.engines.errors import EngineStartFailed
 from handrail.engines.kafka import LocalKafka
 from handrail.engines.postgres import LocalPostgres
 from handrail.engines.valkey import LocalValkey
-from handrail_contracts.topics import TOPICS
 from handrail_runtime.bus_kafka import KafkaBus
 from handrail_runtime.lifecycle import backoff
+from handrail_runtime.topic_plan import topic_plan
 from handrail_store import migrate
 
 Progress = Callable[[str, float], None]
@@ -114,9 +114,7 @@ class Stack:
         await migrate.upgrade(self.postgres.dsn, self.options.partitions)
         bus = KafkaBus(self.kafka.bootstrap_servers, client_id="handrail-stack")
         try:
-            await bus.ensure_topics(
-                {t.name: (self.options.partitions, {"retention.ms": str(t.retention_ms)}) for t in TOPICS}
-            )
+            await bus.ensure_topics(topic_plan(self.options.partitions))
         finally:
             await bus.close()
         told("tables and topics")

@@ -7,13 +7,13 @@ import secrets
 import socket
 from typing import TYPE_CHECKING
 
-from handrail_contracts.topics import TOPICS
 from handrail_orchestrator.adapters.blueprint_files import blueprint_files
 from handrail_orchestrator.adapters.postgres import PostgresStore
 from handrail_orchestrator.application.orchestrator import Orchestrator
 from handrail_orchestrator.application.planning import load_blueprints
 from handrail_orchestrator.settings import OrchestratorSettings
 from handrail_runtime.ports import Bus
+from handrail_runtime.topic_plan import topic_plan
 
 if TYPE_CHECKING:
     from handrail_store.connect import Pool
@@ -27,7 +27,7 @@ def build(
     store = PostgresStore(pool, member, tenant, settings.lease_s)
 
     async def prepare() -> None:
-        await bus.ensure_topics({t.name: (partitions, {"retention.ms": str(t.retention_ms)}) for t in TOPICS})
+        await bus.ensure_topics(topic_plan(partitions))
         await load_blueprints(store, blueprint_files(settings.blueprints_dir))
 
     return Orchestrator(

@@ -15,6 +15,7 @@ from handrail_contracts import topics
 from handrail_runtime.health import bus_check
 from handrail_runtime.lifecycle import supervise
 from handrail_runtime.ports import Bus
+from handrail_runtime.topic_plan import topic_plan
 from handrail_sdk.agent import Agent
 
 _log = structlog.get_logger(__name__)
@@ -82,10 +83,7 @@ class AgentsService:
 
     async def start(self) -> None:
         """Makes the task topics, then registers: an agent that can be named has a topic."""
-        wanted = {
-            t.name: (self._partitions, {"retention.ms": str(t.retention_ms)}) for t in map(topics.tasks, self._names())
-        }
-        await self._bus.ensure_topics(wanted)
+        await self._bus.ensure_topics(topic_plan(self._partitions, map(topics.tasks, self._names())))
         await self._clock.sync()
         await self._registry.register()
         await self._answers.start()
