@@ -613,6 +613,14 @@ async def test_what_cannot_be_read_is_set_aside_and_the_next_task_runs(rig: Rig,
         return sum((r.key or b"").startswith(name) for r in rig.copies) >= len(poison)
 
     await wait_until(copies, description="all copies", timeout_s=30)
+
+    async def rows() -> bool:
+        asked = (
+            "SELECT count(DISTINCT (partition, \"offset\")) FROM handrail.quarantine WHERE topic = $1 AND reason <> ''"
+        )
+        return await rig.pool.fetchval(asked, name.decode()) == len(poison)
+
+    await wait_until(rows, description="a row of each, for GET /quarantine", timeout_s=30)
     assert stage.count(task.trace_id) == 1
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from handrail_agents import catalog
 from handrail_agents.adapters.clock import Clock
 from handrail_agents.adapters.ledger import PostgresLedger
+from handrail_agents.adapters.quarantine import PostgresQuarantine
 from handrail_agents.adapters.registry import Registry
 from handrail_agents.drivers import faust_app
 from handrail_agents.drivers.bus import BusDriver
@@ -47,7 +48,13 @@ def build(
     answers = Answers(bus, partitions, worker)
     ledger = PostgresLedger(pool, worker)
     hands = Worker(
-        agents, ledger=ledger, answers=answers, clock=clock, slots=settings.slots, short_s=settings.short_ms / 1000
+        agents,
+        ledger=ledger,
+        answers=answers,
+        clock=clock,
+        quarantine=PostgresQuarantine(pool, bus, tenant),
+        slots=settings.slots,
+        short_s=settings.short_ms / 1000,
     )
     return AgentsService(
         agents,

@@ -37,6 +37,14 @@ class Clock(Protocol):
         ...
 
 
+class Quarantine(Protocol):
+    """Where people look for records that could not be read."""
+
+    async def put(self, record: Record, reason: str) -> None:
+        """Stores the record once. Never raises: a copy is on its way to `handrail.quarantine` anyhow."""
+        ...
+
+
 class Worker:
     """`offer` takes a record; everything else follows by itself, and nothing that a task does comes out of here.
 
@@ -44,12 +52,20 @@ class Worker:
     """
 
     def __init__(
-        self, agents: Sequence[Agent], *, ledger: Ledger, answers: Answers, clock: Clock, slots: int, short_s: float
+        self,
+        agents: Sequence[Agent],
+        *,
+        ledger: Ledger,
+        answers: Answers,
+        clock: Clock,
+        quarantine: Quarantine,
+        slots: int,
+        short_s: float,
     ) -> None:
         self._definitions: dict[tuple[str, str], TaskDefinition[Any]] = {
             (agent.name, action): task for agent in agents for action, task in agent.tasks.items()
         }
-        self._ledger, self._answers, self._clock = ledger, answers, clock
+        self._ledger, self._answers, self._clock, self._quarantine = ledger, answers, clock, quarantine
         self.slots = Slots(agents, slots, self._work)
         self.timers = Timers(short_s, self._say_started, self._beat)
         self._chores: set[asyncio.Task[None]] = set()
@@ -62,6 +78,7 @@ class Worker:
         except Undecodable as e:
             _log.warning("task_quarantined", topic=record.topic, offset=record.offset, reason=e.reason)
             self._answers.quarantine(record, e.reason)
+            self._chore(self._quarantine.put(record, e.reason))
             taken()
             return
         task = order.task
