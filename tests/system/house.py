@@ -64,7 +64,7 @@ class Up:
                 )
             try:
                 async with Client(self.url) as client:
-                    return bool((await client.ready()).get("ready", True))
+                    return (await client.ready()).get("status") == "ready"
             except Exception:  # noqa: BLE001  not yet
                 return False
 
