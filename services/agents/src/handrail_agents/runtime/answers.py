@@ -49,6 +49,7 @@ class Answers:
         self._idle.set()
         self._producer: Producer | None = None
         self._stopping = False
+        _waiting.set_function(lambda: len(self._lasting))
 
     async def start(self) -> None:
         """Connects. Raises BusError."""
@@ -120,7 +121,6 @@ class Answers:
             batch = [self._lasting.popleft() for _ in range(min(len(self._lasting), SEND_AT_ONCE))]
             hints = [self._hints.popleft() for _ in range(min(len(self._hints), SEND_AT_ONCE))]
             failed = await self._send(batch, hints)
-            _waiting.set(len(self._lasting) + len(failed))
             if not failed:
                 delays = backoff(0.1, 2.0)
                 continue

@@ -60,6 +60,9 @@ class Slots:
         self._empty = asyncio.Event()
         self._empty.set()
         self._failure: BaseException | None = None
+        # Asked when somebody looks: setting them at each attempt cost a tenth of a pure one's time.
+        _running.set_function(lambda: self._all.running)
+        _queued.set_function(lambda: self._waiting)
 
     def __contains__(self, key: tuple[str, int]) -> bool:
         return key in self._open
@@ -107,7 +110,6 @@ class Slots:
         else:
             lane.waiting.append(a)
             self._waiting += 1
-            _queued.set(self._waiting)
         if self.room == 0:
             self._room.clear()
 
@@ -142,7 +144,6 @@ class Slots:
         a.runner = asyncio.create_task(self._work(a))
         a.runner.add_done_callback(lambda runner: self._free(a, lane, runner))
         a.taken()
-        _running.set(self._all.running)
 
     def _free(self, a: Attempt, lane: _Lane, runner: asyncio.Task[None]) -> None:
         for bound in (self._all, lane.agent, lane.action):
@@ -155,14 +156,12 @@ class Slots:
             self._fill()
         if self._all.running == 0:
             self._empty.set()
-        _running.set(self._all.running)
 
     def _fill(self) -> None:
         for lane in self._lanes.values():
             while lane.waiting and self._fits(lane):
                 self._waiting -= 1
                 self._begin(lane.waiting.popleft(), lane)
-        _queued.set(self._waiting)
 
     def _forget(self, a: Attempt) -> None:
         self._open.pop((a.task.effect_key, a.task.attempt), None)
