@@ -26,6 +26,8 @@ from handrail_runtime.telemetry import counter, gauge
 _log = structlog.get_logger(__name__)
 SOURCE = "/handrail/agents"
 SEND_AT_ONCE = 1_000
+GATHER_S = 0.002
+"""Under load answers wait this long for company: a request costs the bus as much as fifty records."""
 MOST_HINTS = 10_000
 """Heartbeats and progress that wait while the bus is away; older ones give way, for they say nothing any more."""
 
@@ -110,6 +112,7 @@ class Answers:
     async def run(self) -> None:
         """Sends until `stop`, and then what still waits as long as the bus takes it."""
         delays = backoff(0.1, 2.0)
+        clock, sent_at = asyncio.get_running_loop().time, 0.0
         while True:
             if not self._lasting and not self._hints:
                 self._idle.set()
@@ -118,9 +121,13 @@ class Answers:
                     return
                 await self._wake.wait()
                 continue
+            if len(self._lasting) < SEND_AT_ONCE and clock() - sent_at < GATHER_S and not self._stopping:
+                # The last send has just ended, so this is load; an answer that comes alone is never held up.
+                await asyncio.sleep(GATHER_S)
             batch = [self._lasting.popleft() for _ in range(min(len(self._lasting), SEND_AT_ONCE))]
             hints = [self._hints.popleft() for _ in range(min(len(self._hints), SEND_AT_ONCE))]
             failed = await self._send(batch, hints)
+            sent_at = clock()
             if not failed:
                 delays = backoff(0.1, 2.0)
                 continue
