@@ -10,7 +10,7 @@ from tests.integration.orchestrator.rig import DIAMOND, P, Rig, failed, node, ok
 from tests.waiting import wait_until
 
 from handrail_contracts import topics
-from handrail_contracts.tasks import Result, Task, TaskKind
+from handrail_contracts.tasks import Outcome, Result, Task, TaskKind
 from handrail_runtime.ports import Outgoing
 
 
@@ -265,3 +265,45 @@ async def test_the_stored_state_is_the_fold_of_the_journal(rig: Rig) -> None:
     state = await rig.fold("w")
     assert state.ended and state.facts()["counts"] == {"COMPLETE": 6}
     assert o.checks()
+
+
+async def test_an_effect_that_comes_to_light_after_the_end_waits_among_the_dead_letters(rig: Rig) -> None:
+    late: list[Task] = []
+
+    def slow(task: Task) -> Result | None:
+        late.append(task)
+        return None
+
+    rig.answer = slow
+    await rig.orchestrator()
+    await rig.start("w", [node("a", timeouts={"lease_s": 0.2, "start_to_close_s": 0.2})])
+    await wait_until(lambda: late, description="a was sent")
+    started = ok(late[0]).model_copy(update={"outcome": Outcome.STARTED, "output": None})
+    await rig.send(rig.record(started))
+    await rig.command("w", "cancel", {"compensate": False})
+    await rig.until("w", "CANCELLED")
+    before = len(await rig.rows("w"))
+    for _ in range(2):
+        await rig.send(rig.record(ok(late[0])))
+
+    async def found() -> bool:
+        return (
+            await rig.pool.fetchval(
+                "SELECT count(*) FROM handrail.dead_letter WHERE kind = 'late_effect' AND state = 'open'"
+            )
+            == 1
+        )
+
+    await wait_until(found, description="the late effect is a dead letter, once")
+    assert len(await rig.rows("w")) == before
+
+
+async def test_nodes_that_an_agent_hands_in_are_judged_by_the_registry(rig: Rig) -> None:
+    """The planner's plan names an agent that never registered: refused like any bad plan, and a person is asked."""
+    nodes = [{"id": "x", "agent": "nobody", "action": "do"}]
+    rig.answer = lambda task: ok(task).model_copy(update={"nodes": nodes})
+    await rig.orchestrator()
+    await rig.start("w", [node("a", may_add_nodes=5, retry={"max_attempts": 1})])
+    await rig.until("w", "PAUSED_HITL")
+    pause = (await rig.view("w"))["pauses"][0]
+    assert "nobody" in pause["failure_reason"]

@@ -166,6 +166,11 @@ def _policies(plan: Plan) -> Iterator[PlanProblem]:
     for i, node in enumerate(plan.nodes):
         at = f"/nodes/{i}"
         retry, timeouts = node.retry, node.timeouts
+        if node.gate is not None:
+            # a gate that is accepted and does not hold would be worse than none
+            yield PlanProblem(
+                "validation", f"{at}/gate", "Expected no gate, but there is one: gates come with a later version."
+            )
         if retry and retry.total_timeout_s and retry.initial_delay_s > retry.total_timeout_s:
             yield PlanProblem(
                 "invalid-retry-policy",

@@ -188,6 +188,13 @@ class PostgresStore:
         )
         return {r["digest"]: r["body"] for r in rows}
 
+    async def registry(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """See the port."""
+        rows = await self._pool.fetch(
+            "SELECT name, action, manifest FROM handrail.agent WHERE tenant = $1 ORDER BY registered_at", self._tenant
+        )
+        return {(r["name"], r["action"]): r["manifest"] for r in rows}
+
     async def save_blueprint(self, name: str, version: int, digest: str, body: bytes) -> str | None:
         """See the port."""
         return await self._pool.fetchval(

@@ -6,17 +6,22 @@ only then hand messages to the publisher. If the commit fails, the touched state
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 import structlog
 
+from handrail_contracts.codec import encode
 from handrail_contracts.events import EventType
+from handrail_contracts.model import iso
 from handrail_contracts.tasks import DeadLetter, Heartbeat, Outcome, Result
+from handrail_engine.admission import admit
 from handrail_engine.decide import decide, heard, renew
 from handrail_engine.evolve import fold
 from handrail_engine.inputs import Decision, Now, Rejection, Wake
+from handrail_engine.outgoing import late_effect
 from handrail_engine.state import Row, WorkflowState
 from handrail_engine.turn import Message
 from handrail_orchestrator.application.cache import Cache, Entry
@@ -72,12 +77,16 @@ class Batcher:
         self._tenant = tenant
         self._clock = clock
         self.last_claim: dict[str, int] = {}
+        self._registry: Mapping[tuple[str, str], Mapping[str, Any]] = {}
+        self._over: dict[str, Entry] = {}  # workflows that have ended, loaded for an answer that came after
 
     async def run(self, work: Work) -> None:
         """Decides on this work and commits it. Raises what the store raises; then nothing has changed but the cache."""
         crashpoint("K1")
         work = self._ours(work)
         await self._load(work)
+        if any(isinstance(i.what, Result) and i.what.nodes for items in work.items.values() for i in items):
+            self._registry = await self._store.registry()  # an agent hands in nodes: judged by what is registered now
         opened = _Open(Batch(self._tenant), Now(self._clock(), self.last_claim))
         try:
             pauses = [p for t in work.items if (e := self._cache.get(t)) for p in e.state.pauses]
@@ -115,11 +124,19 @@ class Batcher:
         return ours
 
     async def _load(self, work: Work) -> None:
-        missing = [t for t in work.items if self._cache.get(t) is None and not self._cache.has_ended(t)]
+        self._over.clear()
+        missing = [
+            t
+            for t in work.items
+            if self._cache.get(t) is None and (not self._cache.has_ended(t) or _answered(work.items[t]))
+        ]
         if not missing:
             return
         for stored in await self._store.load(missing):
-            self._cache.put(stored.trace_id, self._entry(stored))
+            entry = self._entry(stored)
+            if entry.state.ended:
+                self._over[stored.trace_id] = entry
+            self._cache.put(stored.trace_id, entry)
 
     def _entry(self, stored: Stored) -> Entry:
         rows = (Row(r.seq, r.type, r.data, r.meta, r.at_ms) for r in stored.rows)
@@ -137,7 +154,7 @@ class Batcher:
             what = Decision(d.pause_id, d.action_id, d.input, d.comment, d.actor, d.channel)
             by_trace.setdefault(d.trace_id, []).append(Item(what, f"decision/{d.pause_id}"))
         for trace_id, items in work.items.items():
-            entry = self._cache.get(trace_id)
+            entry = self._cache.get(trace_id) or self._over.get(trace_id)
             if entry is None and not self._cache.has_ended(trace_id):
                 entry = Entry(
                     WorkflowState(self._tenant, trace_id), work.partition_of[trace_id], born_week(opened.now.ms)
@@ -163,21 +180,50 @@ class Batcher:
                 continue
             self._hear(item, entry, opened.now)
             try:
-                answer = decide(entry.state, item.what, opened.now)
+                what = item.what
+                if isinstance(what, Result) and what.nodes:
+                    what = admit(entry.state, what, self._registry)
+                answer = decide(entry.state, what, opened.now)
             except Exception as e:  # noqa: BLE001  whatever a record does to the rules, it parks its workflow and no other
                 self._park(trace_id, entry, items, e, opened)
                 return
             if isinstance(answer, Rejection):
                 self._reject(trace_id, item, answer, opened)
+                if isinstance(item.what, Result) and entry.state.ended:
+                    self._late(entry, item.what, opened)
                 continue
             rows.extend(answer.rows)
             messages.extend(answer.messages)
             cause = cause or item.causation
         if entry is not None:
-            if entry.state.exists:
+            if entry.state.exists and trace_id not in self._over:
                 opened.touched[trace_id] = entry
             if rows or messages:
                 opened.decided.append((entry, rows, messages, cause))
+
+    def _late(self, entry: Entry, r: Result, opened: _Open) -> None:
+        """An effect came to light after the end: nothing is appended to the journal, a person finds it among the dead letters."""
+        letter = late_effect(entry.state, r)
+        if letter is None:
+            return
+        _log.warning("late_effect_found", trace_id=r.trace_id, node_id=r.node_id, attempt=r.attempt)
+        agent = entry.state.nodes[r.node_id].spec.agent
+        body = encode(letter)
+        opened.batch.dead_letters.append(
+            (
+                letter.dead_letter_id,
+                r.trace_id,
+                r.node_id,
+                "late_effect",
+                agent,
+                None,
+                body,
+                None,
+                "open",
+                opened.now.ms,
+            )
+        )
+        opened.sendings.append(self._publisher.message(entry.p, letter, iso(opened.now.ms)))
 
     def _hear(self, item: Item, entry: Entry, now: Now) -> None:
         if isinstance(item.what, Result) and item.what.outcome in _claims:
@@ -302,3 +348,7 @@ class Batcher:
         return Result.model_validate(
             {**hb.model_dump(exclude_unset=True), "kind": kind, "outcome": "started"},
         )
+
+
+def _answered(items: list[Item]) -> bool:
+    return any(isinstance(i.what, Result) for i in items)

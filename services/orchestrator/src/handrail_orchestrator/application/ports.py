@@ -239,6 +239,10 @@ class Store(Protocol):
         """Stored payloads by digest."""
         ...
 
+    async def registry(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """(agent, action) -> the newest manifest that was registered."""
+        ...
+
     async def save_blueprint(self, name: str, version: int, digest: str, body: bytes) -> str | None:
         """Stores a blueprint version if it is new; answers the digest that stands there."""
         ...

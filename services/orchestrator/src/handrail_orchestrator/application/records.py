@@ -68,12 +68,13 @@ def about(row: Row, entry: Entry, b: Batch) -> None:
         case T.PAUSE_UPDATED:
             b.claims.append((d["pause_id"], d.get("claimed_by"), d.get("claimed_until")))
         case T.TASK_DEAD_LETTERED:
-            entry.letters[d["node_id"]] = d["dead_letter_id"]
-            b.dead_letters.append(
-                _letter(
-                    entry, d["dead_letter_id"], d["node_id"], d, None, row.at_ms, bool((row.meta or {}).get("undo"))
-                )
-            )
+            meta = row.meta or {}
+            letter = _letter(entry, d["dead_letter_id"], d["node_id"], d, None, row.at_ms, bool(meta.get("undo")))
+            if meta.get("late_effect"):
+                letter = (*letter[:3], "late_effect", *letter[4:8], "open", *letter[9:])
+            else:
+                entry.letters[d["node_id"]] = d["dead_letter_id"]
+            b.dead_letters.append(letter)
         case _:
             pass
 
