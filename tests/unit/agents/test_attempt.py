@@ -1,0 +1,127 @@
+"""The end of an attempt in words."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from tests.unit.agents.attempts import attempt, task
+
+from handrail_agents.runtime.attempt import again, fitting, plain_result, raised, succeeded
+from handrail_contracts import codec
+from handrail_contracts.tasks import MAX_RESULT_BYTES, Escalation, Outcome, ProposedAction, Result, TaskKind
+from handrail_sdk.failures import INVALID_RESULT, Escalated, Fail, Proposed
+
+
+@pytest.mark.parametrize(
+    ("error", "effect_class", "outcome", "code"),
+    [
+        (Fail("NO"), "unsafe", Outcome.FAILED, "NO"),
+        (Fail(INVALID_RESULT), "pure", Outcome.FAILED, INVALID_RESULT),
+        (Fail(INVALID_RESULT), "idempotent", Outcome.IN_DOUBT, INVALID_RESULT),
+        (ValueError("x"), "pure", Outcome.IN_DOUBT, "ValueError"),
+        (KeyboardInterrupt(), "idempotent", Outcome.IN_DOUBT, "KeyboardInterrupt"),
+        (asyncio.CancelledError(), "pure", Outcome.IN_DOUBT, "CancelledError"),
+        (asyncio.CancelledError(), "idempotent", Outcome.IN_DOUBT, "CancelledError"),
+    ],
+)
+def test_only_a_failure_that_is_vouched_for_is_definite(
+    error: BaseException, effect_class: str, outcome: Outcome, code: str
+) -> None:
+    r = raised(attempt(effect_class=effect_class), error)
+    assert (r.outcome, r.error and r.error.code) == (outcome, code)
+
+
+@pytest.mark.parametrize(
+    ("why", "effect_class", "outcome"),
+    [
+        ("cancelled", "pure", Outcome.CANCELLED),
+        ("cancelled", "idempotent", Outcome.IN_DOUBT),
+        ("start-to-close", "pure", Outcome.IN_DOUBT),
+        ("worker-stopped", "pure", Outcome.IN_DOUBT),
+    ],
+)
+def test_what_was_stopped_midway_says_why(why: str, effect_class: str, outcome: Outcome) -> None:
+    a = attempt(effect_class=effect_class)
+    a.interrupted = why
+    r = raised(a, asyncio.CancelledError())
+    assert r.outcome is outcome
+    if outcome is Outcome.IN_DOUBT:
+        assert r.error is not None
+        assert r.error.code == why
+        assert r.error.message.endswith(".")
+
+
+def test_escalations_and_proposals_are_carried_whole() -> None:
+    asked = Escalation(reason="help", transcript=[{"role": "user", "text": "hi", "at": "now"}], metadata={"a": 1})
+    assert raised(attempt(), Escalated(asked)).escalation == asked
+    wanted = ProposedAction(action="pay", args={"amount": 5})
+    assert raised(attempt(), Proposed(wanted)).proposed == wanted
+
+
+def test_an_exceptions_words_are_one_short_line_whatever_it_does() -> None:
+    class Rude(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    long = raised(attempt(), ValueError("first line\nsecond line" + "x" * 10_000)).error
+    assert long is not None
+    assert long.message == "first line"
+    assert raised(attempt(), ValueError("y" * 10_000)).error.message == "y" * 500  # type: ignore[union-attr]
+    assert raised(attempt(), Rude()).error.code == "Rude"  # type: ignore[union-attr]
+    lone = raised(attempt(), ValueError("\ud800")).error
+    assert lone is not None
+    codec.encode(plain_result(task(), Outcome.IN_DOUBT, error=lone))
+
+
+@pytest.mark.parametrize(
+    ("effect_class", "outcome"),
+    [("pure", Outcome.FAILED), ("idempotent", Outcome.IN_DOUBT), ("unsafe", Outcome.IN_DOUBT)],
+)
+@pytest.mark.parametrize("output", ["x" * (MAX_RESULT_BYTES + 1), "\ud800"])
+def test_an_answer_that_fits_into_no_record_is_replaced_by_one_that_says_so(
+    effect_class: str, outcome: Outcome, output: Any
+) -> None:
+    a = attempt(effect_class=effect_class)
+    told, value = fitting(a, succeeded(a.task, output, worker="w", started_at="s", finished_at="f"))
+    assert (told.outcome, told.worker, told.started_at, told.finished_at) == (outcome, "w", "s", "f")
+    assert told.error is not None
+    assert told.error.code in ("result-too-large", "invalid-result")
+    assert len(value) < 2_000
+    assert codec.decode("handrail.results", _HEADERS, value)[1] == told
+
+
+def test_a_failure_with_too_much_evidence_stays_that_failure() -> None:
+    a = attempt()
+    told, _ = fitting(a, raised(a, Fail("VENDOR", "said no", "x" * (MAX_RESULT_BYTES + 1), retryable=False)))
+    assert told.outcome is Outcome.FAILED
+    assert told.error is not None
+    assert (told.error.code, told.error.retryable) == ("VENDOR", False)
+    assert "said no" in told.error.message
+
+
+def test_a_stored_answer_is_given_to_whoever_asks_under_his_number() -> None:
+    stored = codec.encode(succeeded(task(attempt=1), {"po": "1"}, worker="w"))
+    for kind, as_kind in ((TaskKind.EXECUTE,) * 2, (TaskKind.LOOK_UP,) * 2, (TaskKind.CANCEL, TaskKind.EXECUTE)):
+        r = again(stored, task(attempt=4, kind=kind))
+        assert (r.kind, r.attempt, r.outcome, r.output, r.worker) == (as_kind, 4, Outcome.OK, {"po": "1"}, "w")
+    with pytest.raises(ValueError, match="JSON"):
+        again(b"{", task())
+
+
+def test_a_plan_stands_apart_from_the_output_only_where_the_planner_gives_it() -> None:
+    plan = {"nodes": [{"id": "a"}]}
+    assert succeeded(task(agent="planner", action="plan"), plan).nodes == plan["nodes"]
+    assert succeeded(task(agent="planner", action="plan", kind=TaskKind.COMPENSATE), plan).nodes is None
+    assert succeeded(task(), plan).nodes is None
+
+
+_HEADERS = [("ce_specversion", b"1.0"), ("ce_id", b"i"), ("ce_type", b"t"), ("ce_source", b"s")]
+
+
+def test_results_name_whom_they_answer() -> None:
+    t = task(tenant="acme", kind=TaskKind.COMPENSATE, attempt=3)
+    r: Result = plain_result(t, Outcome.STARTED)
+    assert (r.tenant, r.trace_id, r.node_id, r.effect_key) == ("acme", "t", "n", t.effect_key)
+    assert (r.attempt, r.kind) == (3, TaskKind.COMPENSATE)
