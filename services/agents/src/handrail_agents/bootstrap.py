@@ -15,6 +15,7 @@ from handrail_agents.adapters.quarantine import PostgresQuarantine
 from handrail_agents.adapters.registry import Registry
 from handrail_agents.drivers import faust_app
 from handrail_agents.drivers.bus import BusDriver
+from handrail_agents.loading import distinct, load
 from handrail_agents.runtime.answers import Answers
 from handrail_agents.runtime.service import AgentsService, Driver
 from handrail_agents.runtime.worker import Worker
@@ -40,10 +41,16 @@ def build(
     agents: Sequence[Agent] | None = None,
 ) -> AgentsService:
     """The agents service on engines that the caller owns and closes; the database is migrated. Without `agents` it runs
-    the catalog, for which the simulators' tables must exist (`simulators`). Nothing happens before `start`."""
+    those that the settings load and the catalog, for which the simulators' tables must exist (`simulators`). Nothing
+    happens before `start`. Raises Misconfigured."""
     worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     if agents is None:
-        agents = catalog.agents(World(pool, tenant), delay_ms=settings.demo_delay_ms)
+        shipped = catalog.agents(World(pool, tenant), delay_ms=settings.demo_delay_ms) if settings.catalog else []
+        agents = distinct([*shipped, *load(settings.load)])
+        if not agents:
+            raise Misconfigured(
+                "HANDRAIL_AGENTS__LOAD: Expected an agent to run, but neither it nor the catalog has one."
+            )
     clock = Clock(pool)
     answers = Answers(bus, partitions, worker)
     ledger = PostgresLedger(pool, worker)

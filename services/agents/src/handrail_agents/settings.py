@@ -24,4 +24,6 @@ class AgentsSettings(Settings):
     short_ms: int = Field(default=50, ge=0, le=5_000, description="attempts longer than this say that they started")
     drain_s: float = Field(default=10.0, ge=0, le=600, description="what running attempts get to finish at a stop")
     demo_delay_ms: int = Field(default=0, ge=0, le=60_000, description="what each task of the catalog takes at least")
+    load: str = Field(default="", description="agents of your own: module, or module:name, separated by commas")
+    catalog: bool = Field(default=True, description="whether the agents that ship with Handrail run here too")
     connections: int = Field(default=5, ge=2, le=50, description="connections to PostgreSQL at most")
