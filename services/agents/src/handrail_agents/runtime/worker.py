@@ -171,14 +171,12 @@ class Worker:
             a.stage = Stage.RUNNING
             self.timers.watch(a)
             output = await function
-        except Garbage:
-            a.stage = Stage.CLOSING
-            self._answers.garbage(a.task, iso(self._clock.now_ms()))
-            return
-        except Silence:
+        except (Garbage, Silence) as e:
             a.stage = Stage.CLOSING
             if not a.told:
-                self._say_started(a)
+                self._say_started(a)  # claimed, so that its lease runs out; unclaimed it would be sent again for ever
+            if isinstance(e, Garbage):
+                self._answers.garbage(a.task, iso(self._clock.now_ms()))
             return
         except BaseException as e:  # whatever a task raises is an answer
             if isinstance(e, LedgerClosed) or (isinstance(e, asyncio.CancelledError) and _abandoned(a)):
