@@ -233,3 +233,24 @@ def test_the_planners_plan_is_no_part_to_roll_back() -> None:
     s = Saga(intent="do it").exhaust("plan")
     s.press("RES_ABORT_SAGA")
     assert s.status == "COMPENSATED"
+
+
+def test_an_attempt_taken_for_unstarted_whose_key_was_left_behind_is_listed_once() -> None:
+    plan = (node("quote", savepoint=True, **EFFECT), node("pay", "quote", **ALL, **EFFECT))
+    for signs in ((Outcome.IN_DOUBT,), (Outcome.STARTED, Outcome.IN_DOUBT), (Outcome.STARTED, Outcome.OK), (Outcome.OK,)):
+        s = Saga(*plan).ok("quote").wait(64)  # it was claimed and its worker was cut off: nobody heard of it
+        s.press("RES_BACK")
+        assert s.sent()[-1].effect_key == "t/w/pay/2"
+        told = [s.answer("pay", sign, attempt=1, key="t/w/pay/1") and s.told() for sign in signs]
+        assert told[0] == ["RESULT_IGNORED pay superseded", "TASK_DEAD_LETTERED pay"], signs
+        assert told[1:] in ([], [["RESULT_IGNORED pay superseded"]]), signs
+        letters = [m for m in s.messages if isinstance(m, DeadLetter)]
+        assert [(m.kind, m.task and m.task["effect_key"]) for m in letters] == [("late_effect", "t/w/pay/1")], signs
+
+
+def test_an_attempt_taken_for_unstarted_of_a_branch_that_was_given_up_is_listed() -> None:
+    s = Saga(node("news", timeouts={"schedule_to_start_s": 3600}), node("pay", **ALL, **EFFECT)).wait(64)
+    s.press("RES_PRUNE")
+    assert s.states["pay"] == "CANCELLED"
+    s.answer("pay", Outcome.IN_DOUBT, attempt=1, undo=False)
+    assert s.told() == ["RESULT_IGNORED pay late", "TASK_DEAD_LETTERED pay"]

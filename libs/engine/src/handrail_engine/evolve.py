@@ -17,6 +17,7 @@ from handrail_contracts.pauses import PauseKind
 from handrail_contracts.plan import PauseScope, ResolutionKind
 from handrail_engine.evidence import ATTEMPTS_KEPT
 from handrail_engine.lifecycle import OPEN, SETTLED, check_node, check_workflow
+from handrail_engine.marks import ignored_mark, listed_mark
 from handrail_engine.retry import resend_s, start_window_s
 from handrail_engine.rollback import UNDO_ENDS, count_undos, settle_undo, try_settle
 from handrail_engine.state import (
@@ -75,8 +76,10 @@ def evolve(s: WorkflowState, row: Row) -> WorkflowState:
         case T.WORKFLOW_COMPENSATING:
             _compensating(s, row)
         case T.TASK_DEAD_LETTERED:
-            if (row.meta or {}).get("pause"):
-                node = s.nodes[row.data["node_id"]]
+            node = s.nodes[row.data["node_id"]]
+            if late := (row.meta or {}).get("late_effect"):
+                node.ignored.add(listed_mark(late))
+            elif (row.meta or {}).get("pause"):
                 _letter(s, node, (row.data["dead_letter_id"], row.at_ms + DEAD_LETTER_RETURN_MS))
                 s.arm(node)
         case T.RESULT_IGNORED:
@@ -116,11 +119,6 @@ def _ignored(s: WorkflowState, row: Row) -> None:
         if node.undo.settled:
             node.undo.settled = False
             s.undo_unsettled += 1
-
-
-def ignored_mark(attempt: int, outcome: str) -> str:
-    """Under this mark an ignored answer is remembered, so that its repeats add no row."""
-    return f"{attempt}:{outcome}"
 
 
 def _move(s: WorkflowState, new: WorkflowStatus) -> None:

@@ -14,9 +14,10 @@ from handrail_contracts.plan import EffectClass, OnExhausted
 from handrail_contracts.tasks import Failure, Outcome, Result
 from handrail_engine import compensation, pauses, planning
 from handrail_engine.evidence import clip, shown, told
-from handrail_engine.evolve import claim, ignored_mark, must_close_ms
+from handrail_engine.evolve import claim, must_close_ms
 from handrail_engine.inputs import Rejection
 from handrail_engine.lifecycle import OPEN
+from handrail_engine.marks import ignored_mark, listed_mark
 from handrail_engine.outgoing import look_up
 from handrail_engine.references import MISSING, dig, holds
 from handrail_engine.retry import may_retry, wait_s
@@ -198,7 +199,7 @@ def _not_current(t: Turn, node: NodeState, r: Result, generation: int) -> Reject
             meta["again"] = True
     t.emit(T.RESULT_IGNORED, meta, node_id=node.spec.id, attempt=r.attempt, reason=why)
     given_up_on = node.state in _LEFT_BEHIND and not t.state.leaves(node) and not t.state.ends
-    if r.outcome is Outcome.OK and not pure and (generation != node.generation or given_up_on):
+    if ran and not pure and (generation != node.generation or given_up_on):
         _old_effect(t, node, r)
     elif reveals:
         compensation.advance(t, node)
@@ -220,8 +221,10 @@ _LEFT_BEHIND = frozenset({N.CANCELLED, N.COMPENSATED, N.NOTHING_TO_UNDO})
 
 
 def _old_effect(t: Turn, node: NodeState, r: Result) -> None:
-    """A success under an effect key that was left behind (a person said that it did not happen, or it was rolled back):
-    nobody undoes that effect any more, so it goes onto the list of dead letters."""
+    """An effect, or the sign of one, under a key that was left behind (a person said that it did not happen, it was rolled
+    back, or nobody seemed to have begun it): nobody undoes it any more, so its key goes onto the list of dead letters, once."""
+    if listed_mark(r.effect_key) in node.ignored:
+        return
     letter = dead_letter_id(t.state.tenant, t.state.trace_id, t.state.seq + 1)
     attempts = [a for a in node.attempts if a["attempt"] == r.attempt]
     meta = {"pause": False, "late_effect": r.effect_key}
