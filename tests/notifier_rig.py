@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -159,12 +159,14 @@ class Visitor:
         method: str = "GET",
         host: str | None = None,
         port: int | None = None,
+        body: bytes = b"",
     ) -> Wire:
         """Sends a request and returns when the status line and headers are there; the body is read in the background."""
         reader, writer = await asyncio.open_connection("127.0.0.1", port or self.port)
         lines = [f"{method} {path} HTTP/1.1", f"Host: {host or f'127.0.0.1:{self.port}'}"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-        writer.write("\r\n".join(lines).encode() + b"\r\n\r\n")
+        lines += [f"Content-Length: {len(body)}"] if body else []
+        writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         client = Wire(status=int(head[0].split(" ")[1]), writer=writer)
         client.headers = {k.lower(): v for k, _, v in (line.partition(": ") for line in head[1:] if line)}
@@ -239,11 +241,14 @@ async def running(
     route: str = "direct",
     tenant: str = "default",
     host: str = "127.0.0.1",
+    origins: Iterable[str] = (),
     **settings: Any,
 ) -> AsyncGenerator[Rig]:
     """A notifier that listens. `route` is `direct` (frames go to the transport) or `asgi` (through sse-starlette)."""
     redis = bootstrap.connect_redis(redis_url)
-    notifier = bootstrap.build(NotifierSettings(port=0, **settings), bus=bus, pool=pool, redis=redis, tenant=tenant)
+    notifier = bootstrap.build(
+        NotifierSettings(port=0, **settings), bus=bus, pool=pool, redis=redis, tenant=tenant, origins=origins
+    )
     listening = Listening(notifier, host, 0, http=bootstrap.HTTP_PROTOCOL if route == "direct" else "httptools")
     await listening.start()
     running = asyncio.create_task(listening.run(), name="notifier")

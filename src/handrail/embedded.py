@@ -128,7 +128,9 @@ class Embedded:
         owner = orchestrator.build(
             OrchestratorSettings(), pool=await pool("orchestrator", 4), partitions=PARTITIONS, **common
         )
-        streams = notifier.build(NotifierSettings(), pool=await pool("notifier", 4), redis=redis, **common)
+        streams = notifier.build(
+            NotifierSettings(), pool=await pool("notifier", 4), redis=redis, origins=engines.origins(), **common
+        )
         settings = GatewaySettings(host=o.host, port=o.port)
         door = gateway.build(settings, engines, bus=bus, ledger=ledger, more_checks=self._other_checks, listen=False)
         self._origin = one_origin(door, streams, o.host, o.port)

@@ -140,7 +140,7 @@ def test_the_engines_addresses_are_settings_that_every_service_knows(monkeypatch
         ("/inbox", "gateway"),
         ("/console/events", "gateway"),
         ("/events.json", "gateway"),
-        ("/sse-tickets", "gateway"),
+        ("/sse-tickets", "notifier"),
         ("/healthz", "gateway"),
     ],
 )

@@ -19,6 +19,7 @@ from handrail_contracts.pauses import Pause
 _SAID = (
     commands.StartRequest,
     commands.ResumeRequest,
+    commands.SseTicketRequest,
     plan.Plan,
     tasks.Progress,
     problems.Problem,

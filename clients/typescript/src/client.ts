@@ -4,7 +4,7 @@ import { Calls, type PerCall, path } from "./calls.js";
 import { channel } from "./channel.js";
 import { type Inbox, watchInbox } from "./inbox.js";
 import { InboxStore, WorkflowStore } from "./stores.js";
-import type { StreamOptions } from "./stream.js";
+import type { StreamOptions, TicketOrder } from "./stream.js";
 import type {
   Accepted,
   Agent,
@@ -20,6 +20,7 @@ import type {
   Preview,
   QuarantinedRecord,
   Resuming,
+  SseTicket,
   WorkflowEvent,
   WorkflowState,
   WorkflowStatus,
@@ -152,6 +153,14 @@ export class Client {
       (receive, signal) => watchInbox(this.#calls, { ...options, signal }, receive),
       options.signal,
     );
+  }
+
+  /**
+   * A ticket for one stream: `new EventSource(client.url + ticket.url)`, once, within `expires_in_s`. `watch` and the
+   * stores order their own where the server asks for tickets.
+   */
+  ticket(order: TicketOrder, per?: PerCall): Promise<SseTicket> {
+    return this.#calls.post("/sse-tickets", order, per);
   }
 
   /** A workflow as something to subscribe to, for user interfaces. It connects with the first subscriber. */

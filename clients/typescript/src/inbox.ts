@@ -3,7 +3,7 @@
 import type { Calls } from "./calls.js";
 import { Unexpected } from "./errors.js";
 import type { Frame } from "./sse.js";
-import { type Follower, follow, type StreamOptions, type Verdict } from "./stream.js";
+import { type Follower, follow, type StreamOptions, type TicketOrder, type Verdict } from "./stream.js";
 import type { Pause, WorkflowEvent } from "./types.js";
 import { TERMINAL_EVENTS } from "./view.js";
 import { object } from "./watch.js";
@@ -29,6 +29,10 @@ class InboxFollower implements Follower {
 
   route(): string {
     return "/inbox/events";
+  }
+
+  ticket(): TicketOrder {
+    return { inbox: true };
   }
 
   position(): null {

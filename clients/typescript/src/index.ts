@@ -14,7 +14,7 @@ export { ClientError, Problem, Unexpected, Unreachable } from "./errors.js";
 export type { Inbox } from "./inbox.js";
 export type { components } from "./schema.js";
 export { InboxStore, type LiveInbox, type LiveWorkflow, WorkflowStore } from "./stores.js";
-export type { Connection, StreamOptions } from "./stream.js";
+export type { Connection, StreamOptions, TicketOrder } from "./stream.js";
 export * from "./types.js";
 export { Gap, NotAnEvent, WorkflowView } from "./view.js";
 export type { SnapshotEvent, Update, WatchOptions } from "./watch.js";

@@ -1,4 +1,4 @@
-// Written by scripts/generate.mjs from schemas.json, sha256 dc0e5d59dc2f3bc5c8c689aeccb27f4be1d208a4ee9c8f718a90d232d0d441b4. Do not edit.
+// Written by scripts/generate.mjs from schemas.json, sha256 e2e9317e0c5c943e349076c02284d770efdd6a252709dcf515dad6a7b96a3f89. Do not edit.
 
 export type paths = Record<string, never>;
 export type webhooks = Record<string, never>;
@@ -1310,6 +1310,46 @@ export interface components {
              * @default null
              */
             total_timeout_s?: number | null;
+        };
+        /**
+         * SseTicket
+         * @description `POST /sse-tickets`: opens the stream at `url` once, within `expires_in_s`.
+         */
+        SseTicket: {
+            /** Expires In S */
+            expires_in_s: number;
+            /** Ticket */
+            ticket: string;
+            /** Url */
+            url: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * SseTicketRequest
+         * @description `POST /sse-tickets`: for exactly one of the streams, that of a workflow, of the inbox, or of `/events`.
+         */
+        SseTicketRequest: {
+            /**
+             * Inbox
+             * @default null
+             */
+            inbox?: true | null;
+            /**
+             * Label
+             * @default null
+             */
+            label?: string | null;
+            /**
+             * Trace Id
+             * @default null
+             */
+            trace_id?: string | null;
+            /**
+             * Trace Ids
+             * @default null
+             */
+            trace_ids?: string[] | null;
         };
         /**
          * StartRequest

@@ -3,6 +3,7 @@
 import { type Calls, pause, refusal } from "./calls.js";
 import { ClientError, Problem, Unexpected, Unreachable } from "./errors.js";
 import { type Frame, FrameParser } from "./sse.js";
+import type { SseTicket } from "./types.js";
 
 /** News of a connection: `live`, or `waiting` for `delayMs` before try number `attempt`, because of `reason`. */
 export interface Connection {
@@ -27,8 +28,13 @@ const LONGEST_RETRY_MS = 30_000;
 /** What a stream does with a frame: go on, or close this connection (`again`) or the stream (`done`). */
 export type Verdict = "go on" | "again" | "done";
 
+/** Which one stream a ticket is ordered for. */
+export type TicketOrder = { trace_id: string } | { inbox: true } | { trace_ids: string[] } | { label: string };
+
 export interface Follower {
   route(): string;
+  /** What to order where the stream opens with a ticket only. */
+  ticket(): TicketOrder;
   /** Sent as `Last-Event-ID`; null for none. */
   position(): string | null;
   /** A frame, in order. May take its time: nothing is read meanwhile. */
@@ -43,16 +49,23 @@ export async function follow(calls: Calls, follower: Follower, options: StreamOp
   const waker = new Waker();
   let failures = 0;
   let baseMs = FIRST_RETRY_MS;
+  let ticketed = false;
   try {
     for (;;) {
       let floorMs = 0;
       let reason = "the server closed the stream";
-      const connection = new OneConnection(calls, follower, waker, options.signal);
+      const connection = new OneConnection(calls, follower, waker, options.signal, ticketed);
       try {
         const verdict = await connection.run(() => tell({ state: "live", attempt: 0, delayMs: 0, reason: "" }));
         if (verdict === "done") return;
       } catch (error) {
-        if (!(error instanceof ClientError) || !error.retriable) throw error;
+        if (!ticketed && error instanceof Problem && error.code === "ticket-required") {
+          ticketed = true;
+          continue;
+        }
+        // One that was spent or came too late is ordered anew.
+        const again = error instanceof Problem && error.code === "ticket-invalid" && ticketed;
+        if (!(error instanceof ClientError) || !(error.retriable || again)) throw error;
         if (error instanceof Unreachable) reason = error.reason;
         if (error instanceof Problem) {
           reason = error.detail;
@@ -86,6 +99,7 @@ class OneConnection {
     readonly follower: Follower,
     readonly waker: Waker,
     readonly signal: AbortSignal | undefined,
+    readonly ticketed: boolean,
   ) {}
 
   async run(live: () => void): Promise<Verdict> {
@@ -117,7 +131,7 @@ class OneConnection {
     const position = this.follower.position();
     if (position !== null) headers["last-event-id"] = position;
     const init: RequestInit = { headers, signal: this.#abort.signal, cache: "no-store" };
-    const response = await this.calls.open(this.follower.route(), init);
+    const response = await this.calls.open(await this.#route(), init);
     if (response.status === 204) return await this.follower.over();
     if (response.status !== 200) throw await refusal(response);
     if (!response.headers.get("content-type")?.startsWith("text/event-stream") || response.body === null) {
@@ -143,6 +157,13 @@ class OneConnection {
         if (verdict !== "go on") return verdict;
       }
     }
+  }
+
+  /** A ticket opens one connection; the position goes on as a header. */
+  async #route(): Promise<string> {
+    if (!this.ticketed) return this.follower.route();
+    const per = { signal: this.#abort.signal };
+    return (await this.calls.post<SseTicket>("/sse-tickets", this.follower.ticket(), per)).url;
   }
 
   async #take(frame: Frame): Promise<Verdict> {

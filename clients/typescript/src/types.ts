@@ -21,6 +21,7 @@ export type Agent = Schemas["AgentView"];
 export type Blueprint = Schemas["BlueprintView"];
 export type Feedback = Schemas["Feedback"];
 export type Plan = Schemas["Plan"];
+export type SseTicket = Schemas["SseTicket"];
 export type ProblemBody = Schemas["Problem"] & Record<string, unknown>;
 export type FieldProblem = Schemas["FieldProblem"];
 

@@ -8,7 +8,7 @@
 import { type Calls, path } from "./calls.js";
 import { Unexpected } from "./errors.js";
 import type { Frame } from "./sse.js";
-import { type Follower, follow, type StreamOptions, type Verdict } from "./stream.js";
+import { type Follower, follow, type StreamOptions, type TicketOrder, type Verdict } from "./stream.js";
 import type { Page, Progress, WorkflowEvent, WorkflowState } from "./types.js";
 import { Gap, NotAnEvent, WorkflowView } from "./view.js";
 
@@ -70,6 +70,10 @@ class Watcher implements Follower {
 
   route(): string {
     return path("workflows", this.traceId, "events");
+  }
+
+  ticket(): TicketOrder {
+    return { trace_id: this.traceId };
   }
 
   position(): string {

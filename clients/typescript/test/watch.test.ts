@@ -186,3 +186,23 @@ test("a journal longer than a page is read in parts where the stream skips it", 
   const { seen } = await watched({ after: 0 });
   expect(seen.map((event) => event.seq)).toEqual(long.map((event) => event.seq));
 });
+
+test("where streams open with tickets each connection orders its own", async () => {
+  fake = await Fake.start(STORY);
+  fake.scripts.push(refused(401, "ticket-required"), cutAfter(2), refused(401, "ticket-invalid"), wellBehaved);
+  const url = (n: number) => `/workflows/${fake.traceId}/events?ticket=t${n}`;
+  const tickets = [0, 1, 2].map((n) => ({ status: 201, body: { ticket: `t${n}`, url: url(n), expires_in_s: 30 } }));
+  fake.answer("POST", "/sse-tickets", ...tickets);
+  const { seen } = await watched({ after: 0 });
+  expect(seen).toEqual(STORY);
+  const opened = fake.requests.filter((request) => request.path.endsWith("/events"));
+  expect(opened.map((request) => request.query.get("ticket"))).toEqual([null, "t0", "t1", "t2"]);
+  const order = { trace_id: fake.traceId };
+  expect(fake.requests.filter((r) => r.path === "/sse-tickets").map((r) => r.body)).toEqual([order, order, order]);
+});
+
+test("a refusal that no ticket cures is thrown", async () => {
+  fake = await Fake.start(STORY);
+  fake.scripts.push(refused(401, "ticket-invalid"));
+  await expect(watched({ after: 0 })).rejects.toThrow("ticket-invalid");
+});

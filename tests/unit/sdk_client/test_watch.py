@@ -284,3 +284,29 @@ def _pages(events: list[Event], size: int) -> list[Answer]:
         Answer(body={"items": part, "next_cursor": str(part[-1]["seq"]) if part is not parts[-1] else None})
         for part in parts
     ]
+
+
+async def test_where_streams_open_with_tickets_each_connection_orders_its_own() -> None:
+    events = story()
+    async with FakeHandrail(events) as fake, Client(fake.url) as client:
+        fake.scripts += [refused(401, "ticket-required"), cut_after(2), refused(401, "ticket-invalid"), well_behaved]
+        tickets = [
+            Answer(201, {"ticket": f"t{n}", "url": f"{fake.stream_path}?ticket=t{n}", "expires_in_s": 30})
+            for n in range(3)
+        ]
+        fake.answer("POST", "/sse-tickets", *tickets)
+        async with aclosing(client.watch("t", after=0)) as updates:
+            seen = [event["seq"] async for event, _ in updates]
+        assert seen == [event["seq"] for event in events]
+        opened = [request.query.get("ticket") for request in fake.requests if request.path == fake.stream_path]
+        assert opened == [None, ["t0"], ["t1"], ["t2"]]
+        assert [r.body for r in fake.requests if r.path == "/sse-tickets"] == [{"trace_id": "t"}] * 3
+
+
+async def test_a_refusal_that_no_ticket_cures_is_told() -> None:
+    async with FakeHandrail(story()) as fake, Client(fake.url) as client:
+        fake.scripts += [refused(401, "ticket-invalid")]
+        with pytest.raises(Problem, match="ticket-invalid"):
+            async with aclosing(client.watch("t", after=0)) as updates:
+                async for _ in updates:
+                    pass

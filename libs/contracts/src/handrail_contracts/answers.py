@@ -223,6 +223,14 @@ class Feedback(Answer):
     later: dict[str, Any]
 
 
+class SseTicket(Answer):
+    """`POST /sse-tickets`: opens the stream at `url` once, within `expires_in_s`."""
+
+    ticket: str
+    url: str
+    expires_in_s: float
+
+
 ANSWERS: tuple[type[BaseModel], ...] = (
     Accepted,
     Ordered,
@@ -237,4 +245,5 @@ ANSWERS: tuple[type[BaseModel], ...] = (
     AgentView,
     BlueprintView,
     Feedback,
+    SseTicket,
 )

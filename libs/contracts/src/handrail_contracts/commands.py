@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from handrail_contracts.model import Door, Json, Wire
 from handrail_contracts.plan import Plan
@@ -79,6 +79,23 @@ class MessageRequest(Door):
 
     role: Literal["operator", "user", "agent"]
     text: Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
+
+
+class SseTicketRequest(Door):
+    """`POST /sse-tickets`: for exactly one of the streams, that of a workflow, of the inbox, or of `/events`."""
+
+    trace_id: str | None = None
+    inbox: Literal[True] | None = None
+    trace_ids: list[str] | None = Field(default=None, min_length=1, max_length=100)
+    label: Annotated[str, StringConstraints(pattern=r"^[^:]{1,64}:.{0,256}$")] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> SseTicketRequest:
+        named = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(named) != 1:
+            found = " and ".join(named) or "none"
+            raise ValueError(f"Expected exactly one of trace_id, inbox, trace_ids, label, but found {found}.")
+        return self
 
 
 class CommandKind(StrEnum):

@@ -17,6 +17,8 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "invalid-cursor": (400, "Not a cursor"),
     "invalid-query": (400, "A query parameter is wrong"),
     "idempotency-key-invalid": (400, "Not an idempotency key"),
+    "ticket-required": (401, "This stream opens with a ticket"),
+    "ticket-invalid": (401, "This ticket opens nothing"),
     "foreign-host": (403, "This host name is not ours"),
     "foreign-origin": (403, "This origin is not ours"),
     "agent-not-allowed": (403, "This agent is not allowed here"),

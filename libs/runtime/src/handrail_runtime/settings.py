@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr, StringConstraints, ValidationError, field
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from handrail_runtime.cors import origins_of
 from handrail_runtime.errors import EXIT_MISCONFIGURED
 
 S = TypeVar("S", bound=BaseSettings)
@@ -89,6 +90,9 @@ class EngineSettings(Settings):
     kafka: str = Field(default="127.0.0.1:9092", description="bootstrap servers, host:port separated by commas")
     partitions: int = Field(default=24, ge=1, le=1000, description="P, fixed when the topics are made")
     tenant: Tenant = Field(default="default", description="the tenant that this deployment serves")
+    cors_origins: str = Field(
+        default="", description="origins of pages that may use the API besides our own, separated by commas"
+    )
     dev: bool = Field(default=False, description="unlocks what is only for development, as the settable clock")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="lowest level shown")
 
@@ -112,10 +116,19 @@ class EngineSettings(Settings):
                 raise ValueError(f"Expected host:port separated by commas, but found {server[:80]!r}.")
         return ",".join(servers)
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: str) -> str:
+        return ",".join(sorted(origins_of(value)))
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
+
+    def origins(self) -> frozenset[str]:
+        """The configured origins."""
+        return origins_of(self.cors_origins)
 
 
 def _url(value: SecretStr, schemes: tuple[str, ...], example: str) -> SecretStr:

@@ -161,8 +161,9 @@ def _new_http(url: str) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(trust_env=trust_env, limits=limits, follow_redirects=False)
 
 
-def _params(query: Query | None) -> dict[str, Any]:
-    return {k: v for k, v in (query or {}).items() if v is not None and v != []}
+def _params(query: Query | None) -> dict[str, Any] | None:
+    # None and not empty: an empty query would take the place of the one that an address of the server brings along.
+    return {k: v for k, v in (query or {}).items() if v is not None and v != []} or None
 
 
 def _json(response: httpx2.Response) -> Any:

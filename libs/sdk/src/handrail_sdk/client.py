@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 import httpx2
 
-from handrail_contracts.answers import Accepted, AgentView, BlueprintView, Ordered, Preview, Resuming, State
+from handrail_contracts.answers import Accepted, AgentView, BlueprintView, Ordered, Preview, Resuming, SseTicket, State
 from handrail_contracts.answers import WorkflowSummary as Summary
 from handrail_contracts.plan import Plan
 from handrail_contracts.view import WorkflowView
@@ -164,6 +164,12 @@ class Client(Desk):
         async with aclosing(stream.updates()) as updates:
             async for update in updates:
                 yield update
+
+    async def ticket(self, *, trace_id: str | None = None, inbox: bool = False) -> SseTicket:
+        """A ticket for one stream, for somebody who can send no headers: a browser opens `url` with it, once, within
+        `expires_in_s`. `watch` and `watch_inbox` order their own where the server asks for them. Raises Problem."""
+        order: dict[str, Any] = {"inbox": True} if inbox else {"trace_id": trace_id}
+        return SseTicket.model_validate(await self._calls.post("/sse-tickets", order))
 
     async def wait(
         self, trace_id: str, *, until: Literal["ended", "paused"] = "ended", timeout_s: float | None = None

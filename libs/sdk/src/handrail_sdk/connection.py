@@ -48,10 +48,15 @@ class Reconnecting(ABC, Generic[U]):
         self._floor_s = 0.0
         self._failures = 0
         self._reason = ""
+        self._ticketed = False
 
     @abstractmethod
     def route(self) -> str:
         """The path of the stream."""
+
+    @abstractmethod
+    def ticket(self) -> dict[str, Any]:
+        """The body of `POST /sse-tickets` for this stream, where it opens with a ticket only."""
 
     @abstractmethod
     def position(self) -> str | None:
@@ -79,7 +84,10 @@ class Reconnecting(ABC, Generic[U]):
                         if self.done():
                             return
             except (Unreachable, Problem) as e:
-                if not e.retriable:
+                if self._asks_for_a_ticket(e):
+                    self._ticketed = True
+                    continue
+                if not e.retriable and not self._ticket_was_spent(e):
                     raise
                 self._floor_s = (e.retry_after or 0.0) if isinstance(e, Problem) else 0.0
                 self._reason = e.reason if isinstance(e, Unreachable) else e.detail
@@ -93,7 +101,8 @@ class Reconnecting(ABC, Generic[U]):
             headers["Last-Event-ID"] = position
         timeout = httpx2.Timeout(_SILENCE_S, connect=CONNECT_TIMEOUT_S)
         self._reason = "the server closed the stream"
-        async with self._calls.stream(self.route(), headers, timeout) as response:
+        route = self.route() if not self._ticketed else (await self._calls.post("/sse-tickets", self.ticket()))["url"]
+        async with self._calls.stream(route, headers, timeout) as response:
             if response.status_code == 204:
                 async for step in self.over():
                     yield step
@@ -128,6 +137,12 @@ class Reconnecting(ABC, Generic[U]):
                     self._failures = 0
                     async for step in self.take(frame.event, _object(frame.data)):
                         yield step
+
+    def _asks_for_a_ticket(self, e: Exception) -> bool:
+        return not self._ticketed and isinstance(e, Problem) and e.code == "ticket-required"
+
+    def _ticket_was_spent(self, e: Exception) -> bool:
+        return self._ticketed and isinstance(e, Problem) and e.code == "ticket-invalid"
 
     async def _wait(self) -> None:
         delay = min(self._base_s * 2 ** min(self._failures, 10), _LONGEST_RETRY_S) * random.uniform(0.5, 1.0)

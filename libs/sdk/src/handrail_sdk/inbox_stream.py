@@ -34,6 +34,10 @@ class InboxStream(Reconnecting[InboxUpdate]):
         """See Reconnecting."""
         return "/inbox/events"
 
+    def ticket(self) -> dict[str, Any]:
+        """See Reconnecting."""
+        return {"inbox": True}
+
     def position(self) -> None:
         """See Reconnecting: there are no ids, each connection begins with a snapshot."""
 

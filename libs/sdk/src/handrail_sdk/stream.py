@@ -63,6 +63,10 @@ class Stream(Reconnecting[Update]):
         """See Reconnecting."""
         return path("workflows", self._trace_id, "events")
 
+    def ticket(self) -> dict[str, Any]:
+        """See Reconnecting."""
+        return {"trace_id": self._trace_id}
+
     def position(self) -> str:
         """See Reconnecting."""
         return str(self.view.cursor)

@@ -154,7 +154,7 @@ class Gateway:
             accepting=lambda: not self._stopping.is_set(),
         )
         routes = application(use, partitions=partitions)
-        self.app, forward = behind_door(routes, settings.hosts(), settings.notifier_url)
+        self.app, forward = behind_door(routes, settings.hosts(), settings.notifier_url, self._engines.origins())
         if forward is not None:
             self._exit.push_async_callback(forward.close)
         self._parts = [link.run, Housekeeping(database, settings.housekeeping_s).run]

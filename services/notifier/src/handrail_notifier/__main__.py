@@ -23,7 +23,9 @@ async def main() -> int:
     redis = bootstrap.connect_redis(engines.redis_url.get_secret_value())
     pool = await connect_pool(engines.postgres_dsn.get_secret_value(), app="handrail-notifier", max_size=8)
     try:
-        service = bootstrap.build(own, bus=bus, pool=pool, redis=redis, tenant=engines.tenant)
+        service = bootstrap.build(
+            own, bus=bus, pool=pool, redis=redis, tenant=engines.tenant, origins=engines.origins()
+        )
         return await lifecycle.serve(Listening(service, own.host, own.port))
     finally:
         await bus.close()

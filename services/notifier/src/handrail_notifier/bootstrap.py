@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from redis.asyncio import Redis
@@ -13,11 +13,13 @@ from starlette.types import ASGIApp
 
 from handrail_contracts import topics
 from handrail_notifier.adapters.journal import PostgresJournal
+from handrail_notifier.adapters.redis_tickets import RedisTickets
 from handrail_notifier.adapters.redis_view import RedisView
 from handrail_notifier.application.bundle import Bundles
 from handrail_notifier.application.inbox_feed import InboxFeed
 from handrail_notifier.application.projection import Projection
 from handrail_notifier.application.rings import Rings
+from handrail_notifier.application.tickets import Tickets
 from handrail_notifier.application.watched import Watched
 from handrail_notifier.domain.window import Piece
 from handrail_notifier.entrypoints.app import create_app
@@ -28,8 +30,10 @@ from handrail_notifier.entrypoints.hub import Feed, Hub
 from handrail_notifier.entrypoints.inbox import InboxEvents
 from handrail_notifier.entrypoints.server import Listening
 from handrail_notifier.entrypoints.sse import Streams, WorkflowEvents
+from handrail_notifier.entrypoints.tickets import SseTickets
 from handrail_notifier.entrypoints.transport import StreamProtocol
 from handrail_notifier.settings import NotifierSettings
+from handrail_runtime.cors import Cors
 from handrail_runtime.errors import Misconfigured
 from handrail_runtime.health import bus_check
 from handrail_runtime.lifecycle import supervise
@@ -58,7 +62,9 @@ class Notifier:
 
     name = "notifier"
 
-    def __init__(self, settings: NotifierSettings, *, bus: Bus, pool: Any, redis: Redis, tenant: str) -> None:
+    def __init__(
+        self, settings: NotifierSettings, *, bus: Bus, pool: Any, redis: Redis, tenant: str, origins: Iterable[str]
+    ) -> None:
         frames = SseFrames()
         self._bus = bus
         self._pool = pool
@@ -86,14 +92,24 @@ class Notifier:
         self.inbox = InboxFeed(self._journal, frames, tenant=tenant, changed=self.hub.changed, grace_s=settings.grace_s)
         self.bundles = Bundles(self.rings, self._journal, frames, tenant=tenant, changed=self.hub.changed)
         self._fan_out = FanOut(bus, self.rings, self.inbox, self.bundles)
-        streams = Streams(self.hub, frames, max_streams=settings.max_streams, send_timeout_s=settings.send_timeout_s)
+        tickets = Tickets(
+            RedisTickets(redis),
+            tenant=tenant,
+            lifetime_s=settings.ticket_s,
+            required=settings.tickets == "required",
+        )
+        streams = Streams(
+            self.hub, frames, tickets, max_streams=settings.max_streams, send_timeout_s=settings.send_timeout_s
+        )
         self.app: ASGIApp = create_app(
             {
                 "/workflows/{trace_id}/events": WorkflowEvents(self.rings, streams, tenant),
                 "/inbox/events": InboxEvents(self.inbox, streams),
                 "/events": BundleEvents(self.bundles, streams),
+                "/sse-tickets": SseTickets(tickets, self.rings, tenant),
             },
             allowed=settings.hosts(),
+            cors=Cors(origins),
             checks=self.checks,
             accepting=lambda: self._accepting and not self.hub.draining,
         )
@@ -174,10 +190,18 @@ class Notifier:
         return await self.rings.cold(feed, cursor)
 
 
-def build(settings: NotifierSettings, *, bus: Bus, pool: Any, redis: Redis, tenant: str = "default") -> Notifier:
+def build(
+    settings: NotifierSettings,
+    *,
+    bus: Bus,
+    pool: Any,
+    redis: Redis,
+    tenant: str = "default",
+    origins: Iterable[str] = (),
+) -> Notifier:
     """A notifier on engines that the caller owns and closes. `pool` is any asyncpg pool, `redis` as `connect_redis` makes
-    it. Nothing is connected or read before `start`."""
-    return Notifier(settings, bus=bus, pool=pool, redis=redis, tenant=tenant)
+    it, `origins` are those of pages that may listen. Nothing is connected or read before `start`."""
+    return Notifier(settings, bus=bus, pool=pool, redis=redis, tenant=tenant, origins=origins)
 
 
 def listening(inner: Any, host: str, port: int) -> Listening:

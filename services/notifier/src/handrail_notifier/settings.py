@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -30,6 +31,11 @@ class NotifierSettings(Settings):
     start_timeout_s: float = Field(default=5.0, gt=0, description="a stream that cannot start by then is answered 503")
     recheck_s: float = Field(default=10.0, gt=0, description="pause between comparisons of streams with the journal")
     max_streams: int = Field(default=20_000, ge=1, description="more streams than this are answered 503")
+
+    tickets: Literal["optional", "required"] = Field(
+        default="optional", description="required: no stream opens without a ticket from POST /sse-tickets"
+    )
+    ticket_s: float = Field(default=30.0, gt=0, le=300, description="a ticket opens its stream within this time")
 
     @field_validator("allowed_hosts")
     @classmethod

@@ -105,6 +105,11 @@ class Rings:
             raise
         return watched
 
+    async def known(self, key: Key) -> bool:
+        """Whether there is such a workflow: from memory where it is watched, else from the journal. Raises Unavailable."""
+        watched = self.find(workflow_key(*key).encode())
+        return (watched is not None and watched.ring is not None) or key in await self._journal.heads([key])
+
     def release(self, watched: Watched) -> None:
         """Nobody less, one fewer: the ring stays for a grace time after the last."""
         watched.holders -= 1

@@ -13,12 +13,18 @@ from starlette.types import ASGIApp
 
 from handrail_notifier.entrypoints.door import Door, framework_problem
 from handrail_runtime import health
+from handrail_runtime.cors import Cors
 
 Checks = Callable[[], Mapping[str, Callable[[], Awaitable[None]]]]
 
 
 def create_app(
-    streams: Mapping[str, ASGIApp], *, allowed: frozenset[str], checks: Checks, accepting: Callable[[], bool]
+    streams: Mapping[str, ASGIApp],
+    *,
+    allowed: frozenset[str],
+    cors: Cors,
+    checks: Checks,
+    accepting: Callable[[], bool],
 ) -> Starlette:
     """An ASGI application with a stream at each path of `streams`, and /healthz, /readyz, /metrics."""
 
@@ -38,6 +44,6 @@ def create_app(
     routes += [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
     return Starlette(
         routes=routes,
-        middleware=[Middleware(Door, allowed=allowed)],
+        middleware=[Middleware(Door, allowed=allowed, cors=cors)],
         exception_handlers={404: framework_problem, 405: framework_problem, 500: framework_problem},
     )

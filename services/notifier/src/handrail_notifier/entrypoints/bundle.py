@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 from handrail_contracts.ids import TRACE_ID
 from handrail_notifier.application.bundle import MEMBERS, Bundles
 from handrail_notifier.application.ports import NotFound, Unavailable
+from handrail_notifier.application.tickets import bundle_stream
 from handrail_notifier.entrypoints.door import problem_response
 from handrail_notifier.entrypoints.sse import Streams, not_found, unavailable
 
@@ -21,11 +22,12 @@ class BundleEvents:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
+        trace_ids, label = request.query_params.getlist("trace_id"), request.query_params.get("label")
         refusal = self._streams.refusal(request) or _bad_query(request)
+        refusal = refusal or await self._streams.admit(request, bundle_stream(trace_ids, label))
         if refusal is not None:
             await refusal(scope, receive, send)
             return
-        trace_ids, label = request.query_params.getlist("trace_id"), request.query_params.get("label")
         key, _, value = (label or "").partition(":")
         try:
             bundle = await self._bundles.open(trace_ids, (key, value) if label is not None else None)

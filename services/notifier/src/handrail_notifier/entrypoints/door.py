@@ -9,9 +9,10 @@ from pydantic_core import to_json
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from handrail_contracts.problems import PROBLEMS, problem
+from handrail_runtime.cors import Cors, RawHeaders
 
 OWN_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -61,18 +62,29 @@ def accepts_stream(accept: str | None) -> bool:
 
 
 class Door:
-    """ASGI middleware: a foreign `Host` or `Origin` is refused before anything else is looked at."""
+    """ASGI middleware: a foreign `Host` or `Origin` is refused before anything else is looked at. Pages of the origins
+    of `cors` come in, and are told that they may read the answer."""
 
-    def __init__(self, app: ASGIApp, allowed: frozenset[str]) -> None:
-        self._app, self._allowed = app, allowed
+    def __init__(self, app: ASGIApp, allowed: frozenset[str], cors: Cors) -> None:
+        self._app, self._allowed, self._cors = app, allowed, cors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in _OPEN_PATHS:
-            refusal = self._refuse(Headers(scope=scope), scope["path"])
-            if refusal is not None:
-                await refusal(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+        if scope["type"] != "http" or scope["path"] in _OPEN_PATHS:
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        refusal = self._refuse(headers, scope["path"])
+        if refusal is not None:
+            await refusal(scope, receive, send)
+            return
+        preflight = self._cors.preflight(scope["method"], headers)
+        if preflight is not None:
+            permission = Response(status_code=204)
+            permission.raw_headers.extend(preflight)
+            await permission(scope, receive, send)
+            return
+        told = self._cors.headers(headers.get("origin"))
+        await self._app(scope, receive, _adding(send, told) if told else send)
 
     def _refuse(self, headers: Headers, path: str) -> Response | None:
         hosts = headers.getlist("host")
@@ -80,12 +92,19 @@ class Door:
             detail = "Expected a Host that is a name of this machine or one of HANDRAIL_NOTIFIER__ALLOWED_HOSTS, but it is not."
             return problem_response("foreign-host", detail, instance=path)
         for origin in headers.getlist("origin"):
-            if not is_ours(origin_host(origin), self._allowed):
-                detail = (
-                    "Expected an Origin that is ours, but it is not. Open the page from the address of this machine."
-                )
+            if not is_ours(origin_host(origin), self._allowed) and not self._cors.allows(origin):
+                detail = "Expected an Origin that is ours, but it is not. Name it in HANDRAIL_CORS_ORIGINS, or open the page from here."
                 return problem_response("foreign-origin", detail, instance=path)
         return None
+
+
+def _adding(send: Send, headers: RawHeaders) -> Send:
+    async def sent(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), *headers]}
+        await send(message)
+
+    return sent
 
 
 async def framework_problem(request: Request, error: Exception) -> Response:

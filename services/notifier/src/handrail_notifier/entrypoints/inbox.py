@@ -7,6 +7,7 @@ from starlette.types import Receive, Scope, Send
 
 from handrail_notifier.application.inbox_feed import InboxFeed
 from handrail_notifier.application.ports import Unavailable
+from handrail_notifier.application.tickets import INBOX
 from handrail_notifier.entrypoints.sse import Streams, unavailable
 
 
@@ -18,7 +19,7 @@ class InboxEvents:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
-        refusal = self._streams.refusal(request)
+        refusal = self._streams.refusal(request) or await self._streams.admit(request, INBOX)
         if refusal is not None:
             await refusal(scope, receive, send)
             return

@@ -15,6 +15,7 @@ from handrail_contracts.commands import TraceId
 from handrail_contracts.ids import TRACE_ID
 from handrail_notifier.application.ports import Frames, NotFound, Unavailable
 from handrail_notifier.application.rings import Rings
+from handrail_notifier.application.tickets import Tickets, workflow_stream
 from handrail_notifier.application.watched import Watched, resets
 from handrail_notifier.domain.position import GoOn, Over, Reset
 from handrail_notifier.entrypoints.door import accepts_stream, problem_response
@@ -36,8 +37,8 @@ RETRY_AFTER_S = 2
 class Streams:
     """Opens streams on a hub and refuses what cannot be one."""
 
-    def __init__(self, hub: Hub, frames: Frames, *, max_streams: int, send_timeout_s: float) -> None:
-        self.hub, self._frames = hub, frames
+    def __init__(self, hub: Hub, frames: Frames, tickets: Tickets, *, max_streams: int, send_timeout_s: float) -> None:
+        self.hub, self._frames, self._tickets = hub, frames, tickets
         self._max_streams, self._send_timeout_s = max_streams, send_timeout_s
         self._cache = ChunkCache()
         self._raw_headers = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
@@ -55,6 +56,23 @@ class Streams:
         if self.hub.draining or len(self.hub) >= self._max_streams:
             return unavailable(path)
         return None
+
+    async def admit(self, request: Request, stream: str) -> Response | None:
+        """Why this request may not have `stream`, if so: a ticket that is missing or opens nothing. It is spent here."""
+        ticket, path = request.query_params.get("ticket"), request.url.path[:120]
+        challenge = {"www-authenticate": 'Ticket realm="/sse-tickets"'}
+        if ticket is None:
+            if not self._tickets.required:
+                return None
+            detail = "Expected ?ticket=, but there is none. Order one with POST /sse-tickets; it opens a stream once."
+            return problem_response("ticket-required", detail, instance=path, headers=challenge)
+        try:
+            if await self._tickets.redeem(ticket, stream):
+                return None
+        except Unavailable:
+            return unavailable(path)
+        detail = "Expected a ticket for this stream, but it is used, expired or for another. Order one with POST /sse-tickets."
+        return problem_response("ticket-invalid", detail, instance=path, headers=challenge)
 
     async def serve(
         self, scope: Scope, receive: Receive, send: Send, feed: Feed, cursor: int, opening: bytes = b""
@@ -126,6 +144,10 @@ class WorkflowEvents:
             return
         if TRACE_ID.fullmatch(trace_id) is None:
             await not_found(trace_id, path)(scope, receive, send)
+            return
+        refusal = await self._streams.admit(request, workflow_stream(trace_id))
+        if refusal is not None:
+            await refusal(scope, receive, send)
             return
         try:
             watched = await self._rings.hold((self._tenant, trace_id))

@@ -18,6 +18,7 @@ from handrail_gateway.entrypoints.http import answers, console, inbox, published
 from handrail_gateway.entrypoints.http.door import App, Door
 from handrail_gateway.entrypoints.http.forward import Forward
 from handrail_gateway.entrypoints.http.usecases import UseCases
+from handrail_runtime.cors import Cors
 
 
 def application(use: UseCases, *, partitions: int, console_folder: Path = console.FOLDER) -> FastAPI:
@@ -43,10 +44,12 @@ def application(use: UseCases, *, partitions: int, console_folder: Path = consol
     return app
 
 
-def behind_door(app: App, hosts: Iterable[str], notifier_url: str | None) -> tuple[App, Forward | None]:
-    """The whole application, and the part of it that must be closed."""
+def behind_door(
+    app: App, hosts: Iterable[str], notifier_url: str | None, origins: Iterable[str] = ()
+) -> tuple[App, Forward | None]:
+    """The whole application, and the part of it that must be closed. `origins` are those of pages that may ask."""
     forward = Forward(app, notifier_url) if notifier_url else None
-    return Door(forward or app, hosts), forward
+    return Door(forward or app, hosts, Cors(origins)), forward
 
 
 async def _on_framework_error(request: Request, error: Exception) -> Response:

@@ -1,7 +1,7 @@
 """What stands before every route: whose request it is, in which form the answer may be, and the headers of every answer.
 
-Foreign `Host` headers (DNS rebinding) and foreign `Origin` headers (another site's script) are refused; no CORS header
-is ever sent. A HEAD is answered as the GET it asks about, without its body.
+Foreign `Host` headers (DNS rebinding) and foreign `Origin` headers (another site's script) are refused; CORS headers are
+sent to the origins that were named and to nobody else. A HEAD is answered as the GET it asks about, without its body.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 
 from handrail_gateway.application.faults import Refusal, quote
 from handrail_gateway.entrypoints.http import answers, head
+from handrail_runtime.cors import Cors, RawHeaders
 from handrail_runtime.telemetry import counter, histogram
 
 Scope = MutableMapping[str, Any]
@@ -36,10 +39,11 @@ _OTHER_FORMS = ("/console", "/problems/", "/metrics", "/feedback.jsonl", "/event
 
 
 class Door:
-    """An ASGI application around another. `hosts` are names besides those of this machine."""
+    """An ASGI application around another. `hosts` are names besides those of this machine, `cors` whose pages may ask."""
 
-    def __init__(self, app: App, hosts: Iterable[str] = ()) -> None:
+    def __init__(self, app: App, hosts: Iterable[str] = (), cors: Cors | None = None) -> None:
         self._app = app
+        self._cors = cors or Cors()
         self._hosts = OWN_HOSTS | {h.lower() for h in hosts}
         self._requests = counter("http_requests", "Requests answered.", ["route", "method", "status"])
         self._seconds = histogram("http_request_seconds", "From the head of a request to its answer.", ["route"])
@@ -52,20 +56,27 @@ class Door:
         began = time.perf_counter()
         status = 499
         inner: Scope = scope
+        origin: str | None = None
 
         async def sent(message: MutableMapping[str, Any]) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _add_headers(message)
+                _add_headers(message, self._cors.headers(origin))
             await send(message)
 
         try:
             known = head.read(scope["headers"])
+            origin = known.origin
             inner = {**scope, head.SCOPE_KEY: known}
             if scope["method"] == "HEAD":
                 inner["method"] = "GET"
             self._refuse_foreign(known)
+            preflight = self._cors.preflight(scope["method"], Headers(scope=scope))
+            if preflight is not None:
+                await _permission(preflight)(inner, receive, send)
+                status = 204
+                return
             _refuse_unacceptable(known, scope["path"])
             await self._app(inner, receive, sent)
         except Refusal as refused:
@@ -83,7 +94,7 @@ class Door:
                 "foreign-host",
                 f"Expected a Host of ours, but found {quote(known.host)}. Add the name to HANDRAIL_GATEWAY__HOSTS.",
             )
-        if known.origin is None:
+        if known.origin is None or self._cors.allows(known.origin):
             return
         try:
             origin = urlsplit(known.origin.lower())
@@ -92,6 +103,12 @@ class Door:
             own = False
         if not own:
             raise Refusal("foreign-origin", f"Expected an Origin of ours, but found {quote(known.origin)}.")
+
+
+def _permission(headers: RawHeaders) -> Response:
+    response = Response(status_code=204)
+    response.raw_headers.extend(headers)
+    return response
 
 
 def _without_port(netloc: str) -> str:
@@ -110,9 +127,11 @@ def _refuse_unacceptable(known: head.Head, path: str) -> None:
     )
 
 
-def _add_headers(message: MutableMapping[str, Any]) -> None:
+def _add_headers(message: MutableMapping[str, Any], cors: RawHeaders) -> None:
     headers = [*message.get("headers", ()), *_HEADERS]
     names = {name for name, _ in headers}
+    # A forwarded answer has them already: two would be none to a browser.
+    headers += [(name, value) for name, value in cors if name not in names]
     if _POLICY[0] not in names:
         headers.append(_POLICY)
     if _NO_STORE[0] not in names:

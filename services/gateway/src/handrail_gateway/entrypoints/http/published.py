@@ -36,6 +36,7 @@ _SAID: tuple[type[BaseModel], ...] = (
     commands.ReasonRequest,
     commands.ReplayRequest,
     commands.MessageRequest,
+    commands.SseTicketRequest,
     commands.Nudge,
     plan.Plan,
     Blueprint,
