@@ -17,7 +17,6 @@ import orjson
 from handrail_orchestrator.adapters.statements import (
     ACQUIRE,
     BLOBS,
-    CLAIMS,
     CLOSED,
     COMMANDS,
     COMMIT,
@@ -324,7 +323,6 @@ class PostgresTransaction:
         for sql, rows in (
             (PAUSES, b.pauses),
             (CLOSED, b.closed),
-            (CLAIMS, b.claims),
             (DEAD_LETTERS, b.dead_letters),
             (QUARANTINE, b.quarantine),
             (BLOBS, b.blobs),

@@ -73,10 +73,6 @@ VALUES ($1, $2, $3, $4, $6, $7, $8, $9, to_timestamp($10::bigint / 1000.0), true
 ON CONFLICT (pause_id) DO UPDATE SET applied = true
 """
 
-CLAIMS = """
-UPDATE handrail.pause SET claimed_by = $3, claimed_until = $4::text::timestamptz WHERE tenant = $1 AND pause_id = $2
-"""
-
 DEAD_LETTERS = """
 INSERT INTO handrail.dead_letter (tenant, dead_letter_id, trace_id, node_id, kind, agent, error_code, data, pause_id, state, at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, to_timestamp($11::bigint / 1000.0))

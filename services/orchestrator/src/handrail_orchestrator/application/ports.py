@@ -89,7 +89,6 @@ class Batch:
     )  # n, applied_pseq (0: it changed nothing)
     pauses: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
     closed: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
-    claims: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
     dead_letters: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
     quarantine: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
     blobs: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
@@ -109,7 +108,6 @@ class Batch:
         return bool(
             self.pauses
             or self.closed
-            or self.claims
             or self.dead_letters
             or self.quarantine
             or self.blobs

@@ -27,7 +27,7 @@ def about(row: Row, entry: Entry, b: Batch) -> None:
     match row.type:
         case T.WORKFLOW_PAUSED_HITL:
             body = (d["raw_evidence"] or {}).get("body")
-            code = body.get("error") if isinstance(body, dict) and isinstance(body.get("error"), str) else None
+            code = _code(body)
             attempts = d["attempts"]
             if attempts and attempts[-1].get("error"):
                 code = attempts[-1]["error"]["code"]
@@ -65,8 +65,6 @@ def about(row: Row, entry: Entry, b: Batch) -> None:
                     row.at_ms,
                 )
             )
-        case T.PAUSE_UPDATED:
-            b.claims.append((d["pause_id"], d.get("claimed_by"), d.get("claimed_until")))
         case T.TASK_DEAD_LETTERED:
             meta = row.meta or {}
             letter = _letter(entry, d["dead_letter_id"], d["node_id"], d, None, row.at_ms, bool(meta.get("undo")))
@@ -77,6 +75,12 @@ def about(row: Row, entry: Entry, b: Batch) -> None:
             b.dead_letters.append(letter)
         case _:
             pass
+
+
+def _code(body: Any) -> str | None:
+    """The error code that evidence names: the world's `error`, or our own `code` (a deadline)."""
+    said = (body.get("error") or body.get("code")) if isinstance(body, dict) else None
+    return said if isinstance(said, str) else None
 
 
 def _letter(

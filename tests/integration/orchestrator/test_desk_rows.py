@@ -1,0 +1,45 @@
+"""What an orchestrator writes beside the journal: rows of pauses, and what it leaves to the gateway."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest_asyncio
+from tests.integration.orchestrator.rig import Rig, failed, node, rig_on
+from tests.waiting import wait_until
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def rig(empty_database: str) -> AsyncGenerator[Rig]:
+    async with rig_on(empty_database) as made:
+        yield made
+
+
+async def test_a_claim_that_is_applied_late_does_not_restore_an_older_one(rig: Rig) -> None:
+    rig.answer = lambda task: failed(task, retryable=False)
+    await rig.orchestrator()
+    await rig.start("w", [node("a")])
+    await rig.until("w", "PAUSED_HITL")
+    pause_id = await rig.pool.fetchval("SELECT pause_id FROM handrail.pause")
+    # the gateway writes the row with the command; meanwhile bob has it, and ana's command is applied only now
+    await rig.pool.execute(
+        "UPDATE handrail.pause SET claimed_by = 'bob', claimed_until = handrail.clock() + interval '5 min'"
+    )
+    until = "2099-01-01T00:00:00.000Z"
+    await rig.command("w", "claim", {"pause_id": pause_id, "claimed_by": "ana", "claimed_until": until})
+
+    async def told() -> bool:
+        return any(r.type == "PAUSE_UPDATED" for r in await rig.rows("w"))
+
+    await wait_until(told, description="the claim is journaled")
+    assert await rig.pool.fetchval("SELECT claimed_by FROM handrail.pause") == "bob"
+
+
+async def test_a_deadline_is_found_in_the_inbox_by_its_code(rig: Rig) -> None:
+    rig.answer = lambda task: None
+    await rig.orchestrator()
+    await rig.start("w", [node("a")], deadline_s=0.1)
+    await rig.until("w", "PAUSED_HITL")
+    row: Any = await rig.pool.fetchrow("SELECT kind, node_id, error_code FROM handrail.pause")
+    assert dict(row) == {"kind": "failure", "node_id": None, "error_code": "deadline"}
