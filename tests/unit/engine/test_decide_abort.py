@@ -469,3 +469,35 @@ def test_whatever_an_undo_answers_but_ok_is_a_failed_undo(outcome: Outcome) -> N
     s.answer("a", outcome, error=Failure(code="X", message="x"))
     assert s.states["a"] == "COMPENSATING"
     assert s["a"].undo.retry_ms is not None
+
+
+# what an incomplete end tells
+
+
+def end_reason(s: Saga) -> str:
+    return s.rows[-1].data["reason"]
+
+
+def test_an_incomplete_end_names_the_effects_that_stand_and_why() -> None:
+    s = Saga(*chain("x"), node("a", "x", **EFFECT, **UNDO_ONCE), node("irr", "x", irreversible=True, **EFFECT), node("z"))
+    s.ok("x").ok("a").ok("irr").cancel().fails("a", "NO").wait(2)
+    s.press("RES_ACCEPT")
+    s.ok("x")
+    assert s.status == "COMPENSATION_INCOMPLETE"
+    assert end_reason(s) == "enough. Left standing: a (its undo failed: NO happened), irr (it cannot be undone)."
+
+
+def test_a_stop_names_what_was_not_begun_too() -> None:
+    s = Saga(*chain("x"), node("a", "x", **EFFECT, **UNDO_ONCE), node("z")).ok("x").ok("a").cancel()
+    s.fails("a", "NO").wait(2)
+    s.press("RES_STOP")
+    assert end_reason(s) == "enough. Left standing: x (its undo was not begun), a (its undo failed: NO happened)."
+
+
+def test_a_thousand_effects_that_stand_are_counted_not_listed() -> None:
+    s = Saga(*(node(f"n{i}", irreversible=True, **EFFECT) for i in range(1_000)), node("z"), large=True)
+    for i in range(1_000):
+        s.ok(f"n{i}")
+    s.cancel()
+    assert s.status == "COMPENSATION_INCOMPLETE"
+    assert "n19 (it cannot be undone) and 980 more." in end_reason(s) and len(end_reason(s)) < 1_000

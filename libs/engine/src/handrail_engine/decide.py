@@ -19,6 +19,7 @@ from handrail_engine.lifecycle import OPEN
 from handrail_engine.outgoing import cancel_for, dead_letter_for, task_for
 from handrail_engine.references import MISSING, dig, parse, resolve
 from handrail_engine.retry import GIVE_UP_AFTER_MS, resend_s, start_window_s
+from handrail_engine.standing import incomplete_reason
 from handrail_engine.state import DEADLINE_TIMER, PAUSE_TIMER, REMIND_TIMER, NodeState, Row, WorkflowState, due_ms
 from handrail_engine.turn import Message, Turn
 
@@ -128,7 +129,8 @@ def _finish(t: Turn) -> None:
         return
     if s.ending is not None:
         if compensation.finished(s):
-            _end(t, _how_it_ended(s), s.ending.reason)
+            end = _how_it_ended(s)
+            _end(t, end, incomplete_reason(s) if end is WorkflowStatus.COMPENSATION_INCOMPLETE else s.ending.reason)
     elif s.unsettled == 0 and not s.pauses and not s.letters:
         if not s.planned:
             _end(t, WorkflowStatus.FAILED, "There is no plan.")
