@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx2
 
+from handrail_sdk.client import Client
 from tests.system.house import Up
 from tests.waiting import wait_until
 
@@ -57,6 +58,15 @@ class Demo:
 
     async def stop(self) -> None:
         await self._up.stop()
+
+    def client(self) -> Client:
+        """A Python client of it."""
+        return Client(self.url)
+
+    async def ledger(self, trace_id: str) -> list[dict[str, Any]]:
+        """What the simulators did for a workflow."""
+        async with httpx2.AsyncClient(trust_env=False, timeout=10) as http:
+            return (await http.get(f"{self.url}/simulators/ledger", params={"trace_id": trace_id})).json()
 
     def environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("HANDRAIL_")}

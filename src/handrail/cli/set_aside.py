@@ -84,7 +84,7 @@ def replay_letter(
     url: Url = DEFAULT_URL,
     actor: Actor = None,
 ) -> None:
-    """Try the task again: presses the retry of its pause."""
+    """Try the task again: presses the retry of its pause. A late effect is undone, in a workflow of its own."""
     more: dict[str, Any] = {} if given is None else {"input": form.loose(given)}
     _told(call(url, actor, lambda client: client.replay_dead_letter(dead_letter_id, reason=reason, **more)), as_json)
 
@@ -97,7 +97,7 @@ def discard_letter(
     url: Url = DEFAULT_URL,
     actor: Actor = None,
 ) -> None:
-    """Give the task up: presses the skip of its pause."""
+    """Give the task up: presses the skip of its pause. A late effect is left standing."""
     _told(call(url, actor, lambda client: client.discard_dead_letter(dead_letter_id, reason=reason)), as_json)
 
 
@@ -164,4 +164,8 @@ def _told(answer: Any, as_json: bool) -> None:
     if as_json:
         print_json(body)
         return
-    out().print(Text("✓ ", style="green").append("It is stored and will be applied.", style="default"))
+    said = "It is stored and will be applied."
+    if isinstance(body, dict) and body.get("replay_trace_id"):
+        undo = safe(str(body["replay_trace_id"]))
+        said = f"Its effect is undone in a workflow of its own: {program()} watch {undo}"
+    out().print(Text("✓ ", style="green").append(said, style="default"))

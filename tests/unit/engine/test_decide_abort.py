@@ -479,7 +479,9 @@ def end_reason(s: Saga) -> str:
 
 
 def test_an_incomplete_end_names_the_effects_that_stand_and_why() -> None:
-    s = Saga(*chain("x"), node("a", "x", **EFFECT, **UNDO_ONCE), node("irr", "x", irreversible=True, **EFFECT), node("z"))
+    s = Saga(
+        *chain("x"), node("a", "x", **EFFECT, **UNDO_ONCE), node("irr", "x", irreversible=True, **EFFECT), node("z")
+    )
     s.ok("x").ok("a").ok("irr").cancel().fails("a", "NO").wait(2)
     s.press("RES_ACCEPT")
     s.ok("x")

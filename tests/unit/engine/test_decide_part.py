@@ -237,7 +237,12 @@ def test_the_planners_plan_is_no_part_to_roll_back() -> None:
 
 def test_an_attempt_taken_for_unstarted_whose_key_was_left_behind_is_listed_once() -> None:
     plan = (node("quote", savepoint=True, **EFFECT), node("pay", "quote", **ALL, **EFFECT))
-    for signs in ((Outcome.IN_DOUBT,), (Outcome.STARTED, Outcome.IN_DOUBT), (Outcome.STARTED, Outcome.OK), (Outcome.OK,)):
+    for signs in (
+        (Outcome.IN_DOUBT,),
+        (Outcome.STARTED, Outcome.IN_DOUBT),
+        (Outcome.STARTED, Outcome.OK),
+        (Outcome.OK,),
+    ):
         s = Saga(*plan).ok("quote").wait(64)  # it was claimed and its worker was cut off: nobody heard of it
         s.press("RES_BACK")
         assert s.sent()[-1].effect_key == "t/w/pay/2"

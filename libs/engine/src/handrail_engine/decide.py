@@ -62,7 +62,8 @@ def _answer(t: Turn, what: Input) -> Rejection | None:
         case Result():
             if what.node_id not in s.nodes:
                 return Rejection("unknown-node", f"{what.node_id[:80]!r} is not in this plan")
-            return compensation.answered(t, what) if what.kind is TaskKind.COMPENSATE else nodes.answered(t, what)
+            undo = what.kind is TaskKind.COMPENSATE and s.nodes[what.node_id].spec.undo_of is None
+            return compensation.answered(t, what) if undo else nodes.answered(t, what)
         case Wake():
             return _wake(t)
         case Start():

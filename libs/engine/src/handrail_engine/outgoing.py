@@ -44,6 +44,8 @@ def look_up(s: WorkflowState, node: NodeState, text: str) -> Any:
 
 def inputs_of(s: WorkflowState, node: NodeState) -> dict[str, Any]:
     """The node's inputs with references resolved and what a person set laid over them."""
+    if node.spec.undo_of is not None:
+        return node.spec.undo_of["inputs"]
     inputs = node.spec.inputs
     if node.spec.refs:
         inputs = resolve(inputs, lambda text: look_up(s, node, text))
@@ -57,7 +59,8 @@ def task_for(s: WorkflowState, node: NodeState) -> Task:
     undo = node.state is NodeStatus.COMPENSATING
     undoing = spec.undoing if undo else None
     retry, timeouts = (undoing.retry, undoing.timeouts) if undoing else (spec.retry, spec.timeouts)
-    kind = TaskKind.COMPENSATE if undo else TaskKind.LOOK_UP if node.look_up else TaskKind.EXECUTE
+    of = spec.undo_of["effect_key"] if spec.undo_of else None
+    kind = TaskKind.COMPENSATE if undo or of else TaskKind.LOOK_UP if node.look_up else TaskKind.EXECUTE
     return Task(
         kind=kind,
         tenant=s.tenant,
@@ -71,7 +74,7 @@ def task_for(s: WorkflowState, node: NodeState) -> Task:
         effect_class=EffectClass.IDEMPOTENT if undo else spec.effect_class,
         inputs=inputs_of(s, node),
         output=node.output if undo else None,
-        do_key=s.do_key(node) if undo else None,
+        do_key=s.do_key(node) if undo else of,
         start_before=iso(node.live.start_before),
         start_to_close_s=timeouts.start_to_close_s,
         lease_s=timeouts.lease_s,
@@ -137,6 +140,7 @@ def late_letter(s: WorkflowState, node: NodeState, effect_key: str, dead_letter_
             "action": node.spec.undoing.action if node.spec.undoing else node.spec.action,
             "inputs": inputs_of(s, node),
             "effect_key": effect_key,
+            "undo": node.spec.undoing.action if node.spec.undoing else None,
         },
     )
 

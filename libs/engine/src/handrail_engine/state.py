@@ -68,6 +68,7 @@ class NodeSpec:
     savepoint: bool
     may_add_nodes: int
     gate: dict[str, Any] | None
+    undo_of: dict[str, Any] | None  # it undoes an effect of another workflow: `effect_key`, `inputs`
     compiled: dict[str, Any] = field(repr=False)
 
 
@@ -113,6 +114,7 @@ def node_spec(c: dict[str, Any], node_ids: Mapping[str, Any]) -> NodeSpec:
         savepoint=c.get("savepoint", False),
         may_add_nodes=c.get("may_add_nodes", 0),
         gate=c.get("gate"),
+        undo_of=c.get("undo_of"),
         compiled=c,
     )
 

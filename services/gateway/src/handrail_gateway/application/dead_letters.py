@@ -1,4 +1,5 @@
-"""Dead letters: `replay` is the decision `retry`, `discard` the decision `skip` on the pause that the letter opened."""
+"""Dead letters: `replay` is the decision `retry`, `discard` the decision `skip` on the pause that the letter opened. Late
+effects have no pause: `replay` undoes one in a workflow of its own, `discard` leaves it standing."""
 
 from __future__ import annotations
 
@@ -6,13 +7,15 @@ from typing import Any
 
 import orjson
 
-from handrail_contracts.commands import ReasonRequest, ReplayRequest, ResumeRequest
+from handrail_contracts.commands import CommandKind, ReasonRequest, ReplayRequest, ResumeRequest
 from handrail_contracts.plan import ResolutionKind
+from handrail_engine.late import undo_plan
 from handrail_gateway.application.faults import Refusal, quote
 from handrail_gateway.application.idempotency import Once
 from handrail_gateway.application.ports import Answer, Caller, LockedPause, Transaction
-from handrail_gateway.application.resume import MISSING, press, refuse_when_over
+from handrail_gateway.application.resume import MISSING, order, press, refuse_when_over
 
+LATE_EFFECT = "late_effect"
 _DONE = {ResolutionKind.RETRY: "replayed", ResolutionKind.SKIP: "discarded"}
 
 
@@ -30,12 +33,13 @@ class DeadLetters:
         self._once = once
 
     async def replay(self, caller: Caller, dead_letter_id: str, request: ReplayRequest) -> Answer:
-        """`202`: the task gets a fresh round of attempts. `input` where the only retry asks for one."""
+        """`202`: the task gets a fresh round of attempts. `input` where the only retry asks for one. Of a late effect: its
+        undo begins, as the workflow `replay_trace_id`."""
         given = request.input if "input" in request.model_fields_set else MISSING
         return await self._decide(caller, dead_letter_id, ResolutionKind.RETRY, request.reason, given)
 
     async def discard(self, caller: Caller, dead_letter_id: str, request: ReasonRequest) -> Answer:
-        """`202`: the task is skipped."""
+        """`202`: the task is skipped; a late effect is left standing."""
         return await self._decide(caller, dead_letter_id, ResolutionKind.SKIP, request.reason, MISSING)
 
     async def _decide(
@@ -52,6 +56,8 @@ class DeadLetters:
                     trace_id=letter["trace_id"],
                     state=letter["state"],
                 )
+            if letter["kind"] == LATE_EFFECT:
+                return await _look_after(transaction, caller, letter, kind, reason)
             pause = await self._pause(transaction, caller.tenant, letter)
             button = _button(pause, kind, with_input=given is not MISSING)
             if button is None:
@@ -78,6 +84,38 @@ class DeadLetters:
                 retry_after=2,
             )
         return pause
+
+
+async def _look_after(
+    transaction: Transaction, caller: Caller, letter: Any, kind: ResolutionKind, reason: str | None
+) -> Answer:
+    """A late effect has no pause: its replay undoes it in a workflow of its own, its discard leaves it standing."""
+    body: dict[str, Any] = {"dead_letter_id": letter["dead_letter_id"], "trace_id": letter["trace_id"]}
+    if kind is ResolutionKind.RETRY:
+        body["replay_trace_id"] = await _undo(transaction, caller, letter)
+    await transaction.close_dead_letter(letter["dead_letter_id"], _DONE[kind], reason)
+    return Answer(202, orjson.dumps({**body, "status": _DONE[kind].upper()}))
+
+
+async def _undo(transaction: Transaction, caller: Caller, letter: Any) -> str:
+    nodes = undo_plan(orjson.loads(letter["data"]))
+    if nodes is None:
+        raise Refusal(
+            "action-not-allowed",
+            f"Expected an effect that can be undone, but node {quote(letter['node_id'])} declares no undo."
+            " Look after it by hand, then discard it with a reason.",
+            trace_id=letter["trace_id"],
+            allowed=["discard"],
+        )
+    trace_id = f"undo-{letter['dead_letter_id']}"
+    start: dict[str, Any] = {
+        "intent": f"Undo the late effect of {letter['node_id']} in workflow {letter['trace_id']}",
+        "input": {},
+        "labels": {"undo-of": letter["trace_id"], "dead-letter": letter["dead_letter_id"]},
+        "plan": {"nodes": nodes},
+    }
+    await transaction.add(order(caller, trace_id, CommandKind.START, start))
+    return trace_id
 
 
 def _button(pause: LockedPause, kind: ResolutionKind, *, with_input: bool) -> str | None:

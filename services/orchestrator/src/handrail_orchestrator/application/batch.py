@@ -216,7 +216,7 @@ class Batcher:
                 r.node_id,
                 "late_effect",
                 agent,
-                None,
+                "late-effect",
                 body,
                 None,
                 "open",

@@ -105,14 +105,7 @@ class Batch:
     @property
     def rare(self) -> bool:
         """True when more than the one statement is needed."""
-        return bool(
-            self.pauses
-            or self.closed
-            or self.dead_letters
-            or self.quarantine
-            or self.blobs
-            or self.parked
-        )
+        return bool(self.pauses or self.closed or self.dead_letters or self.quarantine or self.blobs or self.parked)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,10 @@ from typing import Any
 
 import orjson
 
+from handrail_contracts.codec import encode
 from handrail_contracts.events import EventType as T
 from handrail_contracts.model import ms_of
+from handrail_engine.outgoing import late_letter
 from handrail_engine.state import Row
 from handrail_orchestrator.application.cache import Entry
 from handrail_orchestrator.application.ports import Batch, Summary
@@ -69,7 +71,9 @@ def about(row: Row, entry: Entry, b: Batch) -> None:
             meta = row.meta or {}
             letter = _letter(entry, d["dead_letter_id"], d["node_id"], d, None, row.at_ms, bool(meta.get("undo")))
             if meta.get("late_effect"):
-                letter = (*letter[:3], "late_effect", *letter[4:8], "open", *letter[9:])
+                node = entry.state.nodes[d["node_id"]]
+                body = encode(late_letter(entry.state, node, meta["late_effect"], d["dead_letter_id"]))
+                letter = (*letter[:3], "late_effect", node.spec.agent, "late-effect", body, None, "open", row.at_ms)
             else:
                 entry.letters[d["node_id"]] = d["dead_letter_id"]
             b.dead_letters.append(letter)

@@ -66,7 +66,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
     @router.post(
         "/dead-letters/{dead_letter_id}/replay",
         **describe(
-            "Decide `retry` on its pause",
+            "Decide `retry` on its pause; of a late effect, undo it as workflow `replay_trace_id`",
             body=ReplayRequest,
             body_required=False,
             answer=Ordered,
@@ -82,7 +82,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
     @router.post(
         "/dead-letters/{dead_letter_id}/discard",
         **describe(
-            "Decide `skip` on its pause",
+            "Decide `skip` on its pause; of a late effect, leave it standing",
             body=ReasonRequest,
             body_required=False,
             answer=Ordered,
