@@ -20,6 +20,7 @@ from handrail_engine.lifecycle import OPEN, SETTLED, check_node, check_workflow
 from handrail_engine.marks import ignored_mark, listed_mark
 from handrail_engine.retry import resend_s, start_window_s
 from handrail_engine.rollback import UNDO_ENDS, count_undos, settle_undo, try_settle
+from handrail_engine.spec import node_spec
 from handrail_engine.state import (
     DEADLINE_TIMER,
     PAUSE_TIMER,
@@ -31,7 +32,6 @@ from handrail_engine.state import (
     Row,
     Undo,
     WorkflowState,
-    node_spec,
 )
 
 DEAD_LETTER_RETURN_MS = 2_000

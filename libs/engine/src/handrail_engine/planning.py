@@ -16,7 +16,8 @@ from handrail_contracts.tasks import Failure, Result
 from handrail_engine.inputs import Start
 from handrail_engine.parts import edge_bytes, parts
 from handrail_engine.references import FROM, BadReference, parse, walk
-from handrail_engine.state import NodeState, WorkflowState, node_spec
+from handrail_engine.spec import node_spec
+from handrail_engine.state import NodeState, WorkflowState
 from handrail_engine.turn import Turn
 
 PLANNER_AGENT, PLANNER_ACTION, PLAN_NODE = "planner", "plan", "plan"
