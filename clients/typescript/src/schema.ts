@@ -1,4 +1,4 @@
-// Written by scripts/generate.mjs from schemas.json, sha256 e2e9317e0c5c943e349076c02284d770efdd6a252709dcf515dad6a7b96a3f89. Do not edit.
+// Written by scripts/generate.mjs from schemas.json, sha256 ed20005cf111e7a72b755b50303535b2e0b45828aa63d6c56148181642ed3bca. Do not edit.
 
 export type paths = Record<string, never>;
 export type webhooks = Record<string, never>;
@@ -198,6 +198,21 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * Diff
+         * @description What an action changes: names with values, each as it stands, a reference (`{"$from": "nodes.x.output.y"}`, also
+         *     `args.<path>`), or a sum of two (`{"$plus": [a, b]}`, `{"$minus": [a, b]}`).
+         */
+        Diff: {
+            /** After */
+            after?: {
+                [key: string]: unknown;
+            };
+            /** Before */
+            before?: {
+                [key: string]: unknown;
+            };
+        };
+        /**
          * EffectClass
          * @description What may be done when it is unknown whether an attempt had its effect; from harmless to dangerous.
          * @enum {string}
@@ -322,15 +337,32 @@ export interface components {
         };
         /**
          * Gate
-         * @description Approval on the plan: this node waits for a person when the policy says so. `on_reject` is what a refusal does.
+         * @description Approval on the plan: this node waits for a person when the policy says so, or always.
+         *
+         *     `on_reject` is what a refusal does: `skip` the node, `fail` or `compensate` the workflow, or take the other `branch`: of what
+         *     depends on the node only nodes with a condition go on. `summary` is the sentence that a person reads, with `{name}` and
+         *     `{name:.2f}` for arguments. `affected`: how many things it touches, a number or `args.<path>` (a list counts its items).
+         *     `four_eyes`: who started the workflow may not approve. `redact`: arguments (`args.<path>`) that are left out of exports.
          */
         Gate: {
+            /**
+             * Affected
+             * @default null
+             */
+            affected?: number | string | null;
             /**
              * Decide
              * @default policy
              * @enum {string}
              */
             decide?: "always" | "policy";
+            /** @default null */
+            diff?: components["schemas"]["Diff"] | null;
+            /**
+             * Domain
+             * @default null
+             */
+            domain?: string | null;
             /**
              * Four Eyes
              * @default false
@@ -341,7 +373,9 @@ export interface components {
              * @default skip
              * @enum {string}
              */
-            on_reject?: "skip" | "fail" | "compensate";
+            on_reject?: "skip" | "fail" | "compensate" | "branch";
+            /** Redact */
+            redact?: string[];
             /**
              * Summary
              * @default null
@@ -350,7 +384,8 @@ export interface components {
         };
         /**
          * GateEvaluated
-         * @description A policy looked at a node, also when it let it pass.
+         * @description A policy looked at a node, also when it let it pass. `rule_id` null: no rule spoke; `policy` null with a rule: one of our
+         *     own (a gate that always asks, content from outside). `inputs` are the facts.
          */
         GateEvaluated: {
             /** At */
@@ -358,10 +393,27 @@ export interface components {
             /** Decide */
             decide: string;
             event_type: components["schemas"]["EventType"];
+            /**
+             * Inputs
+             * @default null
+             */
+            inputs?: {
+                [key: string]: unknown;
+            } | null;
             /** Node Id */
             node_id: string;
+            /**
+             * Policy
+             * @default null
+             */
+            policy?: string | null;
             /** Policy Version */
             policy_version: number;
+            /**
+             * Reason
+             * @default null
+             */
+            reason?: string | null;
             /** Rule Id */
             rule_id: string | null;
             /** Score */
@@ -542,7 +594,8 @@ export interface components {
         };
         /**
          * Node
-         * @description One node of a plan: who does what, after whom, and what is to happen when it goes wrong.
+         * @description One node of a plan: who does what, after whom, and what is to happen when it goes wrong. `untrusted`: what it answers
+         *     holds content from outside, so that a node with side effects that comes after it asks a person first.
          */
         Node: {
             /** Action */
@@ -612,6 +665,11 @@ export interface components {
             savepoint?: boolean;
             /** @default null */
             timeouts?: components["schemas"]["Timeouts"] | null;
+            /**
+             * Untrusted
+             * @default false
+             */
+            untrusted?: boolean;
             /** @default null */
             when?: components["schemas"]["Condition"] | null;
         };

@@ -6,11 +6,22 @@ from typing import Any
 
 from handrail_contracts.events import EventType, NodeStatus
 from handrail_contracts.plan import Plan
-from handrail_contracts.tasks import DeadLetter, Escalation, Failure, Heartbeat, Outcome, Result, Task, TaskKind
+from handrail_contracts.tasks import (
+    DeadLetter,
+    Escalation,
+    Failure,
+    Heartbeat,
+    Outcome,
+    ProposedAction,
+    Result,
+    Task,
+    TaskKind,
+)
 from handrail_engine.decide import Decided, adopt, decide, heard, renew
 from handrail_engine.evolve import fold
 from handrail_engine.inputs import Cancel, Decision, Input, Now, PanicPause, Rejection, Start, Wake
 from handrail_engine.plan import compile_plan, validate
+from handrail_engine.policies import Policies
 from handrail_engine.state import NodeState, Row, WorkflowState
 from handrail_engine.turn import Message
 from unit.engine.checks import Witness
@@ -49,9 +60,15 @@ class Saga:
     `large`, only what costs no walk over all nodes)."""
 
     def __init__(
-        self, *nodes: dict[str, Any], input: dict[str, Any] | None = None, large: bool = False, **start: Any
+        self,
+        *nodes: dict[str, Any],
+        input: dict[str, Any] | None = None,
+        large: bool = False,
+        policies: Policies | None = None,
+        **start: Any,
     ) -> None:
         self.large = large
+        self.policies = policies or Policies()
         self.state = WorkflowState("t", "w")
         self.witness = Witness(self.state)
         self.now_ms = T0
@@ -67,7 +84,7 @@ class Saga:
 
     def do(self, what: Input) -> Decided | Rejection:
         before = None if self.large else self.state.facts()
-        answer = decide(self.state, what, Now(self.now_ms, self.last_claim))
+        answer = decide(self.state, what, Now(self.now_ms, self.last_claim, self.policies))
         self.last = []
         if isinstance(answer, Rejection):
             assert self.large or self.state.facts() == before, f"a rejection changed the state: {answer}"
@@ -128,6 +145,10 @@ class Saga:
     def escalates(self, node_id: str, **more: Any) -> Saga:
         talk = [{"role": "user", "text": "a person, please", "at": "2026-01-01T00:00:00.000Z"}]
         self.answer(node_id, Outcome.ESCALATED, escalation=Escalation(reason="out of depth", transcript=talk, **more))
+        return self
+
+    def proposes(self, node_id: str, action: str, args: dict[str, Any], **more: Any) -> Saga:
+        self.answer(node_id, Outcome.PROPOSED, proposed=ProposedAction(action=action, args=args, **more))
         return self
 
     def exhaust(self, node_id: str, code: str = "E") -> Saga:
@@ -213,6 +234,8 @@ def _short(r: Row) -> str:
     d = r.data
     if r.type == EventType.NODE_STATE_CHANGED:
         return f"{d['node_id']} {d['to']}"
+    if r.type == EventType.GATE_EVALUATED:
+        return f"{r.type} {d['node_id']} {d['decide']} {d['rule_id']}"
     if r.type in (EventType.TASK_DEAD_LETTERED, EventType.RESULT_IGNORED):
         return f"{r.type} {d['node_id']}" + (f" {d['reason']}" if "reason" in d else "")
     if r.type == EventType.HITL_RESOLVED:

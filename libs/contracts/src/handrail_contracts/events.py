@@ -205,13 +205,17 @@ class TaskDeadLettered(Event):
 
 
 class GateEvaluated(Event):
-    """A policy looked at a node, also when it let it pass."""
+    """A policy looked at a node, also when it let it pass. `rule_id` null: no rule spoke; `policy` null with a rule: one of our
+    own (a gate that always asks, content from outside). `inputs` are the facts."""
 
     node_id: str
     rule_id: str | None
     policy_version: int
     score: float | None
     decide: str
+    policy: str | None = None
+    reason: str | None = None
+    inputs: dict[str, Any] | None = None
 
 
 class PausedHitl(Event, Pause):

@@ -128,13 +128,31 @@ class Compensation(Door):
     timeouts: Timeouts = Field(default_factory=lambda: Timeouts())
 
 
+class Diff(Door):
+    """What an action changes: names with values, each as it stands, a reference (`{"$from": "nodes.x.output.y"}`, also
+    `args.<path>`), or a sum of two (`{"$plus": [a, b]}`, `{"$minus": [a, b]}`)."""
+
+    before: dict[str, Any] = Field(default_factory=dict[str, Any])
+    after: dict[str, Any] = Field(default_factory=dict[str, Any])
+
+
 class Gate(Door):
-    """Approval on the plan: this node waits for a person when the policy says so. `on_reject` is what a refusal does."""
+    """Approval on the plan: this node waits for a person when the policy says so, or always.
+
+    `on_reject` is what a refusal does: `skip` the node, `fail` or `compensate` the workflow, or take the other `branch`: of what
+    depends on the node only nodes with a condition go on. `summary` is the sentence that a person reads, with `{name}` and
+    `{name:.2f}` for arguments. `affected`: how many things it touches, a number or `args.<path>` (a list counts its items).
+    `four_eyes`: who started the workflow may not approve. `redact`: arguments (`args.<path>`) that are left out of exports.
+    """
 
     decide: Literal["always", "policy"] = "policy"
-    on_reject: Literal["skip", "fail", "compensate"] = "skip"
-    summary: str | None = None
+    on_reject: Literal["skip", "fail", "compensate", "branch"] = "skip"
+    summary: Annotated[str, StringConstraints(max_length=500)] | None = None
+    diff: Diff | None = None
+    affected: int | str | None = None
+    domain: Code | None = None
     four_eyes: bool = False
+    redact: list[str] = Field(default_factory=list[str], max_length=50)
 
 
 class Condition(Door):
@@ -152,7 +170,8 @@ class Condition(Door):
 
 
 class Node(Door):
-    """One node of a plan: who does what, after whom, and what is to happen when it goes wrong."""
+    """One node of a plan: who does what, after whom, and what is to happen when it goes wrong. `untrusted`: what it answers
+    holds content from outside, so that a node with side effects that comes after it asks a person first."""
 
     id: NodeId
     agent: AgentName
@@ -174,6 +193,7 @@ class Node(Door):
     irreversible: bool = False
     pause_scope: PauseScope | None = None
     savepoint: bool = False
+    untrusted: bool = False
     may_add_nodes: int = Field(default=0, ge=0, le=MAX_NODES)
 
     @model_validator(mode="after")

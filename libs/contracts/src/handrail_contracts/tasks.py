@@ -26,7 +26,9 @@ class TaskKind(StrEnum):
 class Task(Wire):
     """One dispatch. `effect_key` is stable over retries, `attempt` is the fence. `start_before` (RFC 3339): an attempt
     that was not claimed by then must not start. `do_key` is the effect key of what a compensation undoes, `output` what
-    it had answered (None when that is unknown). A cancel carries the attempt that it cancels."""
+    it had answered (None when that is unknown). A cancel carries the attempt that it cancels. `approved` are the arguments that
+    an agent proposed and that were let pass; `approval` says by what: {action, proposed, digest, pause_id}, digests of
+    `policy.action_digest`, `pause_id` null where a policy let it pass."""
 
     kind: TaskKind = TaskKind.EXECUTE
     tenant: str = "default"
@@ -46,6 +48,7 @@ class Task(Wire):
     lease_s: float = 5.0
     conversation: list[dict[str, Any]] | None = None
     approved: dict[str, Any] | None = None
+    approval: dict[str, Any] | None = None
 
 
 class Outcome(StrEnum):
@@ -81,7 +84,8 @@ class Escalation(Wire):
 
 
 class ProposedAction(Wire):
-    """An action that an agent proposes instead of acting. `args` in full; `diff` is {before, after}."""
+    """An action that an agent proposes instead of acting. `args` in full; `diff` is {before, after}. With `requires_confirmation`
+    a model asks for a person; that it asks for none counts for nothing."""
 
     action: str
     args: dict[str, Any] = Field(default_factory=dict[str, Any])
@@ -91,6 +95,7 @@ class ProposedAction(Wire):
     confidence: float | None = None
     affected: int | None = None
     domain: str | None = None
+    requires_confirmation: bool | None = None
 
 
 class Result(Wire):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from handrail_contracts.plan import EffectClass, Plan
+from handrail_contracts.plan import EffectClass, Gate, Plan
 from handrail_contracts.tasks import Failure, Outcome, Result
 from handrail_engine.plan import Registry, compile_plan, validate
 from handrail_engine.state import WorkflowState
@@ -32,7 +32,15 @@ def admit(s: WorkflowState, r: Result, registry: Registry) -> Result:
     if problems:
         shown = [{"code": p.code, "pointer": p.pointer, "message": p.message} for p in problems[:20]]
         return _refused(r, node.spec.effect_class, shown)
-    return r.model_copy(update={"nodes": compile_plan(plan, registry)["nodes"]})
+    for n in plan.nodes:
+        if n.gate is not None:  # an agent may ask for a person, and never puts words into the question
+            n.gate = Gate.model_validate(n.gate.model_dump(include=_GATE_OF_AGENTS, exclude_unset=True))
+    known = {k: n.spec for k, n in s.nodes.items()}
+    seen = node.spec.untrusted or node.spec.tainted
+    return r.model_copy(update={"nodes": compile_plan(plan, registry, known=known, tainted=seen)["nodes"]})
+
+
+_GATE_OF_AGENTS = {"decide", "on_reject", "four_eyes"}
 
 
 def _placed(n: Any, by: str) -> Any:

@@ -18,8 +18,8 @@ from handrail_contracts.plan import EffectClass, ResolutionKind
 from handrail_contracts.tasks import Failure, Outcome, Result
 from handrail_engine import nodes, pauses
 from handrail_engine.evidence import shown, told
-from handrail_engine.evolve import claim
 from handrail_engine.inputs import Decision, Rejection
+from handrail_engine.leases import claim
 from handrail_engine.lifecycle import OPEN
 from handrail_engine.marks import ignored_mark
 from handrail_engine.parts import edge_bytes, parts

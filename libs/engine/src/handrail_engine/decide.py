@@ -13,8 +13,8 @@ from handrail_contracts.model import iso
 from handrail_contracts.pauses import PauseKind
 from handrail_contracts.tasks import DeadLetter, Heartbeat, Result, TaskKind
 from handrail_engine import compensation, nodes, pauses, planning
-from handrail_engine.evolve import claim
 from handrail_engine.inputs import Cancel, Claim, Decision, Input, Now, PanicPause, Rejection, Say, Start, Wake
+from handrail_engine.leases import claim
 from handrail_engine.lifecycle import OPEN
 from handrail_engine.outgoing import cancel_for, dead_letter_for, task_for
 from handrail_engine.references import MISSING, dig, parse, resolve
@@ -105,7 +105,7 @@ def _start(t: Turn, c: Start) -> None:
     }
     if c.deadline_s is not None:
         accepted["deadline_at"] = iso(t.now.ms + int(c.deadline_s * 1000))
-    t.emit(T.WORKFLOW_ACCEPTED, **accepted)
+    t.emit(T.WORKFLOW_ACCEPTED, {"actor": c.actor} if c.actor is not None else None, **accepted)
     if c.nodes is None:
         planning.add(t, [planning.plan_node(c)], None)
         t.queue.append(planning.PLAN_NODE)

@@ -16,9 +16,9 @@ from handrail_contracts.model import ms_of
 from handrail_contracts.pauses import PauseKind
 from handrail_contracts.plan import PauseScope, ResolutionKind
 from handrail_engine.evidence import ATTEMPTS_KEPT
+from handrail_engine.leases import claim, must_close_ms, sent
 from handrail_engine.lifecycle import OPEN, SETTLED, check_node, check_workflow
 from handrail_engine.marks import ignored_mark, listed_mark
-from handrail_engine.retry import resend_s, start_window_s
 from handrail_engine.rollback import UNDO_ENDS, count_undos, settle_undo, try_settle
 from handrail_engine.spec import node_spec
 from handrail_engine.state import (
@@ -26,7 +26,6 @@ from handrail_engine.state import (
     PAUSE_TIMER,
     REMIND_TIMER,
     Ending,
-    Live,
     NodeState,
     PauseState,
     Row,
@@ -97,7 +96,7 @@ def evolve(s: WorkflowState, row: Row) -> WorkflowState:
                 said = {"role": row.data["role"], "text": row.data["text"], "at": row.data["at"]}
                 pause.data = {**pause.data, "transcript": [*(pause.data["transcript"] or ()), said]}
         case T.GATE_EVALUATED:
-            pass
+            _judged(s.nodes[row.data["node_id"]], row.meta or {})
         case _:
             _ended(s, row)
     return s
@@ -129,7 +128,7 @@ def _move(s: WorkflowState, new: WorkflowStatus) -> None:
 def _accepted(s: WorkflowState, row: Row) -> None:
     d = row.data
     s.exists = True
-    s.created_ms = row.at_ms
+    s.created_ms, s.requester = row.at_ms, (row.meta or {}).get("actor")
     s.intent, s.blueprint, s.input, s.labels = d["intent"], d["blueprint"], d["input"], d["labels"]
     _move(s, WorkflowStatus(d["status"]))
     s.planner = s.status is WorkflowStatus.PLANNING
@@ -196,6 +195,9 @@ def _again(s: WorkflowState, node: NodeState) -> None:
     node.in_doubt = node.look_up = False
     node.ended_seq = 0
     node.undo = Undo()
+    node.approved = node.granted = node.judged = None
+    s.off -= node.off
+    node.off = False
     s.unsettled += 1
     for child in s.children[node.spec.id]:
         s.nodes[child].waiting += 1
@@ -226,6 +228,8 @@ def _first_life(s: WorkflowState, node: NodeState, row: Row, old: NodeStatus, ne
             node.in_doubt = False
         case NodeStatus.SKIPPED:
             node.output = d.get("output")
+            if meta.get("off"):
+                node.off, s.off = True, s.off + 1
         case _:
             pass
     if new is not NodeStatus.DEAD_LETTERED:
@@ -243,34 +247,34 @@ def _dispatched(s: WorkflowState, node: NodeState, row: Row) -> None:
     if meta.get("round") or node.attempt == 1:
         node.round_from = node.attempt - 1
         node.round_ms = row.at_ms
-    if "generation" in meta:
-        node.generation = meta["generation"]
-    if "sets" in meta:
-        node.overrides = {**node.overrides, **meta["sets"]}
-    if "conversation" in meta:
-        node.conversation = meta["conversation"]
+    _ordered(node, meta)
     node.scheduled_ms = row.at_ms
     node.started_ms = None
     node.worker = None
     node.live = sent(row.at_ms, node.spec.timeouts.schedule_to_start_s)
 
 
-def must_close_ms(node: NodeState, at_ms: int) -> int:
-    """When an attempt that is out must have ended, whatever became of it; one that was never heard of counts from `at_ms`."""
-    started = node.started_ms if node.started_ms is not None else at_ms
-    return started + int(node.spec.timeouts.start_to_close_s * 1000)
+def _judged(node: NodeState, meta: dict[str, Any]) -> None:
+    """A policy has spoken of the node; what a person had ordered with the dispatch that it stopped is kept."""
+    node.judged = meta["judged"]
+    if "doubt" in meta:
+        node.in_doubt = meta["doubt"]
+    _ordered(node, meta)
 
 
-def sent(at_ms: int, patience_s: float) -> Live:
-    """A fresh attempt that was just sent for the first time and may be claimed within its window."""
-    patience = max(patience_s, 1.0)
-    return Live(at_ms + int(min(resend_s(0), patience) * 1000), at_ms + int(min(start_window_s(0), patience) * 1000))
-
-
-def claim(node: NodeState, at_ms: int) -> None:
-    """The attempt that is out was claimed, or its worker showed life: its lease runs from now."""
-    if node.live is not None:
-        node.live.lease_until = at_ms + int(node.limits.lease_s * 1000)
+def _ordered(node: NodeState, meta: dict[str, Any]) -> None:
+    """What comes with a dispatch. An approval stands for what was approved, and not for a changed input."""
+    if "generation" in meta:
+        node.generation = meta["generation"]
+    if "sets" in meta:
+        node.overrides = {**node.overrides, **meta["sets"]}
+        node.approved = node.granted = None
+    if "conversation" in meta:
+        node.conversation = meta["conversation"]
+    if "approved" in meta:
+        node.approved = meta["approved"]
+    if "granted" in meta:
+        node.granted = meta["granted"]
 
 
 def _second_life(s: WorkflowState, node: NodeState, row: Row, old: NodeStatus, new: NodeStatus) -> None:

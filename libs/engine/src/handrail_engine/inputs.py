@@ -7,19 +7,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from handrail_contracts.tasks import DeadLetter, Result
+from handrail_engine.policies import Policies
 
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """The instant of a batch in ms, and when an attempt of each agent was last claimed anywhere (ms; absent: never seen)."""
+    """The instant of a batch in ms, and what is known then beyond the workflow: when an attempt of each agent was last claimed
+    anywhere (ms; absent: never seen), the policies in force, and how often each (agent, action) has succeeded lately (0 to 1;
+    absent: too little is known)."""
 
     ms: int
     last_claim: Mapping[str, int] = field(default_factory=dict[str, int])
+    policies: Policies = field(default_factory=Policies)
+    success_rates: Mapping[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A start command. `nodes` is the compiled plan (`plan.compile_plan`), None when the planner agent is to make one."""
+    """A start command of `actor`. `nodes` is the compiled plan (`plan.compile_plan`), None when the planner agent is to make one."""
 
     intent: str | None
     blueprint: str | None
@@ -28,6 +33,7 @@ class Start:
     nodes: list[dict[str, Any]] | None
     output: dict[str, Any] | None = None
     deadline_s: float | None = None
+    actor: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

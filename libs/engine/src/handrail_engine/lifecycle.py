@@ -15,6 +15,7 @@ The second life undoes it, and only after an abort:
 Why a table: a status that is assigned in one place and allowed in one table can be checked by reading one page. It is as
 tight as the rules: whatever goes on when an abort begins is CANCELLED first (or drains), so a second life begins only where
 a first one settled. The loop is deliberate: COMPENSATING → COMPENSATING is the claim of an undo, its retry, its next attempt.
+PENDING, RETRYING and AWAITING_HUMAN → DEAD_LETTERED is a policy that forbids what would be dispatched.
 A late success after its undo starts the second life again (COMPENSATED → COMPENSATING). After a rollback to a savepoint
 whatever was undone, left or skipped is PENDING once more, for a new first life under a new effect key; what could not be
 undone (NOT_REVERSIBLE, COMPENSATION_FAILED) stays.
@@ -29,12 +30,12 @@ _UNDO_STARTS = frozenset({N.COMPENSATING, N.NOTHING_TO_UNDO, N.NOT_REVERSIBLE})
 _AGAIN = frozenset({N.PENDING})
 
 NODE_MOVES: dict[N, frozenset[N]] = {
-    N.PENDING: frozenset({N.SCHEDULED, N.SKIPPED, N.CANCELLED, N.AWAITING_HUMAN}),
+    N.PENDING: frozenset({N.SCHEDULED, N.SKIPPED, N.CANCELLED, N.AWAITING_HUMAN, N.DEAD_LETTERED}),
     N.SCHEDULED: frozenset({N.IN_PROGRESS, N.COMPLETE, N.RETRYING, N.DEAD_LETTERED, N.AWAITING_HUMAN, N.CANCELLED}),
     N.IN_PROGRESS: frozenset({N.COMPLETE, N.RETRYING, N.DEAD_LETTERED, N.AWAITING_HUMAN, N.CANCELLED}),
-    N.RETRYING: frozenset({N.SCHEDULED, N.AWAITING_HUMAN, N.CANCELLED}),
+    N.RETRYING: frozenset({N.SCHEDULED, N.AWAITING_HUMAN, N.CANCELLED, N.DEAD_LETTERED}),
     N.DEAD_LETTERED: frozenset({N.AWAITING_HUMAN, N.SKIPPED, N.CANCELLED}),
-    N.AWAITING_HUMAN: frozenset({N.SCHEDULED, N.RETRYING, N.SKIPPED, N.COMPLETE, N.CANCELLED}),
+    N.AWAITING_HUMAN: frozenset({N.SCHEDULED, N.RETRYING, N.SKIPPED, N.COMPLETE, N.CANCELLED, N.DEAD_LETTERED}),
     N.COMPLETE: _UNDO_STARTS,
     N.SKIPPED: _UNDO_STARTS | _AGAIN,
     N.CANCELLED: _UNDO_STARTS | _AGAIN,

@@ -12,10 +12,10 @@ from handrail_contracts.model import iso, ms_of
 from handrail_contracts.pauses import PauseKind
 from handrail_contracts.plan import EffectClass, OnExhausted
 from handrail_contracts.tasks import Failure, Outcome, Result
-from handrail_engine import compensation, pauses, planning
+from handrail_engine import compensation, gates, pauses, planning
 from handrail_engine.evidence import clip, shown, told
-from handrail_engine.evolve import claim, must_close_ms
 from handrail_engine.inputs import Rejection
+from handrail_engine.leases import claim, must_close_ms
 from handrail_engine.lifecycle import OPEN
 from handrail_engine.marks import ignored_mark, listed_mark
 from handrail_engine.outgoing import look_up
@@ -33,7 +33,9 @@ def consider(t: Turn, node: NodeState) -> None:
     if node.state is not N.PENDING or node.waiting or s.leaves(node) or s.held:
         return
     dead = dead_source(t, node)
-    if dead is not None:
+    if s.off and node.spec.when is None and any(s.nodes[d].off for d in node.spec.depends_on):
+        skip(t, node, "its branch was not taken", meta={"off": True})
+    elif dead is not None:
         skip(t, node, f"needs the output of {dead}, which was skipped")
     elif node.spec.when is not None and not holds(node.spec.when, look_up(s, node, node.spec.when["ref"])):
         skip(t, node, "its condition does not hold")
@@ -54,16 +56,19 @@ def dead_source(t: Turn, node: NodeState) -> str | None:
     return None
 
 
-def skip(t: Turn, node: NodeState, reason: str, output: Any = None) -> None:
+def skip(t: Turn, node: NodeState, reason: str, output: Any = None, meta: dict[str, Any] | None = None) -> None:
     """Settles the node as SKIPPED; a substitute output stands in for its own."""
     more = {} if output is None else {"output": output}
-    t.move(node, N.SKIPPED, reason=reason, finished_at=t.at, **more)
+    t.move(node, N.SKIPPED, meta, reason=reason, finished_at=t.at, **more)
     t.ready_again(node)
 
 
 def dispatch(t: Turn, node: NodeState, **meta: Any) -> None:
-    """Sends the next attempt. What undoes it is registered in the same row (DESIGN section 4, Compensation)."""
+    """Sends the next attempt, if no gate stops it. What undoes it is registered in the same row (DESIGN section 4,
+    Compensation). A look-up changes nothing and passes."""
     s = t.state
+    if not meta.get("look_up") and not gates.admits(t, node, meta):
+        return
     full: dict[str, Any] = {"key": s.key(node, meta.get("generation", node.generation)), **meta}
     if node.spec.undoing is not None:
         full["undo"] = node.spec.undoing.action
@@ -105,12 +110,7 @@ def answered(t: Turn, r: Result) -> Rejection | None:
         case Outcome.PROPOSED if t.state.leaves(node):
             _cancelled(t, node, r)
         case Outcome.PROPOSED:
-            error = Failure(
-                code="GATES_MISSING",
-                message="The agent proposed an action, and gates are not configured.",
-                retryable=False,
-            )
-            failed(t, node, error, False, times_of(t, node, r), r.outcome.value)
+            gates.proposed(t, node, r)
     return None
 
 
@@ -300,6 +300,11 @@ def exhausted(t: Turn, node: NodeState, meta: dict[str, Any], data: dict[str, An
             compensation.begin(t, W.COMPENSATED, why)
         case OnExhausted.FAIL:
             compensation.begin(t, W.FAILED, why)
+
+
+def forbidden(t: Turn, node: NodeState, error: dict[str, Any]) -> None:
+    """A policy forbids what the node would do: it has failed for good, before anything happened."""
+    exhausted(t, node, {"outcome": "forbidden"}, {"finished_at": t.at, "error": error})
 
 
 def claim_lost(t: Turn, node: NodeState) -> None:

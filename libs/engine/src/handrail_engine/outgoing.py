@@ -39,10 +39,22 @@ def look_up(s: WorkflowState, node: NodeState, text: str) -> Any:
     if known is None:
         return MISSING
     ref = known[0]
-    return dig(s.input if ref.node_id is None else s.nodes[ref.node_id].output, ref.path)
+    if ref.node_id is None:
+        return dig(s.input, ref.path)
+    source = s.nodes[ref.node_id]
+    if source.output is None and source.state is NodeStatus.SKIPPED:
+        return MISSING  # a node that did not run has no output, not one that is null
+    return dig(source.output, ref.path)
 
 
 def inputs_of(s: WorkflowState, node: NodeState) -> dict[str, Any]:
+    """What the node works with: the arguments that a person put in place of the proposed ones, else its inputs."""
+    if node.approved is not None and node.approved["args"] is not None:
+        return node.approved["args"]
+    return resolved_inputs(s, node)
+
+
+def resolved_inputs(s: WorkflowState, node: NodeState) -> dict[str, Any]:
     """The node's inputs with references resolved and what a person set laid over them."""
     if node.spec.undo_of is not None:
         return node.spec.undo_of["inputs"]
@@ -79,7 +91,18 @@ def task_for(s: WorkflowState, node: NodeState) -> Task:
         start_to_close_s=timeouts.start_to_close_s,
         lease_s=timeouts.lease_s,
         conversation=node.conversation,
+        approved=node.granted["args"] if node.granted else None,
+        approval=approval_of(node),
     )
+
+
+def approval_of(node: NodeState) -> dict[str, Any] | None:
+    """By what the task may be done, as the agent is told: what was proposed and what is approved, by their digests."""
+    known = node.granted or node.approved
+    if known is None:
+        return None
+    shown = {k: known[k] for k in ("proposed", "digest", "pause_id")}
+    return {"action": known.get("action", node.spec.action), **shown}
 
 
 def cancel_for(s: WorkflowState, node: NodeState, now_ms: int) -> Task:

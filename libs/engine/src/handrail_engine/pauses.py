@@ -13,7 +13,7 @@ from handrail_contracts.model import iso
 from handrail_contracts.pauses import DEFAULT_RESOLUTIONS, PauseKind
 from handrail_contracts.plan import EffectClass, PauseScope, Resolution, ResolutionKind
 from handrail_contracts.tasks import DeadLetter, Failure, Result
-from handrail_engine import compensation, nodes
+from handrail_engine import compensation, gates, nodes
 from handrail_engine.evidence import CODE_CHARS, MESSAGE_CHARS, clip, evidence_of, shown
 from handrail_engine.inputs import Decision, Rejection
 from handrail_engine.outgoing import cancel_for, inputs_of
@@ -47,9 +47,11 @@ def open_pause(
     reason: str | None = None,
     resolutions: list[dict[str, Any]] | None = None,
     then: dict[str, Any] | None = None,
+    silence: bool = True,
     **payload: Any,
 ) -> None:
-    """Emits WORKFLOW_PAUSED_HITL with the payload of CONTRACT section 5. `payload` overrides single fields of it."""
+    """Emits WORKFLOW_PAUSED_HITL with the payload of CONTRACT section 5. `payload` overrides single fields of it. Without
+    `silence` no deadline may approve, whatever the plan declares."""
     s = t.state
     spec = node.spec if node else None
     undo = kind is PauseKind.COMPENSATION_FAILURE
@@ -63,7 +65,8 @@ def open_pause(
         own = spec.resolutions if spec and kind is PauseKind.FAILURE else ()
         resolutions = [button(r) for r in own] or _defaults(kind)
     expiry = spec.expiry if spec and not undo else None  # declared for the node, not for its undo
-    if expiry and all(r["action_id"] != expiry["action_id"] for r in resolutions):
+    pressed = next((r for r in resolutions if expiry and r["action_id"] == expiry["action_id"]), None)
+    if pressed is None or (not silence and pressed["kind"] in (ResolutionKind.APPROVE, ResolutionKind.EDIT)):
         expiry = None
     body: dict[str, Any] = {
         "failed_agent": spec.agent if spec else None,
@@ -322,6 +325,10 @@ def _act(
         case ResolutionKind.RETRY:
             sets = {chosen["sets"]: d.input} if chosen.get("sets") else None
             _retry(t, node, sets)
+        case ResolutionKind.APPROVE | ResolutionKind.EDIT if pause.kind == PauseKind.GATE:
+            gates.approve(t, node, pause, d, edit=kind is ResolutionKind.EDIT)
+        case ResolutionKind.REJECT if pause.kind == PauseKind.GATE:
+            gates.reject(t, node, d)
         case ResolutionKind.SKIP | ResolutionKind.REJECT:
             nodes.skip(t, node, f"skipped by {d.actor}", d.input if kind is ResolutionKind.SKIP else None)
         case ResolutionKind.MARK if chosen.get("outcome") == "happened":

@@ -10,6 +10,7 @@ from typing import Any
 from handrail_contracts.plan import EFFECT_ORDER, MAX_EDGES, MAX_NODES, EffectClass, Node, Plan, RetryPolicy, Timeouts
 from handrail_engine import references
 from handrail_engine.parts import PART_BYTES, edge_bytes
+from handrail_engine.taint import Taint, gate_problem, mark_tainted
 
 Registry = Mapping[tuple[str, str], Mapping[str, Any]]
 """(agent, action) -> manifest, as table `agent` holds it."""
@@ -166,11 +167,8 @@ def _policies(plan: Plan) -> Iterator[PlanProblem]:
     for i, node in enumerate(plan.nodes):
         at = f"/nodes/{i}"
         retry, timeouts = node.retry, node.timeouts
-        if node.gate is not None:
-            # a gate that is accepted and does not hold would be worse than none
-            yield PlanProblem(
-                "validation", f"{at}/gate", "Expected no gate, but there is one: gates come with a later version."
-            )
+        if node.gate is not None and (wrong := gate_problem(node.gate)) is not None:
+            yield PlanProblem("validation", f"{at}/gate{wrong[0]}", wrong[1])
         if retry and retry.total_timeout_s and retry.initial_delay_s > retry.total_timeout_s:
             yield PlanProblem(
                 "invalid-retry-policy",
@@ -251,11 +249,14 @@ def _ancestors(nodes: Sequence[Node]) -> list[int]:
     return bits
 
 
-def compile_plan(plan: Plan, registry: Registry) -> dict[str, Any]:
+def compile_plan(
+    plan: Plan, registry: Registry, *, known: Mapping[str, Taint] | None = None, tainted: bool = False
+) -> dict[str, Any]:
     """The plan with every manifest default merged in, as the journal keeps it: `{"nodes": […], "output": …}`.
 
     Explicit node fields win. Fields that hold the engine's own default are left out. Nodes keep their order where it is
-    topological already, else they are put into one that is. Expects a plan without problems.
+    topological already, else they are put into one that is. Expects a plan without problems. `known` are nodes that these may
+    depend on; `tainted`: whoever wrote this plan has seen content from outside.
     """
     nodes = plan.nodes
     seen: set[str] = set()
@@ -264,7 +265,9 @@ def compile_plan(plan: Plan, registry: Registry) -> dict[str, Any]:
             nodes = [nodes[i] for i in topological(nodes)]
             break
         seen.add(node.id)
-    return {"nodes": [_compile_node(n, registry[n.agent, n.action]) for n in nodes], "output": plan.output}
+    compiled = [_compile_node(n, registry[n.agent, n.action]) for n in nodes]
+    mark_tainted(compiled, known or {}, all_=tainted)
+    return {"nodes": compiled, "output": plan.output}
 
 
 def _compile_node(node: Node, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -292,6 +295,12 @@ def _compile_node(node: Node, manifest: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("context", "resolutions", "output_schema"):
         if name not in out and manifest.get(name):
             out[name] = manifest[name]
+    if manifest.get("untrusted"):
+        out["untrusted"] = True  # a plan may say so of more nodes, never take it back
+    if effect != EffectClass.PURE and manifest.get("proposal"):
+        out["proposal"] = manifest["proposal"]
+    if ("gate" in out or "proposal" in out) and manifest.get("input_schema"):
+        out["args_schema"] = manifest["input_schema"]
     if node.optional and "on_exhausted" not in given:
         out["on_exhausted"] = "skip"
     return out

@@ -8,19 +8,22 @@ from handrail_contracts.events import EventType as T
 from handrail_contracts.events import NodeStatus as N
 from handrail_engine.decide import decide
 from handrail_engine.inputs import Decision, Now, Rejection
+from handrail_engine.policies import Policies
 from handrail_engine.references import MISSING, Reference, dig
 from handrail_engine.state import WorkflowState
 from handrail_engine.undo_list import subtree
 
 
-def preview(s: WorkflowState, pause_id: str, action_id: str, input_: Any, now_ms: int) -> dict[str, Any]:
+def preview(
+    s: WorkflowState, pause_id: str, action_id: str, input_: Any, now_ms: int, policies: Policies | None = None
+) -> dict[str, Any]:
     """`{action_id, status_after, nodes: [{node_id, from, to}], undo: [node_id, …], skipped: [node_id, …]}`: what changes at
     once, and in `skipped` every node that could not run any more, also those that would only be skipped later.
 
     `undo` lists, in order, what would be undone. Uses up `s`. Raises LookupError when the pause or the button is not there.
     """
     before = {k: n.state.value for k, n in s.nodes.items()}
-    decided = decide(s, Decision(pause_id, action_id, input_), Now(now_ms))
+    decided = decide(s, Decision(pause_id, action_id, input_), Now(now_ms, policies=policies or Policies()))
     if isinstance(decided, Rejection):
         raise LookupError(decided.detail)
     undo: list[str] = []

@@ -1,4 +1,4 @@
-"""A compiled node as the engine reads it: what `plan.compile_plan` wrote, with its references parsed."""
+"""A compiled node as the engine reads it: what `plan.compile_plan` wrote, immutable for the life of the workflow."""
 
 from __future__ import annotations
 
@@ -50,6 +50,10 @@ class NodeSpec:
     may_add_nodes: int
     gate: dict[str, Any] | None
     undo_of: dict[str, Any] | None  # it undoes an effect of another workflow: `effect_key`, `inputs`
+    proposal: dict[str, Any]
+    args_schema: dict[str, Any] | None
+    untrusted: bool
+    tainted: bool
     compiled: dict[str, Any] = field(repr=False)
 
 
@@ -96,5 +100,9 @@ def node_spec(c: dict[str, Any], node_ids: Mapping[str, Any]) -> NodeSpec:
         may_add_nodes=c.get("may_add_nodes", 0),
         gate=c.get("gate"),
         undo_of=c.get("undo_of"),
+        proposal=c.get("proposal", {}),
+        args_schema=c.get("args_schema"),
+        untrusted=c.get("untrusted", False),
+        tainted=c.get("tainted", False),
         compiled=c,
     )

@@ -88,6 +88,14 @@ class NodeState:
     closes_ms: int = 0  # by then the attempt in doubt has ended, so that a look-up tells the truth
     worker: str | None = None
     conversation: list[dict[str, Any]] | None = None
+    approved: dict[str, Any] | None = (
+        None  # what a person let the plan's node do: {proposed, digest, args if edited, pause_id}
+    )
+    granted: dict[str, Any] | None = (
+        None  # what was let pass of an agent's proposal: {action, args, digest, proposed, pause_id}
+    )
+    judged: list[Any] | None = None  # what a policy said of it last
+    off: bool = False  # refused, or after such a node: only what has a condition runs on
     dead_letter: tuple[str, int] | None = None  # id, due in ms: waits to return and open its pause
     undo: Undo = field(default_factory=Undo)
     live: Live | None = None
@@ -150,6 +158,7 @@ class WorkflowState:
     status: WorkflowStatus = WorkflowStatus.ACCEPTED
     seq: int = 0
     exists: bool = False
+    requester: str | None = None
     intent: str | None = None
     blueprint: str | None = None
     input: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -164,6 +173,7 @@ class WorkflowState:
     undo_unsettled: int = 0
     out: int = 0
     letters: int = 0  # dead letters on their way back
+    off: int = 0  # nodes that are off
     planner: bool = False  # the plan comes from the planner agent
     planned: bool = False
     plan: dict[str, Any] | None = None  # made by the planner agent, adopted when no pause is open
@@ -241,6 +251,8 @@ class WorkflowState:
             "planned": self.planned,
             "plan": self.plan,
             "holding": self.holding,
+            "off": self.off,
+            "requester": self.requester,
             "ended": self.ended,
             "ending": _ending_facts(self.ending) if self.ending else None,
             "pauses": {
@@ -308,5 +320,6 @@ def _node_facts(n: NodeState) -> list[Any]:
         n.worker,
         n.conversation,
         list(n.dead_letter) if n.dead_letter else None,
+        [n.approved, n.granted, n.judged, n.off],
         undo,
     ]

@@ -1,0 +1,280 @@
+"""Approval by policy: what may be dispatched as it is, what a person is asked about first, what never happens.
+
+Two interception points. On the plan: `admits` is asked before every dispatch of a node's work, the first one, a retry, or one
+that a person ordered, so that no way leads around it. At the agent: `proposed` takes an action that an agent proposes instead
+of acting. Both judge by the same policies (`policies.judge`), journal what was judged (`GATE_EVALUATED`, with rule, version,
+score and facts), and open the same pause.
+
+An approval is bound to the digest of what was proposed. The node keeps it (`NodeState.approved` for the plan, `granted` for
+an agent's proposal); as soon as something else would be done, it is worth nothing and a person is asked again.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from handrail_contracts.events import EventType as T
+from handrail_contracts.events import NodeStatus as N
+from handrail_contracts.events import WorkflowStatus as W
+from handrail_contracts.pauses import DEFAULT_RESOLUTIONS, PauseKind
+from handrail_contracts.plan import EffectClass, ResolutionKind
+from handrail_contracts.policy import Decide, action_digest
+from handrail_contracts.tasks import Failure, ProposedAction, Result
+from handrail_engine import compensation, nodes, pauses
+from handrail_engine.evidence import MESSAGE_CHARS, clip
+from handrail_engine.inputs import Decision
+from handrail_engine.outgoing import resolved_inputs
+from handrail_engine.policies import Facts, Verdict, judge
+from handrail_engine.proposals import affected_by, as_proposed, as_written, edit_schema, shortened
+from handrail_engine.state import NodeState, PauseState
+from handrail_engine.turn import Turn
+
+FORBIDDEN = "FORBIDDEN_BY_POLICY"
+MOST_PROPOSALS = 20
+MOST_ARGS_BYTES = 48 * 1024
+_JUDGED = "judged"
+
+
+def admits(t: Turn, node: NodeState, meta: dict[str, Any]) -> bool:
+    """Whether the node's work may be dispatched now. False: it has been stopped here, it waits for a person or has failed for
+    good. `meta` is what the dispatch would journal; what of it must outlast the wait is kept."""
+    spec, policies = node.spec, t.now.policies
+    guarded = spec.gate is not None or (spec.tainted and spec.effect_class is not EffectClass.PURE)
+    asks = node.overrides.get("requires_confirmation", spec.inputs.get("requires_confirmation"))
+    if spec.undo_of is not None:
+        return True  # a person has ordered this undo
+    if not guarded and not policies.about(t.state.blueprint, spec.agent, spec.action) and asks is None:
+        return True
+    args = {**resolved_inputs(t.state, node), **(meta.get("sets") or {})}
+    digest = action_digest(spec.action, args)
+    approval = meta.get("approved") or node.approved
+    if approval is not None and approval["proposed"] != digest:
+        approval = None
+    doing = approval["args"] if approval is not None and approval["args"] is not None else args
+    facts = _facts(t, node, doing)
+    confirm = doing.get("requires_confirmation") is True
+    verdict = judge(policies, facts, t.now.ms, gate=(spec.gate or {}).get("decide", _gate(spec)), confirm=confirm)
+    kept = {k: meta[k] for k in ("sets", "generation", "conversation", "doubt") if k in meta}
+    if verdict.decide is Decide.FORBID:
+        _record(t, node, verdict, facts, digest, kept)
+        nodes.forbidden(t, node, _no(verdict, spec.action))
+        return False
+    if verdict.asks and approval is None:
+        _record(t, node, verdict, facts, digest, kept)
+        if node.state is not N.AWAITING_HUMAN:
+            t.move(node, N.AWAITING_HUMAN)
+        _ask(t, node, verdict, facts, as_written(t.state, node, facts), {"gate": "plan", "proposed": digest})
+        return False
+    if verdict.explicit:
+        _record(t, node, verdict, facts, digest, {}, again=False)
+    return True
+
+
+def _gate(spec: Any) -> str | None:
+    return "policy" if spec.gate is not None else None
+
+
+def proposed(t: Turn, node: NodeState, r: Result) -> None:
+    """An agent proposes an action instead of acting: it passes and is dispatched again as approved, a person is asked, or it
+    has failed for good."""
+    p, times = r.proposed, nodes.times_of(t, node, r)
+    wrong = _unusable(node, p)
+    if p is None or wrong is not None:
+        nodes.failed(t, node, wrong or _nothing(), False, times, r.outcome.value)
+        return
+    facts = _stated(t, node, p)
+    verdict = judge(t.now.policies, facts, t.now.ms, confirm=p.requires_confirmation)
+    digest = action_digest(p.action, p.args)
+    if verdict.decide is Decide.FORBID:
+        _record(t, node, verdict, facts, digest, {})
+        error = _no(verdict, p.action)
+        nodes.failed(t, node, Failure(**error, retryable=False), False, times, r.outcome.value)
+        return
+    meta = {"outcome": r.outcome.value}
+    if verdict.asks:
+        _record(t, node, verdict, facts, digest, {})
+        t.move(node, N.AWAITING_HUMAN, meta, **{"finished_at": t.at, **times})
+        body = as_proposed(p, facts, digest)
+        _ask(t, node, verdict, facts, body, {"gate": "agent", "proposed": digest, "facts": _plain(facts)})
+        return
+    granted = _grant(p.action, p.args, digest, None)
+    _record(t, node, verdict, facts, digest, {"granted": granted})
+    t.move(node, N.RETRYING, {**meta, "round": True}, retry_at=t.at, **{"finished_at": t.at, **times})
+    nodes.retry_due(t, node)
+
+
+def approve(t: Turn, node: NodeState, pause: PauseState, d: Decision, *, edit: bool) -> None:
+    """A person lets the action of this pause happen, as proposed or with the arguments that they gave."""
+    then = pause.then or {}
+    shown: dict[str, Any] = pause.data["proposed_action"]
+    edited = d.input if edit and isinstance(d.input, dict) else None
+    meta: dict[str, Any] = {"round": True} if node.attempt else {}
+    if then.get("gate") != "agent":
+        digest = action_digest(node.spec.action, edited) if edited is not None else then["proposed"]
+        approval = {"proposed": then["proposed"], "args": edited, "digest": digest, "pause_id": pause.pause_id}
+        nodes.dispatch(t, node, **meta, approved=approval)
+        return
+    args = edited if edited is not None else shown["args"]
+    stated: dict[str, Any] = then["facts"]
+    facts = Facts(args=args, **stated)
+    verdict = judge(t.now.policies, facts, t.now.ms)
+    granted = _grant(shown["action"], args, then["proposed"], pause.pause_id)
+    if verdict.decide is Decide.FORBID or edited is not None:
+        _record(t, node, verdict, facts, granted["digest"], {})
+    if verdict.decide is Decide.FORBID:
+        nodes.forbidden(t, node, _no(verdict, shown["action"]))
+    else:
+        nodes.dispatch(t, node, **meta, granted=granted)
+
+
+def reject(t: Turn, node: NodeState, d: Decision) -> None:
+    """A person refuses: the node ends as its gate says."""
+    said = f": {d.comment}" if d.comment else ""
+    why = clip(f"rejected by {d.actor}{said}", MESSAGE_CHARS)
+    match (node.spec.gate or {}).get("on_reject", "skip"):
+        case "fail":
+            compensation.begin(t, W.FAILED, f"{node.spec.id} was {why}")
+        case "compensate":
+            compensation.begin(t, W.COMPENSATED, f"{node.spec.id} was {why}")
+        case "branch":
+            nodes.skip(t, node, why, meta={"off": True})
+        case _:
+            nodes.skip(t, node, why)
+
+
+def _facts(t: Turn, node: NodeState, args: dict[str, Any]) -> Facts:
+    """What the plan says of the node's action."""
+    spec = node.spec
+    pure = spec.effect_class is EffectClass.PURE
+    about = {**spec.proposal, **(spec.gate or {})}
+    return Facts(
+        blueprint=t.state.blueprint,
+        agent=spec.agent,
+        action=spec.action,
+        args=args,
+        reversible=pure or (spec.undoing is not None and not spec.irreversible),
+        untrusted=spec.tainted and not pure,
+        affected=affected_by(about.get("affected"), args),
+        domain=about.get("domain"),
+        success_rate=t.now.success_rates.get((spec.agent, spec.action)),
+    )
+
+
+def _stated(t: Turn, node: NodeState, p: ProposedAction) -> Facts:
+    """What the agent says of its action; that it can be undone counts only where the plan has an undo."""
+    spec = node.spec
+    return Facts(
+        blueprint=t.state.blueprint,
+        agent=spec.agent,
+        action=p.action,
+        args=p.args,
+        reversible=p.reversible is not False and spec.undoing is not None and not spec.irreversible,
+        untrusted=spec.tainted or spec.untrusted,
+        confidence=p.confidence,
+        affected=p.affected,
+        domain=p.domain or spec.proposal.get("domain"),
+        success_rate=t.now.success_rates.get((spec.agent, p.action)),
+        proposed=True,
+    )
+
+
+def _record(
+    t: Turn, node: NodeState, v: Verdict, f: Facts, digest: str, kept: dict[str, Any], *, again: bool = True
+) -> None:
+    """Journals the verdict; one that let pass before, and says the same, is not told once more."""
+    mark = [v.decide.value, v.rule_id, v.policy, v.version, digest, action_digest(f.action, f.args)]
+    if not again and node.judged == mark:
+        return
+    redact = [*t.now.policies.redact(f.blueprint), *(node.spec.gate or {}).get("redact", ())]
+    t.emit(
+        T.GATE_EVALUATED,
+        {_JUDGED: mark, **kept},
+        node_id=node.spec.id,
+        rule_id=v.rule_id,
+        policy=v.policy,
+        policy_version=v.version,
+        score=v.score,
+        decide=v.decide.value,
+        reason=clip(v.reason, MESSAGE_CHARS),
+        inputs={**f.shown(redact), "args": shortened(f.shown(redact)["args"])},
+    )
+
+
+def _ask(t: Turn, node: NodeState, v: Verdict, f: Facts, action: dict[str, Any], then: dict[str, Any]) -> None:
+    """Opens the pause. What a person reads first is the sentence, then what changes; the arguments in full where they fit."""
+    whole = _bytes(f.args) <= MOST_ARGS_BYTES
+    schema = edit_schema(node.spec.args_schema if then["gate"] == "plan" else None, f.args)
+    offered = [pauses.button(r) for r in DEFAULT_RESOLUTIONS[PauseKind.GATE]]
+    for r in offered:
+        if r["kind"] == ResolutionKind.EDIT:
+            r["input_schema"] = schema
+    if not whole:
+        action = {**action, "args": shortened(f.args)}
+        offered = [r for r in offered if r["kind"] != ResolutionKind.EDIT]  # what is not seen whole cannot be edited
+    risk: dict[str, Any] = {
+        "rule_id": v.rule_id,
+        "policy_version": v.version,
+        "score": v.score,
+        "decide": v.decide.value,
+        "policy": v.policy,
+        "reason": clip(v.reason, MESSAGE_CHARS),
+        "untrusted": f.untrusted,
+    }
+    if v.four_eyes or (node.spec.gate or {}).get("four_eyes"):
+        risk |= {"four_eyes": True, "requested_by": t.state.requester}
+    redact = [*t.now.policies.redact(f.blueprint), *(node.spec.gate or {}).get("redact", ())]
+    if redact:
+        action = {**action, "redact": redact}
+    pauses.open_pause(
+        t,
+        PauseKind.GATE,
+        node,
+        reason=clip(f"{action['summary']} needs approval: {v.reason}.", MESSAGE_CHARS),
+        resolutions=offered,
+        then=then,
+        silence=v.decide is Decide.UNCERTAIN and not f.untrusted,
+        raw_evidence=None,
+        evidence_digest=then["proposed"],
+        proposed_action=action,
+        confidence=f.confidence,
+        risk=risk,
+    )
+
+
+def _grant(action: str, args: dict[str, Any], proposed_digest: str, pause_id: str | None) -> dict[str, Any]:
+    digest = action_digest(action, args)
+    return {"action": action, "args": args, "digest": digest, "proposed": proposed_digest, "pause_id": pause_id}
+
+
+def _unusable(node: NodeState, p: ProposedAction | None) -> Failure | None:
+    if p is None:
+        return None
+    if node.granted is not None and node.granted["proposed"] == action_digest(p.action, p.args):
+        text = f"Expected the agent to do {p.action}, which is approved, but it proposed it again."
+        return Failure(code="PROPOSED_AGAIN", message=text, retryable=False)
+    if sum(1 for word in node.closed.values() if word == "proposed") >= MOST_PROPOSALS:
+        text = f"Expected at most {MOST_PROPOSALS} proposals of one node, but there is another."
+        return Failure(code="TOO_MANY_PROPOSALS", message=text, retryable=False)
+    if (took := _bytes(p.args)) > MOST_ARGS_BYTES:
+        text = f"Expected at most {MOST_ARGS_BYTES} bytes of proposed arguments, but there are {took}."
+        return Failure(code="proposal-too-large", message=text, retryable=False)
+    return None
+
+
+def _nothing() -> Failure:
+    return Failure(code="invalid-result", message="The agent proposed nothing.", retryable=False)
+
+
+def _no(v: Verdict, action: str) -> dict[str, Any]:
+    evidence = {"error": FORBIDDEN, "rule_id": v.rule_id, "policy": v.policy, "policy_version": v.version}
+    return {"code": FORBIDDEN, "message": f"A policy forbids {action}: {v.reason}.", "evidence": evidence}
+
+
+def _plain(f: Facts) -> dict[str, Any]:
+    """The facts without the arguments, to be judged again with others."""
+    return {k: getattr(f, k) for k in f.__dataclass_fields__ if k != "args"}
+
+
+def _bytes(args: dict[str, Any]) -> int:
+    return len(json.dumps(args, ensure_ascii=False).encode("utf-8", "surrogatepass"))

@@ -1,0 +1,24 @@
+"""Attempts that are out: until when one may be claimed, when it is lost, when it must have ended."""
+
+from __future__ import annotations
+
+from handrail_engine.retry import resend_s, start_window_s
+from handrail_engine.state import Live, NodeState
+
+
+def must_close_ms(node: NodeState, at_ms: int) -> int:
+    """When an attempt that is out must have ended, whatever became of it; one that was never heard of counts from `at_ms`."""
+    started = node.started_ms if node.started_ms is not None else at_ms
+    return started + int(node.spec.timeouts.start_to_close_s * 1000)
+
+
+def sent(at_ms: int, patience_s: float) -> Live:
+    """A fresh attempt that was just sent for the first time and may be claimed within its window."""
+    patience = max(patience_s, 1.0)
+    return Live(at_ms + int(min(resend_s(0), patience) * 1000), at_ms + int(min(start_window_s(0), patience) * 1000))
+
+
+def claim(node: NodeState, at_ms: int) -> None:
+    """The attempt that is out was claimed, or its worker showed life: its lease runs from now."""
+    if node.live is not None:
+        node.live.lease_until = at_ms + int(node.limits.lease_s * 1000)

@@ -1,0 +1,385 @@
+"""Gates: what waits and what does not, what an approval is worth, how a refusal ends, and that no way leads around."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from handrail_contracts.plan import Plan
+from handrail_contracts.policy import Policy, action_digest
+from handrail_contracts.tasks import Outcome, Result
+from handrail_engine.admission import admit
+from handrail_engine.evolve import fold
+from handrail_engine.plan import compile_plan, validate
+from handrail_engine.policies import Policies
+from handrail_engine.preview import preview
+from unit.engine.saga import MANIFEST, AnyAgent, Saga, node
+
+RULES: list[dict[str, Any]] = [
+    {"id": "over-100", "match": {"action": "pay", "args.amount": {"gt": 100}}, "decide": "always"},
+    {"id": "no-mallory", "match": {"action": "pay", "args.to": "Mallory"}, "decide": "forbid"},
+]
+BANK = Policies.of([Policy.model_validate({"name": "bank", "version": 3, "rules": RULES})])
+GATE = {"summary": "Transfer {amount:.2f} to {to}"}
+
+
+def pay(amount: Any, to: str = "Alice", **more: Any) -> dict[str, Any]:
+    fields = {
+        "action": "pay",
+        "inputs": {"to": to, "amount": amount},
+        "effect_class": "idempotent",
+        "gate": GATE,
+        **more,
+    }
+    return node("pay", **fields)
+
+
+def saga(*nodes: dict[str, Any], **more: Any) -> Saga:
+    return Saga(*nodes, policies=BANK, **more)
+
+
+def test_only_the_gated_node_waits_and_the_rest_of_the_plan_runs() -> None:
+    s = saga(pay(500), node("look"), node("after_pay", "pay"), node("after_look", "look")).ok("look")
+    assert s.states == {"pay": "AWAITING_HUMAN", "look": "COMPLETE", "after_pay": "PENDING", "after_look": "SCHEDULED"}
+    assert not s.sent(node_id="pay")
+
+
+def test_the_pause_shows_the_sentence_what_changes_and_by_which_rule() -> None:
+    diff = {
+        "before": {"balance": {"$from": "nodes.look.output.balance"}},
+        "after": {"balance": {"$minus": [{"$from": "nodes.look.output.balance"}, {"$from": "args.amount"}]}},
+    }
+    s = saga(node("look"), pay(500, depends_on=["look"], irreversible=True, gate={**GATE, "diff": diff}))
+    s.ok("look", output={"balance": 1000.3})
+    p = s.pause
+    assert (p["kind"], p["node_id"], p["failed_agent"]) == ("gate", "pay", "bot")
+    digest = action_digest("pay", {"to": "Alice", "amount": 500})
+    assert p["proposed_action"] == {
+        "action": "pay",
+        "args": {"to": "Alice", "amount": 500},
+        "summary": "Transfer 500.00 to Alice",
+        "diff": {"before": {"balance": 1000.3}, "after": {"balance": 500.3}},
+        "reversible": False,
+        "digest": digest,
+    }
+    assert p["evidence_digest"] == digest
+    assert {k: p["risk"][k] for k in ("rule_id", "policy_version", "score", "decide")} == {
+        "rule_id": "over-100",
+        "policy_version": 3,
+        "score": 0.9,
+        "decide": "always",
+    }
+    assert s.buttons == ["RES_APPROVE", "RES_EDIT", "RES_REJECT"]
+    assert p["available_resolutions"][1]["input_schema"] == {
+        "type": "object",
+        "properties": {"to": {"type": "string"}, "amount": {"type": "number"}},
+        "required": ["to", "amount"],
+        "additionalProperties": False,
+    }
+
+
+def test_every_verdict_is_told_also_one_that_lets_pass_and_once_only() -> None:
+    s = saga(pay(50, retry={"max_attempts": 3, "initial_delay_s": 0}))
+    told = [r.data for r in s.rows if r.type == "GATE_EVALUATED"]
+    assert [(d["rule_id"], d["policy"], d["policy_version"], d["decide"]) for d in told] == [(None, "bank", 3, "never")]
+    assert told[0]["inputs"]["args"] == {"to": "Alice", "amount": 50}
+    s.fails("pay").wait(2)
+    assert s["pay"].attempt == 2 and sum(r.type == "GATE_EVALUATED" for r in s.rows) == 1
+
+
+def test_a_node_that_no_rule_names_and_no_gate_guards_is_not_spoken_of() -> None:
+    s = saga(node("a", agent="other", inputs={"amount": 500}), node("b", inputs={"amount": 5000, "to": "x"}))
+    assert "GATE_EVALUATED" not in {r.type for r in s.rows}
+
+
+def test_a_policy_holds_without_any_gate_in_the_plan() -> None:
+    s = saga(pay(500, gate=None))
+    assert (
+        s.state_of("pay") == ["AWAITING_HUMAN"]
+        and s.pause["proposed_action"]["summary"] == "bot: pay (to: Alice, amount: 500)"
+    )
+
+
+def test_approve_sends_exactly_what_was_approved() -> None:
+    s = saga(pay(500))
+    s.press("RES_APPROVE")
+    assert s.told() == ["HITL_RESOLVED decided", "WORKFLOW_RESUMED", "pay SCHEDULED"]
+    (task,) = s.sent()
+    assert task.inputs == {"to": "Alice", "amount": 500} and task.attempt == 1
+    assert task.approval is not None and task.approval["digest"] == action_digest("pay", task.inputs)
+    assert s.ok("pay", output={}).status == "COMPLETED"
+
+
+def test_edit_sends_the_edited_arguments_and_the_undo_gets_them_too() -> None:
+    s = saga(pay(500), node("z", "pay"))
+    s.press("RES_EDIT", {"to": "Alice", "amount": 120})
+    assert s.told()[-2:] == ["GATE_EVALUATED pay always over-100", "pay SCHEDULED"]
+    assert s.sent()[0].inputs == {"to": "Alice", "amount": 120}
+    s.ok("pay").cancel()
+    undo = [m for m in s.messages if getattr(m, "kind", None) == "compensate"]
+    assert [m.inputs["amount"] for m in undo] == [120]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_edited_arguments_are_checked_against_forbid_again() -> None:
+    s = saga(pay(500))
+    s.press("RES_EDIT", {"to": "Mallory", "amount": 1})
+    assert s.told()[-3:] == ["GATE_EVALUATED pay forbid no-mallory", "pay DEAD_LETTERED", "TASK_DEAD_LETTERED pay"]
+    assert not s.sent()
+
+
+@pytest.mark.parametrize(
+    ("on_reject", "pay_state", "after", "status"),
+    [
+        ("skip", "SKIPPED", "SCHEDULED", "RUNNING"),
+        ("fail", "CANCELLED", "CANCELLED", "FAILED"),
+        ("compensate", "CANCELLED", "CANCELLED", "COMPENSATING"),
+        ("branch", "SKIPPED", "SKIPPED", "RUNNING"),
+    ],
+)
+def test_a_refusal_ends_as_the_gate_says(on_reject: str, pay_state: str, after: str, status: str) -> None:
+    other = node("tell", "pay", when={"ref": "nodes.pay.output", "exists": False})
+    first = node("first", effect_class="idempotent")
+    s = saga(first, pay(500, depends_on=["first"], gate={"on_reject": on_reject}), node("next", "pay"), other).ok(
+        "first"
+    )
+    s.press("RES_REJECT", comment="too much")
+    assert s.state_of("pay", "next") == [pay_state, after] and s.status == status
+    if on_reject in ("skip", "branch"):
+        assert s.state_of("tell") == ["SCHEDULED"]
+        reason = next(r.data["reason"] for r in s.last if r.data.get("to") == "SKIPPED")
+        assert reason == "rejected by ada: too much"
+    assert not s.sent(node_id="pay")
+
+
+def test_after_an_approval_the_other_branch_is_not_taken() -> None:
+    other = node("tell", "pay", when={"ref": "nodes.pay.output", "exists": False})
+    s = saga(pay(500, gate={"on_reject": "branch"}), node("next", "pay"), node("last", "next"), other)
+    s.press("RES_APPROVE")
+    s.ok("pay", output={"ok": True}).ok("next").ok("last")
+    assert s.states == {"pay": "COMPLETE", "next": "COMPLETE", "last": "COMPLETE", "tell": "SKIPPED"}
+    t = saga(pay(500, gate={"on_reject": "branch"}), node("next", "pay"), node("last", "next"), other)
+    t.press("RES_REJECT")
+    assert t.states == {"pay": "SKIPPED", "next": "SKIPPED", "last": "SKIPPED", "tell": "SCHEDULED"}
+
+
+def test_what_is_forbidden_fails_for_good_and_no_button_lets_it_pass() -> None:
+    s = saga(pay(5, "Mallory")).wait(2)
+    assert s.pause["kind"] == "failure" and s.pause["raw_evidence"]["body"]["error"] == "FORBIDDEN_BY_POLICY"
+    assert "RES_APPROVE" not in s.buttons
+    s.press("RES_RETRY")
+    s.wait(2)
+    assert s.state_of("pay") == ["AWAITING_HUMAN"] and not s.sent()
+    s.policies = Policies()
+    s.press("RES_RETRY")
+    assert s.pause["kind"] == "gate", "the policy was taken back, and the gate that nothing covers asks"
+
+
+def test_a_changed_input_makes_the_old_approval_worth_nothing() -> None:
+    sets = {
+        "action_id": "RES_SET",
+        "display_text": "Other",
+        "kind": "retry",
+        "sets": "amount",
+        "input_schema": "number",
+    }
+    s = saga(pay(500, resolutions=[{**sets, "requires_input": True}]))
+    s.press("RES_APPROVE")
+    s.fails("pay", retryable=False).wait(2)
+    s.press("RES_SET", 900)
+    assert s.pause["proposed_action"]["args"]["amount"] == 900 and len(s.sent()) == 1
+    s.owner_changes()
+    s.press("RES_APPROVE")
+    first, second = s.sent()
+    assert second.inputs["amount"] == 900 and second.effect_key != first.effect_key and second.attempt == 2
+    s.fails("pay", retryable=False).wait(2)
+    s.press("RES_SET", 50)
+    assert s.sent()[-1].inputs["amount"] == 50, "below the limit nobody is asked"
+
+
+def test_a_policy_that_became_stricter_holds_for_the_next_attempt() -> None:
+    s = Saga(pay(500, gate=None, retry={"max_attempts": 3, "initial_delay_s": 0, "jitter": "none"}))
+    assert s.state_of("pay") == ["SCHEDULED"]
+    s.policies = BANK
+    s.fails("pay").wait(1)
+    assert s.pause["kind"] == "gate"
+    s.press("RES_APPROVE")
+    assert s["pay"].attempt == 2
+
+
+def test_silence_never_approves_what_a_rule_always_asks_and_may_refuse_it() -> None:
+    s = saga(pay(500, expiry={"after_s": 10, "action_id": "RES_APPROVE"}))
+    assert s.pause["expires_at"] is None
+    t = saga(pay(500, expiry={"after_s": 10, "action_id": "RES_REJECT"})).wait(11)
+    assert t.state_of("pay") == ["SKIPPED"]
+    unsure = Policies.of(
+        [Policy.model_validate({"rules": [{"id": "u", "match": {"action": "pay"}, "decide": "uncertain"}]})]
+    )
+    u = Saga(pay(5, expiry={"after_s": 10, "action_id": "RES_APPROVE"}), policies=unsure).wait(11)
+    assert u.state_of("pay") == ["SCHEDULED"], "declared for an uncertain one, silence approves"
+
+
+def test_previews_of_the_three_buttons_are_what_they_do() -> None:
+    for action, to in (("RES_APPROVE", "SCHEDULED"), ("RES_EDIT", "SCHEDULED"), ("RES_REJECT", "SKIPPED")):
+        s = saga(pay(500), node("reads", "pay", inputs={"x": {"$from": "nodes.pay.output.po"}}))
+        seen = preview(fold("t", "w", s.rows), s.pause["pause_id"], action, None, s.now_ms, BANK)
+        assert seen["nodes"][0] == {"node_id": "pay", "from": "AWAITING_HUMAN", "to": to}
+        assert seen["skipped"] == (["pay", "reads"] if to == "SKIPPED" else [])
+
+
+def test_four_eyes_and_who_asked_stand_in_the_risk() -> None:
+    s = saga(pay(500, gate={**GATE, "four_eyes": True}), actor="bob")
+    assert s.pause["risk"]["four_eyes"] is True and s.pause["risk"]["requested_by"] == "bob"
+    assert "four_eyes" not in saga(pay(500)).pause["risk"]
+
+
+def test_an_abort_answers_the_question() -> None:
+    s = saga(
+        pay(500), node("b", resolutions=[{"action_id": "RES_ABORT_SAGA", "display_text": "x", "kind": "compensate"}])
+    )
+    s.exhaust("b")
+    s.press("RES_ABORT_SAGA", at="b")
+    assert s.status == "COMPENSATED" and not s.sent(node_id="pay")
+
+
+def test_arguments_that_do_not_fit_are_approved_by_their_digest_and_not_edited() -> None:
+    s = saga(pay(500, inputs={"amount": 500, "to": "Alice", "text": "x" * 60_000}))
+    assert s.buttons == ["RES_APPROVE", "RES_REJECT"]
+    assert s.pause["proposed_action"]["args"]["text"]["bytes"] == 60_002
+    s.press("RES_APPROVE")
+    assert len(s.sent()[0].inputs["text"]) == 60_000
+
+
+# an agent that proposes
+
+
+def test_a_proposal_waits_and_approval_runs_the_task_again_with_the_approved_arguments() -> None:
+    s = saga(node("bot", effect_class="idempotent"))
+    s.proposes("bot", "refund", {"amount": 30}, summary="Refund 30", confidence=0.7, affected=1)
+    p = s.pause
+    assert (p["proposed_action"]["summary"], p["confidence"], p["proposed_action"]["affected"]) == ("Refund 30", 0.7, 1)
+    assert p["risk"]["rule_id"] == "proposed" and s["bot"].attempt == 1
+    s.press("RES_APPROVE")
+    task = s.sent()[-1]
+    assert task.approved == {"amount": 30} and task.attempt == 2 and task.approval is not None
+    assert task.approval["proposed"] == task.approval["digest"] == action_digest("refund", {"amount": 30})
+    assert s.ok("bot").status == "COMPLETED"
+
+
+def test_an_edited_proposal_carries_both_digests() -> None:
+    s = saga(node("bot", effect_class="idempotent")).proposes("bot", "refund", {"amount": 30})
+    s.press("RES_EDIT", {"amount": 20})
+    task = s.sent()[-1]
+    assert task.approved == {"amount": 20} and task.approval is not None
+    assert task.approval["proposed"] == action_digest("refund", {"amount": 30})
+    assert task.approval["digest"] == action_digest("refund", {"amount": 20})
+
+
+def test_a_proposal_passes_by_a_rule_is_forbidden_by_a_rule_and_code_beats_the_models_flag() -> None:
+    rules = [
+        {"id": "small", "match": {"action": "refund", "args.amount": {"le": 10}}, "decide": "never"},
+        {"id": "huge", "match": {"action": "refund", "args.amount": {"gt": 1000}}, "decide": "forbid"},
+    ]
+    policies = Policies.of([Policy.model_validate({"rules": rules})])
+
+    def told(amount: Any, **more: Any) -> tuple[Saga, str]:
+        s = Saga(node("bot", effect_class="idempotent"), policies=policies)
+        s.proposes("bot", "refund", {"amount": amount}, **more)
+        return s, s.states["bot"]
+
+    s, state = told(5, requires_confirmation=False)
+    assert state == "SCHEDULED" and s.sent()[-1].approved == {"amount": 5}
+    assert told(5, requires_confirmation=True)[1] == "AWAITING_HUMAN"
+    assert told(500, requires_confirmation=False)[1] == "AWAITING_HUMAN"
+    assert told("5", requires_confirmation=False)[1] == "AWAITING_HUMAN"
+    s, state = told(5000)
+    assert state == "DEAD_LETTERED" and s["bot"].error is not None
+    assert s["bot"].error["code"] == "FORBIDDEN_BY_POLICY"
+
+
+def test_another_proposal_after_an_approval_is_asked_again_and_the_same_one_is_a_fault() -> None:
+    s = saga(node("bot", effect_class="idempotent")).proposes("bot", "refund", {"amount": 30})
+    old = s.pause["pause_id"]
+    s.press("RES_APPROVE")
+    s.proposes("bot", "refund", {"amount": 3000})
+    assert s.pause["pause_id"] != old and s.pause["proposed_action"]["args"] == {"amount": 3000}
+    s.press("RES_APPROVE")
+    s.proposes("bot", "refund", {"amount": 3000})
+    assert s["bot"].error is not None and s["bot"].error["code"] == "PROPOSED_AGAIN"
+
+
+def test_an_agent_that_proposes_for_ever_comes_to_an_end() -> None:
+    rules = [{"id": "all", "match": {"action": "x"}, "decide": "never"}]
+    s = Saga(node("bot"), policies=Policies.of([Policy.model_validate({"rules": rules})]))
+    for n in range(30):
+        if s.states["bot"] != "SCHEDULED":
+            break
+        s.proposes("bot", "x", {"n": n})
+    assert s["bot"].error is not None and s["bot"].error["code"] == "TOO_MANY_PROPOSALS"
+
+
+def test_an_agent_that_proposes_nothing_has_failed() -> None:
+    s = saga(node("bot"))
+    s.answer("bot", Outcome.PROPOSED)
+    assert s["bot"].error is not None and s["bot"].error["code"] == "invalid-result"
+
+
+# content from outside
+
+
+def read_mail(**more: Any) -> dict[str, Any]:
+    return node("mail", untrusted=True, **more)
+
+
+def test_a_side_effect_after_content_from_outside_asks_by_itself() -> None:
+    act = {"effect_class": "idempotent"}
+    s = Saga(
+        read_mail(), node("think", "mail"), node("send", "think", **act), node("free", **act), node("read", "mail")
+    )
+    assert s.state_of("free") == ["SCHEDULED"]
+    s.ok("mail").ok("think")
+    assert s.state_of("send", "read") == ["AWAITING_HUMAN", "SCHEDULED"]
+    assert s.pause["risk"]["rule_id"] == "untrusted-content" and s.pause["risk"]["untrusted"] is True
+
+
+class Reader(AnyAgent):
+    """An agent whose answers hold content from outside."""
+
+    def __missing__(self, key: tuple[str, str]) -> dict[str, Any]:
+        return {**MANIFEST, "untrusted": key[1] == "read"}
+
+
+def test_an_agent_says_it_of_itself_and_no_plan_takes_it_back() -> None:
+    nodes = [
+        {"id": "m", "agent": "bot", "action": "read", "untrusted": False},
+        {"id": "x", "agent": "bot", "action": "act", "depends_on": ["m"]},
+    ]
+    plan = Plan.model_validate({"nodes": nodes})
+    assert not validate(plan, Reader())
+    m, x = compile_plan(plan, Reader())["nodes"]
+    assert m["untrusted"] is True and x["tainted"] is True
+
+
+def test_nodes_that_a_reader_of_outside_content_appends_are_tainted_wherever_they_hang() -> None:
+    s = Saga(node("root"), read_mail(may_add_nodes=2)).ok("root")
+    raw = {"id": "evil", "agent": "bot", "action": "act", "depends_on": ["root"], "effect_class": "idempotent"}
+    raw["gate"] = {"decide": "policy", "summary": "Harmless", "diff": {"before": {}, "after": {}}}
+    key = s.state.do_key(s["mail"])
+    r = Result(trace_id="w", node_id="mail", attempt=1, effect_key=key, outcome=Outcome.OK, nodes=[raw])
+    s.do(admit(s.state, r, AnyAgent()))
+    assert s.state_of("evil") == ["AWAITING_HUMAN"]
+    assert s.pause["risk"]["rule_id"] == "untrusted-content"
+    assert s.pause["proposed_action"]["summary"] != "Harmless", "a model never writes the question"
+
+
+@pytest.mark.parametrize(
+    ("gate", "pointer"),
+    [
+        ({"redact": ["amount"]}, "/nodes/0/gate/redact/0"),
+        ({"affected": "amount"}, "/nodes/0/gate/affected"),
+        ({"diff": {"before": {"x": {"$from": "balance"}}}}, "/nodes/0/gate/diff/before/x"),
+    ],
+)
+def test_a_gate_that_makes_no_sense_is_refused(gate: dict[str, Any], pointer: str) -> None:
+    plan = Plan.model_validate({"nodes": [pay(5, gate=gate)]})
+    assert [p.pointer for p in validate(plan, AnyAgent())] == [pointer]
