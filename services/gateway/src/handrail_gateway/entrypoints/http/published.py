@@ -22,7 +22,7 @@ from handrail_contracts.problems import PROBLEMS, Problem
 from handrail_contracts.topics import TOPICS, KeyRule, Topic
 from handrail_contracts.topics import tasks as task_topic
 from handrail_gateway.application.faults import Refusal, quote
-from handrail_gateway.entrypoints.http import answers
+from handrail_gateway.entrypoints.http import answers, streams
 from handrail_gateway.entrypoints.http.usecases import UseCases
 from handrail_runtime import health
 
@@ -71,6 +71,7 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         description="Start workflows, watch them, and decide where they stopped. Errors are RFC 9457 problems.",
         routes=app.routes,
     )
+    document["paths"].update(streams.paths())
     components = document.setdefault("components", {})
     components["schemas"] = {**components.get("schemas", {}), **schemas()}
     return document
