@@ -22,7 +22,10 @@ stack:  ## Run the services as processes on a real Kafka (needs Java 17+ and Mav
 clients/node_modules: clients/package-lock.json
 	@command -v npm >/dev/null 2>&1 && npm ci --prefix clients --no-audit --no-fund --silent || echo "no npm here: the TypeScript client is not tested"
 
-test: setup clients/node_modules  ## Run every test that this machine can run, and name what it skips (at most 15 minutes)
+tests/strangers/node_modules: tests/strangers/package-lock.json
+	@command -v npm >/dev/null 2>&1 && npm ci --prefix tests/strangers --no-audit --no-fund --silent || echo "no npm here: strangers' clients are not tried"
+
+test: setup clients/node_modules tests/strangers/node_modules  ## Run every test that this machine can run, and name what it skips (at most 15 minutes)
 	$(PY) -m pytest -m "not torture" -q
 
 torture: setup  ## The long proofs: kills, races, simulation (at most 40 minutes)

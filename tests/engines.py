@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache
@@ -146,12 +147,23 @@ def dsn_of(server: str, database: str) -> str:
 
 @cache
 def missing(engine: str) -> str | None:
-    """Why tests that need this engine cannot run here, None if they can. Only Kafka may be missing."""
+    """Why tests that need this engine cannot run here, None if they can."""
     if engine == "kafka" and not os.environ.get("HANDRAIL_TEST_KAFKA") and not docker_answers():
         return kafka.unavailable_reason()
     if engine == "mock_kafka" and mock_kafka.library() is None:
         return "Expected librdkafka from the wheel 'confluent-kafka', but it is not installed."
+    if engine == "chromium" and chromium() is None:
+        return (
+            "Expected Chromium (chromium or google-chrome on the PATH, or HANDRAIL_TEST_CHROMIUM), but it is not here."
+        )
     return None
+
+
+def chromium() -> str | None:
+    """Where the browser is: HANDRAIL_TEST_CHROMIUM, else what is on the PATH."""
+    named = os.environ.get("HANDRAIL_TEST_CHROMIUM")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return named or next(filter(None, map(shutil.which, names)), None)
 
 
 def required(engine: str) -> bool:

@@ -129,7 +129,12 @@ class Embedded:
             OrchestratorSettings(), pool=await pool("orchestrator", 4), partitions=PARTITIONS, **common
         )
         streams = notifier.build(
-            NotifierSettings(), pool=await pool("notifier", 4), redis=redis, origins=engines.origins(), **common
+            NotifierSettings(),
+            pool=await pool("notifier", 4),
+            redis=redis,
+            origins=engines.origins(),
+            gateway_url=lambda: self.url,
+            **common,
         )
         settings = GatewaySettings(host=o.host, port=o.port)
         door = gateway.build(settings, engines, bus=bus, ledger=ledger, more_checks=self._other_checks, listen=False)

@@ -145,7 +145,8 @@ class Stack:
         at += max(1, o.orchestrators)
         for i in range(o.agents):
             add("agents", f"agents-{i + 1}", "handrail_agents", at + i)
-        add("notifier", "notifier", "handrail_notifier", notifier)
+        desk = {"HANDRAIL_NOTIFIER__GATEWAY_URL": f"http://{o.host}:{port}"}
+        add("notifier", "notifier", "handrail_notifier", notifier, **desk)
         forward = {"HANDRAIL_GATEWAY__NOTIFIER_URL": f"http://{o.host}:{notifier}"}
         add("gateway", "gateway", "handrail.demo_gateway", port, **forward)
         return found

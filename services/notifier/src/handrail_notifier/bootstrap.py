@@ -12,9 +12,11 @@ from redis.backoff import NoBackoff
 from starlette.types import ASGIApp
 
 from handrail_contracts import topics
+from handrail_notifier.adapters.gateway import GatewayDesk
 from handrail_notifier.adapters.journal import PostgresJournal
 from handrail_notifier.adapters.redis_tickets import RedisTickets
 from handrail_notifier.adapters.redis_view import RedisView
+from handrail_notifier.application.agui_tracks import Tracks
 from handrail_notifier.application.bundle import Bundles
 from handrail_notifier.application.inbox_feed import InboxFeed
 from handrail_notifier.application.projection import Projection
@@ -22,10 +24,11 @@ from handrail_notifier.application.rings import Rings
 from handrail_notifier.application.tickets import Tickets
 from handrail_notifier.application.watched import Watched
 from handrail_notifier.domain.window import Piece
+from handrail_notifier.entrypoints.agui import AguiEvents, AguiRun
 from handrail_notifier.entrypoints.app import create_app
 from handrail_notifier.entrypoints.bundle import BundleEvents
 from handrail_notifier.entrypoints.consumer import GROUP, FanOut, mind_redis, project, tidy
-from handrail_notifier.entrypoints.frames import SseFrames
+from handrail_notifier.entrypoints.frames import AguiFrames, SseFrames
 from handrail_notifier.entrypoints.hub import Feed, Hub
 from handrail_notifier.entrypoints.inbox import InboxEvents
 from handrail_notifier.entrypoints.server import Listening
@@ -63,7 +66,15 @@ class Notifier:
     name = "notifier"
 
     def __init__(
-        self, settings: NotifierSettings, *, bus: Bus, pool: Any, redis: Redis, tenant: str, origins: Iterable[str]
+        self,
+        settings: NotifierSettings,
+        *,
+        bus: Bus,
+        pool: Any,
+        redis: Redis,
+        tenant: str,
+        origins: Iterable[str],
+        gateway_url: Callable[[], str] | None,
     ) -> None:
         frames = SseFrames()
         self._bus = bus
@@ -75,7 +86,6 @@ class Notifier:
         self._journal = PostgresJournal(pool, tenant)
         self._store = RedisView(redis)
         self.hub = Hub(
-            frames,
             self._fetch,
             ping_s=settings.ping_s,
             send_timeout_s=settings.send_timeout_s,
@@ -91,6 +101,8 @@ class Notifier:
         )
         self.inbox = InboxFeed(self._journal, frames, tenant=tenant, changed=self.hub.changed, grace_s=settings.grace_s)
         self.bundles = Bundles(self.rings, self._journal, frames, tenant=tenant, changed=self.hub.changed)
+        self.tracks = Tracks(self.rings, AguiFrames(), changed=self.hub.changed)
+        self._desk = GatewayDesk(gateway_url or (lambda: settings.gateway_url))
         self._fan_out = FanOut(bus, self.rings, self.inbox, self.bundles)
         tickets = Tickets(
             RedisTickets(redis),
@@ -103,10 +115,13 @@ class Notifier:
         )
         self.app: ASGIApp = create_app(
             {
-                "/workflows/{trace_id}/events": WorkflowEvents(self.rings, streams, tenant),
+                "/workflows/{trace_id}/events": WorkflowEvents(
+                    self.rings, streams, {"agui": AguiEvents(self.tracks, streams)}, tenant
+                ),
                 "/inbox/events": InboxEvents(self.inbox, streams),
                 "/events": BundleEvents(self.bundles, streams),
                 "/sse-tickets": SseTickets(tickets, self.rings, tenant),
+                "/ag-ui": AguiRun(self.tracks, self.rings, self._desk, streams, tenant),
             },
             allowed=settings.hosts(),
             cors=Cors(origins),
@@ -135,6 +150,7 @@ class Notifier:
         finally:
             background.cancel()
             await asyncio.wait({background})
+            await self._desk.close()
 
     async def stop(self) -> None:
         """As `lifecycle.Service`: no new streams, `bye` to the open ones, then the readers."""
@@ -183,6 +199,7 @@ class Notifier:
     def _changed(self, watched: Watched) -> None:
         self.hub.changed(watched)
         self.bundles.changed(watched)
+        self.tracks.changed(watched)
 
     async def _fetch(self, feed: Feed, cursor: int) -> Piece:
         if not isinstance(feed, Watched):
@@ -198,10 +215,12 @@ def build(
     redis: Redis,
     tenant: str = "default",
     origins: Iterable[str] = (),
+    gateway_url: Callable[[], str] | None = None,
 ) -> Notifier:
     """A notifier on engines that the caller owns and closes. `pool` is any asyncpg pool, `redis` as `connect_redis` makes
-    it, `origins` are those of pages that may listen. Nothing is connected or read before `start`."""
-    return Notifier(settings, bus=bus, pool=pool, redis=redis, tenant=tenant, origins=origins)
+    it, `origins` are those of pages that may listen, `gateway_url` is asked for where the settings do not know it yet.
+    Nothing is connected or read before `start`."""
+    return Notifier(settings, bus=bus, pool=pool, redis=redis, tenant=tenant, origins=origins, gateway_url=gateway_url)
 
 
 def listening(inner: Any, host: str, port: int) -> Listening:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
@@ -32,10 +33,21 @@ class NotifierSettings(Settings):
     recheck_s: float = Field(default=10.0, gt=0, description="pause between comparisons of streams with the journal")
     max_streams: int = Field(default=20_000, ge=1, description="more streams than this are answered 503")
 
+    gateway_url: str = Field(
+        default="http://127.0.0.1:8081", description="where AG-UI's starts and decisions are handed in"
+    )
     tickets: Literal["optional", "required"] = Field(
         default="optional", description="required: no stream opens without a ticket from POST /sse-tickets"
     )
     ticket_s: float = Field(default=30.0, gt=0, le=300, description="a ticket opens its stream within this time")
+
+    @field_validator("gateway_url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        url = urlsplit(value)
+        if url.scheme not in ("http", "https") or not url.netloc or url.path not in ("", "/"):
+            raise ValueError(f"Expected a URL as http://127.0.0.1:8081, but found {value[:80]!r}.")
+        return value.rstrip("/")
 
     @field_validator("allowed_hosts")
     @classmethod

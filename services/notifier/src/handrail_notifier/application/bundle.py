@@ -33,7 +33,7 @@ class Bundle:
         self.broken = False
         self.members: dict[Watched, int] = {}
         self.joining: set[Key] = set()
-        self._frames = frames
+        self.frames = frames
         self._window = Window(0, [], max_frames=FRAMES, max_bytes=MAX_BYTES)
         self._published_ms = 0
 
@@ -78,7 +78,7 @@ class Bundle:
 
     def farewell(self) -> bytes:
         """The last frame."""
-        return self._frames.end("ENDED")
+        return self.frames.end("ENDED")
 
     def take_news(self) -> bytes:
         """Progress is shown on the stream of a workflow only."""
@@ -90,7 +90,7 @@ class Bundle:
         return published
 
     def _reset(self, trace_id: str | None) -> bytes:
-        return self._frames.reset("too-far-behind", f"/workflows/{trace_id}/state" if trace_id else "/workflows")
+        return self.frames.reset("too-far-behind", f"/workflows/{trace_id}/state" if trace_id else "/workflows")
 
 
 class Bundles:

@@ -39,7 +39,7 @@ class InboxFeed:
     def __init__(
         self, pauses: OpenPauses, frames: Frames, *, tenant: str, changed: Callable[[InboxFeed], None], grace_s: float
     ) -> None:
-        self._pauses, self._frames, self._changed = pauses, frames, changed
+        self._pauses, self.frames, self._changed = pauses, frames, changed
         self._tenant, self._grace_s = tenant, grace_s
         self._inbox: Inbox | None = None
         self._turn = asyncio.Lock()
@@ -104,7 +104,7 @@ class InboxFeed:
         head = self._inbox.head
         if self._snapshot is None or self._snapshot[0] != head:
             state = to_json({"items": self._inbox.pauses, "truncated": self._inbox.truncated})
-            self._snapshot = (head, self._frames.snapshot(None, state))
+            self._snapshot = (head, self.frames.snapshot(None, state))
         return Piece(self._snapshot[1], head)
 
     def after(self, cursor: int) -> Piece | Cold | None:
@@ -113,7 +113,7 @@ class InboxFeed:
         if type(found) is not Cold:
             return found
         snapshot = self.opening()
-        return Piece(self._frames.reset("too-far-behind", STATE) + snapshot.body, snapshot.cursor)
+        return Piece(self.frames.reset("too-far-behind", STATE) + snapshot.body, snapshot.cursor)
 
     def farewell(self) -> bytes:
         """It has no end."""
@@ -162,5 +162,5 @@ class InboxFeed:
         except (Undecodable, KeyError, TypeError, AttributeError) as e:
             _log.info("record_skipped", action="inbox", offset=record.offset, kind=type(e).__name__)
             return False
-        inbox.push(self._frames.event(None, found.row.type, found.row.data))
+        inbox.push(self.frames.event(None, found.row.type, found.row.data))
         return True

@@ -22,6 +22,14 @@ class NotFound(Exception):
     """No such workflow."""
 
 
+class RefusedElsewhere(Exception):
+    """The gateway refused: its problem, to be passed on as it is."""
+
+    def __init__(self, status: int, body: bytes, retry_after: str | None) -> None:
+        super().__init__(f"Expected the gateway to accept, but it answered {status}.")
+        self.status, self.body, self.retry_after = status, body, retry_after
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One event of the journal: `data` is the JSON as on the wire."""
@@ -127,7 +135,31 @@ class LiveStore(Protocol):
         ...
 
 
-class Frames(Protocol):
+class Desk(Protocol):
+    """Where work is ordered and decided. Both raise RefusedElsewhere and Unavailable; the same key orders once."""
+
+    async def start(self, order: Mapping[str, Any], *, key: str, actor: str) -> None:
+        """As `POST /workflows`."""
+        ...
+
+    async def decide(self, trace_id: str, decision: Mapping[str, Any], *, key: str, actor: str) -> None:
+        """As `POST /workflows/{trace_id}/resume`."""
+        ...
+
+
+class Signals(Protocol):
+    """What is said on every stream that is not news, in the form that its readers understand."""
+
+    def ping(self, at: str) -> bytes:
+        """Still here."""
+        ...
+
+    def bye(self, retry_ms: int) -> bytes:
+        """Come back after `retry_ms`."""
+        ...
+
+
+class Frames(Signals, Protocol):
     """Makes the frames of a stream (CONTRACT section 4), each ending in a blank line."""
 
     def event(self, seq: int | None, kind: str, data: bytes) -> bytes:
@@ -150,14 +182,6 @@ class Frames(Protocol):
         """News from inside an attempt."""
         ...
 
-    def ping(self, at: str) -> bytes:
-        """Still here."""
-        ...
-
     def hello(self) -> bytes:
         """The first thing on a stream."""
-        ...
-
-    def bye(self, retry_ms: int) -> bytes:
-        """Come back after `retry_ms`."""
         ...

@@ -165,6 +165,14 @@ class Rings:
             reading.add_done_callback(lambda done: _forget_reading(watched, cursor, done))
         return await asyncio.shield(reading)
 
+    async def page(self, watched: Watched, after: int, limit: int) -> list[Row]:
+        """Events of a watched workflow from the journal. Raises Unavailable."""
+        if watched.born == 0:
+            # It was only accepted when its ring began: where its rows are is known with its first event.
+            head = (await self._journal.heads([watched.key])).get(watched.key)
+            watched.born = head.born if head is not None else 0
+        return await self._journal.page(watched.key, watched.born, after, limit)
+
     async def run(self) -> None:
         """Starts and fills rings until it is cancelled."""
         async with asyncio.TaskGroup() as tasks:
@@ -187,7 +195,7 @@ class Rings:
 
     async def _read_cold(self, watched: Watched, cursor: int) -> Piece:
         async with self._cold_slots:
-            rows = await self._journal.page(watched.key, watched.born, cursor, PAGE // 5)
+            rows = await self.page(watched, cursor, PAGE // 5)
         return watched.piece_of(rows) if rows and rows[0].seq == cursor + 1 else watched.reset("not-in-journal")
 
     def _want(self, watched: Watched) -> None:

@@ -44,7 +44,7 @@ class Watched:
         self.readings: dict[int, asyncio.Task[Piece]] = {}
         self._published_ms = 0
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._frames = frames
+        self.frames = frames
         self._progress: dict[str, bytes] = {}
         self._reset: tuple[int, str, Piece] | None = None
 
@@ -70,7 +70,7 @@ class Watched:
         verdict = ring.judge(row.seq)
         if verdict is Offered.TAKEN:
             try:
-                return ring.take(event, self._frames.event(row.seq, row.type, row.data))
+                return ring.take(event, self.frames.event(row.seq, row.type, row.data))
             except (KeyError, TypeError, AttributeError, ValueError):
                 self.tainted = True
                 return Offered.GAP
@@ -97,7 +97,7 @@ class Watched:
     def snapshot(self) -> bytes:
         """The state at the head as a frame without an id, for a stream that has none."""
         assert self.ring is not None
-        return self._frames.snapshot(None, to_json(self.ring.view.state()))
+        return self.frames.snapshot(None, to_json(self.ring.view.state()))
 
     def reset(self, reason: str) -> Piece:
         """`reset` and `snapshot` at the head; encoded once per head, however many ask."""
@@ -106,17 +106,17 @@ class Watched:
         if self._reset is None or self._reset[:2] != (ring.head, reason):
             trace_id = self.key[1]
             state = to_json(ring.view.state())
-            body = self._frames.reset(reason, f"/workflows/{trace_id}/state") + self._frames.snapshot(ring.head, state)
+            body = self.frames.reset(reason, f"/workflows/{trace_id}/state") + self.frames.snapshot(ring.head, state)
             self._reset = (ring.head, reason, Piece(body, ring.head))
         return self._reset[2]
 
     def farewell(self) -> bytes:
         """The last frame after the terminal event."""
-        return self._frames.end(str(self.ring.view.status if self.ring is not None else WorkflowStatus.COMPLETED))
+        return self.frames.end(str(self.ring.view.status if self.ring is not None else WorkflowStatus.COMPLETED))
 
     def piece_of(self, rows: list[Row]) -> Piece:
         """Rows of the journal as frames, for a cursor that the ring cannot serve."""
-        return Piece(b"".join(self._frames.event(row.seq, row.type, row.data) for row in rows), rows[-1].seq)
+        return Piece(b"".join(self.frames.event(row.seq, row.type, row.data) for row in rows), rows[-1].seq)
 
     def add_progress(self, progress: Progress) -> bool:
         """Keeps news until the clients are woken; False when nobody may hear it (any more)."""
@@ -125,7 +125,7 @@ class Watched:
         if progress.node_id not in self._progress and len(self._progress) >= MAX_PROGRESS:
             return False
         shown = progress.model_dump(exclude={"tenant"}, exclude_none=True)
-        self._progress[progress.node_id] = self._frames.progress(to_json(shown))
+        self._progress[progress.node_id] = self.frames.progress(to_json(shown))
         return True
 
     @property

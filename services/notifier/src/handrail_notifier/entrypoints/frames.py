@@ -46,5 +46,21 @@ class SseFrames:
         return ServerSentEvent("{}", event="bye", retry=retry_ms, sep="\n").encode()
 
 
+class AguiFrames:
+    """Implements `application.agui_tracks.BareFrames`: AG-UI's readers take every `data` for one of their events."""
+
+    def bare(self, data: bytes, seq: int | None = None) -> bytes:
+        """As the port says."""
+        return ServerSentEvent(data.decode(), id=None if seq is None else str(seq), sep="\n").encode()
+
+    def ping(self, at: str) -> bytes:
+        """As the port says."""
+        return ServerSentEvent(comment=f"ping {at}", sep="\n").encode()
+
+    def bye(self, retry_ms: int) -> bytes:
+        """As the port says."""
+        return ServerSentEvent(retry=retry_ms, comment="bye", sep="\n").encode()
+
+
 def _frame(kind: str, data: bytes, id_: str | None = None) -> bytes:
     return ServerSentEvent(data.decode(), event=kind, id=id_, sep="\n").encode()

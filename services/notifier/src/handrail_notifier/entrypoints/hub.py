@@ -17,7 +17,7 @@ from typing import Protocol
 
 import structlog
 
-from handrail_notifier.application.ports import Frames, Unavailable
+from handrail_notifier.application.ports import Signals, Unavailable
 from handrail_notifier.domain.window import Cold, Piece
 from handrail_runtime.telemetry import counter, gauge, histogram
 
@@ -33,6 +33,11 @@ LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1
 
 class Feed(Protocol):
     """What clients follow. Cursors rise; a piece names the cursor after it."""
+
+    @property
+    def frames(self) -> Signals:
+        """How its readers are told what is not news."""
+        ...
 
     def after(self, cursor: int) -> Piece | Cold | None:
         """What follows a cursor; None when there is nothing yet."""
@@ -98,14 +103,13 @@ class Hub:
 
     def __init__(
         self,
-        frames: Frames,
         fetch: Callable[[Feed, int], Awaitable[Piece]],
         *,
         ping_s: float = 15.0,
         send_timeout_s: float = 10.0,
         max_age_s: float = 1800.0,
     ) -> None:
-        self._frames, self._fetch = frames, fetch
+        self._fetch = fetch
         self._ping_s, self._send_timeout_s, self._max_age_s = ping_s, send_timeout_s, max_age_s
         self._feeds: dict[Feed, dict[Client, None]] = {}
         self._slots: list[dict[Client, None]] = [{} for _ in range(SLOTS)]
@@ -224,7 +228,9 @@ class Hub:
                 if feed.broken:
                     self._bye(client, "broken")
                 elif feed.ended:
-                    sink.write(feed.farewell())
+                    farewell = feed.farewell()
+                    if farewell:
+                        sink.write(farewell)
                     self._finish(client, "end")
                 return
             if isinstance(found, Cold):
@@ -257,7 +263,8 @@ class Hub:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             now = time.monotonic()
             self._evict(now)
-            ping = self._frames.ping(_now())
+            pings: dict[Signals, bytes] = {}
+            at = _now()
             for number, client in enumerate(list(self._slots[turn % SLOTS])):
                 if client.finished:
                     continue
@@ -266,7 +273,10 @@ class Hub:
                 elif client.sink.busy:
                     self._stalled.setdefault(client, now)
                 else:
-                    client.sink.write(ping)
+                    frames = client.feed.frames
+                    if frames not in pings:
+                        pings[frames] = frames.ping(at)
+                    client.sink.write(pings[frames])
                 if number % SLICE == SLICE - 1:
                     await asyncio.sleep(0)
 
@@ -282,7 +292,7 @@ class Hub:
         if client.finished:
             return
         if not client.sink.busy:
-            client.sink.write(self._frames.bye(random.randint(*BYE_RETRY_MS)))
+            client.sink.write(client.feed.frames.bye(random.randint(*BYE_RETRY_MS)))
         self._finish(client, why)
 
     def _finish(self, client: Client, why: str) -> None:

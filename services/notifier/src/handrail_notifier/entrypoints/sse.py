@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import cast
+from typing import Protocol, cast
 
 from sse_starlette.sse import EventSourceResponse, SendTimeoutError
 from starlette.requests import Request
@@ -44,12 +44,12 @@ class Streams:
         self._raw_headers = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
         self._evicted = counter("sse_evictions", "Streams closed because nobody read them")
 
-    def refusal(self, request: Request) -> Response | None:
+    def refusal(self, request: Request, methods: tuple[str, ...] = ("GET", "HEAD")) -> Response | None:
         """Why this request cannot have a stream, if so."""
         path = request.url.path[:120]
-        if request.method not in ("GET", "HEAD"):
-            allow = {"allow": "GET, HEAD"}
-            return problem_response("method-not-allowed", "Expected GET or HEAD.", instance=path, headers=allow)
+        if request.method not in methods:
+            detail, allow = f"Expected {' or '.join(methods)}.", {"allow": ", ".join(methods)}
+            return problem_response("method-not-allowed", detail, instance=path, headers=allow)
         if not accepts_stream(request.headers.get("accept")):
             detail = "Expected an Accept that allows text/event-stream, but it does not. Leave it out, or ask for that."
             return problem_response("not-acceptable", detail, instance=path)
@@ -123,11 +123,19 @@ class Streams:
             self.hub.leave(client)
 
 
+class OtherForm(Protocol):
+    """The same stream in the frames of another protocol."""
+
+    async def follow(self, watched: Watched, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves it from the client's position."""
+        ...
+
+
 class WorkflowEvents:
     """ASGI endpoint of `/workflows/{trace_id}/events`."""
 
-    def __init__(self, rings: Rings, streams: Streams, tenant: str) -> None:
-        self._rings, self._streams, self._tenant = rings, streams, tenant
+    def __init__(self, rings: Rings, streams: Streams, others: Mapping[str, OtherForm], tenant: str) -> None:
+        self._rings, self._streams, self._others, self._tenant = rings, streams, others, tenant
         self._replayed = counter("sse_replayed_events", "Events sent again to clients that came with a position")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -138,8 +146,9 @@ class WorkflowEvents:
             await refusal(scope, receive, send)
             return
         path = request.url.path[:120]
-        if request.query_params.get("format", "sse") != "sse":
-            detail = "Expected no format, or sse: these are the frames that are served here."
+        form = request.query_params.get("format", "sse")
+        if form != "sse" and form not in self._others:
+            detail = f"Expected no format, or one of sse, {', '.join(self._others)}."
             await problem_response("not-acceptable", detail, instance=path)(scope, receive, send)
             return
         if TRACE_ID.fullmatch(trace_id) is None:
@@ -158,6 +167,9 @@ class WorkflowEvents:
             await unavailable(path)(scope, receive, send)
             return
         try:
+            if form in self._others:
+                await self._others[form].follow(watched, request, scope, receive, send)
+                return
             await self._follow(watched, position_of(request), scope, receive, send)
         finally:
             self._rings.release(watched)
