@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from handrail_contracts.tasks import DeadLetter, Outcome
+from handrail_contracts.tasks import DeadLetter, Escalation, Outcome
 from handrail_contracts.view import WorkflowView
 from handrail_engine.evolve import fold
-from handrail_engine.inputs import Claim, Say
+from handrail_engine.inputs import Claim, Outside, Say
 from handrail_engine.state import Row
 from unit.engine.saga import DIAMOND, Saga, node
 from unit.engine.world import World
@@ -113,6 +113,16 @@ def escalated_and_handed_back() -> Saga:
     s.do(Say(s.pause["pause_id"], "operator", "I am here"))
     s.press("RES_HAND_BACK")
     return s.ok("a")
+
+
+def escalated_from_outside_and_handed_back() -> Saga:
+    """Left open: the agent outside has the conversation."""
+    asked = Escalation(reason="r", transcript=[{"role": "user", "text": "help"}], handover_message="A colleague comes.")
+    s = Saga(outside=Outside(asked, "p-given-out", "https://agents.example/hook"))
+    s.do(Say("p-given-out", "operator", "I am here"))
+    s.press("RES_HAND_BACK")
+    s.wait(1).do(Say("p-given-out", "agent", "I go on"))
+    return s
 
 
 def paused_by_hand_with_a_deadline() -> Saga:
@@ -244,6 +254,7 @@ STORIES: tuple[Callable[[], Saga], ...] = (
     rolled_back_to_a_savepoint,
     a_subtree_given_up_and_the_rest_aborted,
     reminded_daily,
+    escalated_from_outside_and_handed_back,
 )
 WORLDS = (11, 92, 282, 1234)
 

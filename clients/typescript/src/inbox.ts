@@ -81,7 +81,8 @@ class InboxFollower implements Follower {
       return true;
     }
     if (kind === "MESSAGE_ADDED") {
-      const said = { role: String(event.role), text: String(event.text), at: event.at };
+      const withheld = event.withheld === true ? { withheld: true } : {};
+      const said = { role: String(event.role), text: String(event.text), at: event.at, ...withheld };
       this.#pauses.set(id, { ...pause, transcript: [...(pause.transcript ?? []), said] });
       return true;
     }

@@ -1,4 +1,4 @@
-// Written by scripts/generate.mjs from schemas.json, sha256 ed20005cf111e7a72b755b50303535b2e0b45828aa63d6c56148181642ed3bca. Do not edit.
+// Written by scripts/generate.mjs from schemas.json, sha256 0a363916e72c78977aa92bbd996a908141f3fa95343b3f8c00564860e7894849. Do not edit.
 
 export type paths = Record<string, never>;
 export type webhooks = Record<string, never>;
@@ -232,6 +232,18 @@ export interface components {
             evidence?: unknown;
             /** Message */
             message: string;
+        };
+        /**
+         * EscalationOpened
+         * @description `202` of `POST /escalations`: it is durable. The ids are final; the inbox shows it a moment later.
+         */
+        EscalationOpened: {
+            /** Pause Id */
+            pause_id: string;
+            /** Trace Id */
+            trace_id: string;
+        } & {
+            [key: string]: unknown;
         };
         /**
          * EventType
@@ -538,6 +550,11 @@ export interface components {
             seq: number;
             /** State */
             state: string;
+            /**
+             * Summary
+             * @default null
+             */
+            summary?: string | null;
             /** Trace Id */
             trace_id: string;
             /**
@@ -570,7 +587,8 @@ export interface components {
         };
         /**
          * MessageAdded
-         * @description Somebody spoke in an escalation's conversation.
+         * @description Somebody spoke in an escalation's conversation: operator, user, agent, or the system for the hand-over sentence.
+         *     `withheld`: an agent spoke while a person had the conversation; it is written down and goes to nobody.
          */
         MessageAdded: {
             /**
@@ -591,6 +609,11 @@ export interface components {
             text: string;
             /** Trace Id */
             trace_id: string;
+            /**
+             * Withheld
+             * @default null
+             */
+            withheld?: boolean | null;
         };
         /**
          * Node
@@ -922,6 +945,11 @@ export interface components {
             } | null;
             /** Seq */
             seq: number;
+            /**
+             * Summary
+             * @default null
+             */
+            summary?: string | null;
             /** Trace Id */
             trace_id: string;
             /**
@@ -1007,6 +1035,11 @@ export interface components {
             } | null;
             /** Seq */
             seq: number;
+            /**
+             * Summary
+             * @default null
+             */
+            summary?: string | null;
             /** Trace Id */
             trace_id: string;
             /**

@@ -224,7 +224,8 @@ export class WorkflowView {
   #messageAdded(e: Fields): void {
     const pause = this.pauses.get(String(e.pause_id));
     if (pause === undefined) return;
-    const said = { role: String(e.role), text: String(e.text), at: String(e.at) };
+    const withheld = e.withheld === true ? { withheld: true } : {};
+    const said = { role: String(e.role), text: String(e.text), at: String(e.at), ...withheld };
     this.pauses.set(pause.pause_id, { ...pause, transcript: [...(pause.transcript ?? []), said] });
   }
 

@@ -162,21 +162,6 @@ def release(pause_id: PauseId, as_json: AsJson = False, url: Url = DEFAULT_URL, 
     out().print("Given back.")
 
 
-def say(
-    pause_id: PauseId,
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="What you say.", show_default=False)],
-    as_json: AsJson = False,
-    url: Url = DEFAULT_URL,
-    actor: Actor = None,
-) -> None:
-    """Say something in the conversation of an escalation, without deciding it yet."""
-    answer = call(url, actor, lambda client: client.say(pause_id, text))
-    if as_json:
-        print_json(dump(answer))
-        return
-    out().print("Said.")
-
-
 async def _open_pause(client: Client, id: str) -> Mapping[str, Any]:
     """The pause that `id` means: itself, or the only open one of a workflow. Tells and ends where there is none."""
     pause = await pause_of(client, id)

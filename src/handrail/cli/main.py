@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from handrail.cli import act, doctor, engines, export, inbox, look, run, set_aside
+from handrail.cli import act, doctor, engines, escalate, export, inbox, look, run, set_aside
 
 _EPILOG = (
     "Start everything on this machine: handrail up --demo (or make demo).\n\n"
@@ -51,7 +51,8 @@ def build() -> typer.Typer:
     app.command(rich_help_panel=_RUN, epilog=run.WATCH_EPILOG)(run.watch)
     app.command(rich_help_panel=_DECIDE)(inbox.inbox)
     app.command(rich_help_panel=_DECIDE, epilog=act.RESOLVE_EPILOG)(act.resolve)
-    for command in (act.claim, act.release, act.say, act.pause, act.cancel):
+    app.command(rich_help_panel=_DECIDE, epilog=escalate.ESCALATE_EPILOG)(escalate.escalate)
+    for command in (act.claim, act.release, escalate.say, act.pause, act.cancel):
         app.command(rich_help_panel=_DECIDE)(command)
     for command in (look.ls, look.show, look.explain, look.trace, look.blueprints, look.agents):
         app.command(rich_help_panel=_LOOK)(command)

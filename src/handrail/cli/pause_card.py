@@ -32,6 +32,8 @@ _STYLES = {"primary": "bold", "danger": "red", "neutral": ""}
 def card(pause: Mapping[str, Any], now_s: float, *, evidence_lines: int = 12, url_option: str = "") -> RenderableType:
     """Everything that is needed to decide. `evidence_lines` bounds the evidence; `url_option` goes into the commands."""
     parts: list[RenderableType] = [Text(safe(pause["failure_reason"], lines=True), style="bold")]
+    if pause.get("summary"):
+        parts.append(Text(short(pause["summary"], 400)))
     parts += _facts(pause, now_s)
     parts += _proposal(pause)
     parts += _evidence(pause, evidence_lines)
@@ -145,12 +147,15 @@ def _proposal(pause: Mapping[str, Any]) -> list[RenderableType]:
 
 
 def _transcript(pause: Mapping[str, Any], most: int = 6) -> list[RenderableType]:
-    said = pause.get("transcript") or []
+    said = pause.get("conversation") or pause.get("transcript") or []
     lines: list[RenderableType] = []
     if len(said) > most:
         lines.append(Text(f"… {len(said) - most} messages before", style="dim"))
     for message in said[-most:]:
         line = Text()
         line.append(f"{short(message.get('role', '?'), 12)}: ", style="cyan")
-        lines.append(line.append(safe(str(message.get("text", "")), lines=True)))
+        line.append(safe(str(message.get("text", "")), lines=True))
+        if message.get("withheld"):
+            line.append("  (withheld: a person has the conversation)", style="dim")
+        lines.append(line)
     return lines

@@ -49,7 +49,16 @@ def _node(e: Mapping[str, Any]) -> str:
         text += f", output {short(compact(e['output']), 120)}"
     if e.get("reason"):
         text += f" ({short(e['reason'], 120)})"
-    return text
+    return text + spent(e.get("usage"))
+
+
+def spent(usage: Mapping[str, Any] | None) -> str:
+    """What an attempt has spent on models, as `, 812 tokens, $0.0031`; nothing where it used none."""
+    if not usage:
+        return ""
+    tokens = int(usage.get("input_tokens") or 0) + int(usage.get("output_tokens") or 0)
+    cost = float(usage.get("cost_usd") or 0.0)
+    return f", {tokens:,} tokens" + (f", ${cost:.4f}" if cost else "")
 
 
 def _paused(e: Mapping[str, Any]) -> str:
@@ -113,7 +122,9 @@ _WORDS = {
     "GATE_EVALUATED": _gate,
     "WORKFLOW_PAUSED_HITL": _paused,
     "PAUSE_UPDATED": _claim,
-    "MESSAGE_ADDED": lambda e: f"{safe(e['role'])} says: {short(e['text'], 200)}",
+    "MESSAGE_ADDED": lambda e: (
+        f"{safe(e['role'])} says{' (withheld)' if e.get('withheld') else ''}: {short(e['text'], 200)}"
+    ),
     "HITL_RESOLVED": _resolved,
     "WORKFLOW_RESUMED": lambda e: "Goes on",
     "WORKFLOW_COMPENSATING": _undo,

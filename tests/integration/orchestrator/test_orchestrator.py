@@ -307,3 +307,47 @@ async def test_nodes_that_an_agent_hands_in_are_judged_by_the_registry(rig: Rig)
     await rig.until("w", "PAUSED_HITL")
     pause = (await rig.view("w"))["pauses"][0]
     assert "nobody" in pause["failure_reason"]
+
+
+async def test_an_escalation_from_outside_tells_who_asked_in_the_transaction_of_the_event(rig: Rig) -> None:
+    await rig.orchestrator()
+    escalation = {
+        "reason": "Charged twice.",
+        "transcript": [{"role": "user", "text": "long " * 200, "at": "t"} for _ in range(120)],
+        "handover_message": "A colleague takes over.",
+    }
+    outside = {"escalation": escalation, "pause_id": "p-out", "callback_url": "https://agents.example/hook"}
+    await rig.command("out", "start", {"intent": "r", "outside": outside})
+    await rig.until("out", "PAUSED_HITL")
+    data = await rig.pool.fetchval("SELECT data FROM handrail.pause WHERE pause_id = 'p-out'")
+    assert data["transcript"][-1]["$ref"].startswith("/workflows/out/blobs/sha256:")
+    assert await rig.pool.fetchval("SELECT count(*) FROM handrail.blob WHERE trace_id = 'out'") == 1
+    await rig.press("out", "RES_RESPOND", "It is undone.")
+    await rig.until("out", "COMPLETED")
+    told = await rig.pool.fetch(
+        "SELECT id, channel, pause_id, state, body FROM handrail.outbound ORDER BY (body->'data'->>'seq')::int"
+    )
+    assert {(r["channel"], r["pause_id"], r["state"], r["body"]["url"]) for r in told} == {
+        ("callback", "p-out", "due", "https://agents.example/hook")
+    }
+    assert [(r["body"]["type"], r["body"]["data"].get("text")) for r in told] == [
+        ("handrail.message_added", "A colleague takes over."),
+        ("handrail.message_added", "It is undone."),
+        ("handrail.hitl_resolved", None),
+    ]
+    assert [r["id"] for r in told] == [f"default/out/{r['body']['data']['seq']}" for r in told]
+
+
+async def test_what_was_said_before_a_decision_is_written_down_before_it_ends_the_workflow(rig: Rig) -> None:
+    outside = {"escalation": {"reason": "r"}, "pause_id": "p-talk"}
+    o = await rig.orchestrator()
+    await rig.command("talk", "start", {"intent": "r", "outside": outside})
+    await rig.until("talk", "PAUSED_HITL")
+    await rig.end(o)
+    await rig.press("talk", "RES_CLOSE")
+    # accepted before the decision, its row is read after it: commands are numbered when they are written, not when they commit
+    await rig.command("talk", "message", {"pause_id": "p-talk", "role": "operator", "text": "Goodbye."})
+    await rig.orchestrator()
+    await rig.until("talk", "COMPLETED")
+    types = [r.type for r in await rig.rows("talk")]
+    assert types.index("MESSAGE_ADDED") < types.index("HITL_RESOLVED")

@@ -122,7 +122,7 @@ def check_counters(s: WorkflowState) -> None:
     expect(s.out == live, name, f"out {s.out}, live {live}")
     expect(s.letters == sum(1 for n in nodes if n.dead_letter is not None), name, f"letters {s.letters}")
     for n in nodes:
-        should = n.state in OPEN or (n.state is N.COMPENSATING and n.undo.retry_ms is None)
+        should = (n.state in OPEN and not n.spec.outside) or (n.state is N.COMPENSATING and n.undo.retry_ms is None)
         expect((n.live is not None) == should, name, f"{n.spec.id} is {n.state}, live {n.live}")
     holding = sum(1 for p in s.pauses.values() if p.scope is PauseScope.WORKFLOW)
     expect(s.holding == holding, name, f"holding {s.holding} {holding}")

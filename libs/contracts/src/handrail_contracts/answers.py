@@ -40,6 +40,13 @@ class Ordered(Answer):
     status: str
 
 
+class EscalationOpened(Answer):
+    """`202` of `POST /escalations`: it is durable. The ids are final; the inbox shows it a moment later."""
+
+    trace_id: str
+    pause_id: str
+
+
 class Resuming(Answer):
     """`202` of resume; with `resolved_by` the `200` of the same decision again."""
 
@@ -234,6 +241,7 @@ class SseTicket(Answer):
 ANSWERS: tuple[type[BaseModel], ...] = (
     Accepted,
     Ordered,
+    EscalationOpened,
     Resuming,
     State,
     Preview,

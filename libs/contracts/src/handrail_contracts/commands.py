@@ -98,6 +98,26 @@ class SseTicketRequest(Door):
         return self
 
 
+class Line(Door):
+    """One line of a conversation. `at` RFC 3339; left out it is when the line came in."""
+
+    role: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    text: Text
+    at: Annotated[str, StringConstraints(max_length=64)] | None = None
+
+
+class EscalationRequest(Door):
+    """`POST /escalations`: an agent outside of any workflow asks for a person. `handover_message` is what its user is told;
+    `callback_url` hears what people say and decide (https, a public host)."""
+
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=4_000, pattern=r"\S")]
+    summary: Annotated[str, StringConstraints(max_length=4_000)] = ""
+    transcript: list[Line] = Field(default_factory=list[Line], max_length=1_000)
+    metadata: dict[str, Json] = Field(default_factory=dict[str, Json], max_length=100)
+    handover_message: Text | None = None
+    callback_url: str | None = None
+
+
 class CommandKind(StrEnum):
     """What a command row orders."""
 
@@ -107,7 +127,6 @@ class CommandKind(StrEnum):
     CANCEL = "cancel"
     CLAIM = "claim"
     MESSAGE = "message"
-    ESCALATE = "escalate"
 
 
 class Nudge(Wire):

@@ -235,12 +235,14 @@ class PauseUpdated(Event):
 
 
 class MessageAdded(Event):
-    """Somebody spoke in an escalation's conversation."""
+    """Somebody spoke in an escalation's conversation: operator, user, agent, or the system for the hand-over sentence.
+    `withheld`: an agent spoke while a person had the conversation; it is written down and goes to nobody."""
 
     pause_id: str
     role: str
     text: str
     actor: str | None = None
+    withheld: bool | None = None
 
 
 class HitlResolved(Event):

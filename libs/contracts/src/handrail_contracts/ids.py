@@ -55,6 +55,11 @@ def pause_id(tenant: str, trace_id: str, seq: int) -> str:
     return "p" + hashlib.blake2b(f"pause/{tenant}/{trace_id}/{seq}".encode(), digest_size=13).hexdigest()[:25]
 
 
+def outside_pause_id(tenant: str, trace_id: str) -> str:
+    """The id of the pause of an escalation from outside: known before anything of it is journaled."""
+    return pause_id(tenant, trace_id, 0)
+
+
 def dead_letter_id(tenant: str, trace_id: str, seq: int) -> str:
     """The id of the dead letter that the event `seq` reports."""
     return "d" + hashlib.blake2b(f"dead-letter/{tenant}/{trace_id}/{seq}".encode(), digest_size=13).hexdigest()[:25]

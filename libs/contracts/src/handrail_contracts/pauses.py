@@ -51,6 +51,7 @@ class Pause(Wire):
     confidence: float | None = None
     risk: dict[str, Any] | None = None
     transcript: list[dict[str, Any]] | None = None
+    summary: str | None = None
     assignees: list[str] = Field(default_factory=list[str])
     claimed_by: str | None = None
     claimed_until: str | None = None

@@ -51,6 +51,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "unknown-field": (422, "A field is unknown"),
     "too-many-items": (422, "A list is too long"),
     "unknown-blueprint": (422, "No such blueprint"),
+    "webhook-url-rejected": (422, "This address may not be called"),
     "unknown-agent": (422, "No such agent or action"),
     "no-plan": (422, "The intent matches nothing"),
     "empty-dag": (422, "The plan has no nodes"),

@@ -131,7 +131,7 @@ class WorkflowView:
             case EventType.MESSAGE_ADDED:
                 pause = self.pauses.get(event["pause_id"])
                 if pause is not None:
-                    said = {"role": event["role"], "text": event["text"], "at": event["at"]}
+                    said = {k: event[k] for k in ("role", "text", "at", "withheld") if k in event}
                     pause["transcript"] = [*(pause["transcript"] or []), said]
             case EventType.HITL_RESOLVED:
                 self.pauses.pop(event["pause_id"], None)

@@ -12,7 +12,7 @@ from handrail_contracts.events import WorkflowStatus
 from handrail_contracts.model import iso
 from handrail_contracts.pauses import PauseKind
 from handrail_contracts.tasks import DeadLetter, Heartbeat, Result, TaskKind
-from handrail_engine import compensation, nodes, pauses, planning
+from handrail_engine import compensation, nodes, pauses, planning, talk
 from handrail_engine.inputs import Cancel, Claim, Decision, Input, Now, PanicPause, Rejection, Say, Start, Wake
 from handrail_engine.leases import claim
 from handrail_engine.lifecycle import OPEN
@@ -85,16 +85,14 @@ def _answer(t: Turn, what: Input) -> Rejection | None:
                 T.PAUSE_UPDATED, pause_id=what.pause_id, claimed_by=what.claimed_by, claimed_until=what.claimed_until
             )
         case Say():
-            if what.pause_id not in s.pauses:
-                return Rejection("stale-pause", "the pause is not open")
-            t.emit(T.MESSAGE_ADDED, pause_id=what.pause_id, role=what.role, text=what.text, actor=what.actor)
+            return talk.say(t, what)
         case _:
             assert_never(what)
     return None
 
 
 def _start(t: Turn, c: Start) -> None:
-    planning_first = c.nodes is None
+    planning_first = c.nodes is None and c.outside is None
     status = WorkflowStatus.PLANNING if planning_first else WorkflowStatus.ACCEPTED
     accepted: dict[str, Any] = {
         "intent": c.intent,
@@ -106,7 +104,9 @@ def _start(t: Turn, c: Start) -> None:
     if c.deadline_s is not None:
         accepted["deadline_at"] = iso(t.now.ms + int(c.deadline_s * 1000))
     t.emit(T.WORKFLOW_ACCEPTED, {"actor": c.actor} if c.actor is not None else None, **accepted)
-    if c.nodes is None:
+    if c.outside is not None:
+        talk.open_outside(t, c, c.outside)
+    elif c.nodes is None:
         planning.add(t, [planning.plan_node(c)], None)
         t.queue.append(planning.PLAN_NODE)
     else:
@@ -241,6 +241,8 @@ def _node_due(t: Turn, node: NodeState) -> None:
         pauses.open_failure(t, node)
     elif node.state is N.RETRYING:
         nodes.retry_due(t, node)
+    elif node.spec.outside and node.state is N.IN_PROGRESS:
+        talk.quiet(t, node)
     elif (
         node.state is N.COMPENSATING
         and node.undo.retry_ms is not None

@@ -93,7 +93,7 @@ def evolve(s: WorkflowState, row: Row) -> WorkflowState:
         case T.MESSAGE_ADDED:
             pause = s.pauses.get(row.data["pause_id"])
             if pause is not None:
-                said = {"role": row.data["role"], "text": row.data["text"], "at": row.data["at"]}
+                said = {k: row.data[k] for k in ("role", "text", "at", "withheld") if k in row.data}
                 pause.data = {**pause.data, "transcript": [*(pause.data["transcript"] or ()), said]}
         case T.GATE_EVALUATED:
             _judged(s.nodes[row.data["node_id"]], row.meta or {})
@@ -251,7 +251,7 @@ def _dispatched(s: WorkflowState, node: NodeState, row: Row) -> None:
     node.scheduled_ms = row.at_ms
     node.started_ms = None
     node.worker = None
-    node.live = sent(row.at_ms, node.spec.timeouts.schedule_to_start_s)
+    node.live = None if node.spec.outside else sent(row.at_ms, node.spec.timeouts.schedule_to_start_s)
 
 
 def _judged(node: NodeState, meta: dict[str, Any]) -> None:
@@ -323,7 +323,7 @@ def _paused(s: WorkflowState, row: Row) -> None:
     scope = PauseScope(meta["scope"])
     expires = ms_of(d["expires_at"]) if d.get("expires_at") else None
     pause = PauseState(d["pause_id"], d["kind"], d["node_id"], scope, d, expires)
-    pause.expiry, pause.then = meta.get("expiry"), meta.get("then")
+    pause.expiry, pause.then, pause.callback = meta.get("expiry"), meta.get("then"), meta.get("callback")
     s.pauses[d["pause_id"]] = pause
     _remind(s, pause, row.at_ms + (REMIND_EVERY_MS if expires is None else (expires - row.at_ms) // 2))
     if expires is not None:
@@ -347,6 +347,8 @@ def _resolved(s: WorkflowState, row: Row) -> None:
     meta = row.meta or {}
     pause = s.pauses.pop(row.data["pause_id"])
     s.holding -= pause.scope is PauseScope.WORKFLOW
+    if pause.kind == PauseKind.ESCALATION:
+        s.talks[pause.pause_id] = pause.node_id
     if pause.kind == PauseKind.COMPENSATION_FAILURE and pause.node_id is not None and s.ending is not None:
         if meta.get("kind") == ResolutionKind.ACCEPT:
             s.nodes[pause.node_id].undo.again = False  # a person leaves the effect standing, whatever came to light

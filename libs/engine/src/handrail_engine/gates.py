@@ -42,8 +42,8 @@ def admits(t: Turn, node: NodeState, meta: dict[str, Any]) -> bool:
     spec, policies = node.spec, t.now.policies
     guarded = spec.gate is not None or (spec.tainted and spec.effect_class is not EffectClass.PURE)
     asks = node.overrides.get("requires_confirmation", spec.inputs.get("requires_confirmation"))
-    if spec.undo_of is not None:
-        return True  # a person has ordered this undo
+    if spec.undo_of is not None or spec.outside:
+        return True  # a person has ordered this undo; an agent outside is not ours to dispatch
     if not guarded and not policies.about(t.state.blueprint, spec.agent, spec.action) and asks is None:
         return True
     args = {**resolved_inputs(t.state, node), **(meta.get("sets") or {})}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from handrail_contracts.tasks import DeadLetter, Result
+from handrail_contracts.tasks import DeadLetter, Escalation, Result
 from handrail_engine.policies import Policies
 
 
@@ -23,8 +23,19 @@ class Now:
 
 
 @dataclass(frozen=True, slots=True)
+class Outside:
+    """An escalation that comes from outside of any workflow. `pause_id` was given out when it was accepted; `callback_url`
+    is told what people say and decide."""
+
+    escalation: Escalation
+    pause_id: str
+    callback_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
-    """A start command of `actor`. `nodes` is the compiled plan (`plan.compile_plan`), None when the planner agent is to make one."""
+    """A start command of `actor`. `nodes` is the compiled plan (`plan.compile_plan`), None when the planner agent is to make one,
+    or when the workflow is an escalation from outside."""
 
     intent: str | None
     blueprint: str | None
@@ -34,6 +45,7 @@ class Start:
     output: dict[str, Any] | None = None
     deadline_s: float | None = None
     actor: str | None = None
+    outside: Outside | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from handrail_contracts.model import iso, ms_of
 from handrail_contracts.pauses import PauseKind
 from handrail_contracts.plan import EffectClass, OnExhausted
 from handrail_contracts.tasks import Failure, Outcome, Result
-from handrail_engine import compensation, gates, pauses, planning
+from handrail_engine import compensation, gates, pauses, planning, talk
 from handrail_engine.evidence import clip, shown, told
 from handrail_engine.inputs import Rejection
 from handrail_engine.leases import claim, must_close_ms
@@ -106,7 +106,7 @@ def answered(t: Turn, r: Result) -> Rejection | None:
         case Outcome.ESCALATED if t.state.leaves(node):
             _cancelled(t, node, r)  # it is out of its depth and has not acted
         case Outcome.ESCALATED:
-            pauses.escalate(t, node, r)
+            talk.escalated(t, node, r)
         case Outcome.PROPOSED if t.state.leaves(node):
             _cancelled(t, node, r)
         case Outcome.PROPOSED:

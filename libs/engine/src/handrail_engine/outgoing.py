@@ -21,16 +21,22 @@ def outgoing(s: WorkflowState, row: Row) -> list[Task | DeadLetter]:
     match row.type:
         case T.NODE_STATE_CHANGED:
             to = row.data["to"]
+            if s.nodes[row.data["node_id"]].spec.outside:
+                return []
             if to == NodeStatus.SCHEDULED or (to == NodeStatus.COMPENSATING and (row.meta or {}).get("dispatch")):
                 return [task_for(s, s.nodes[row.data["node_id"]])]
         case T.TASK_DEAD_LETTERED:
             return [_dead_letter(s, row)]
         case T.WORKFLOW_COMPENSATING:
             if "undo" in (row.meta or {}):
-                return [cancel_for(s, n, row.at_ms) for n in s.nodes.values() if n.state in OPEN and s.leaves(n)]
+                return [cancel_for(s, n, row.at_ms) for n in s.nodes.values() if _out(s, n)]
         case _:
             pass
     return []
+
+
+def _out(s: WorkflowState, n: NodeState) -> bool:
+    return n.state in OPEN and s.leaves(n) and not n.spec.outside
 
 
 def look_up(s: WorkflowState, node: NodeState, text: str) -> Any:

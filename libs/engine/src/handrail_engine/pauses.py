@@ -12,8 +12,8 @@ from handrail_contracts.ids import pause_id
 from handrail_contracts.model import iso
 from handrail_contracts.pauses import DEFAULT_RESOLUTIONS, PauseKind
 from handrail_contracts.plan import EffectClass, PauseScope, Resolution, ResolutionKind
-from handrail_contracts.tasks import DeadLetter, Failure, Result
-from handrail_engine import compensation, gates, nodes
+from handrail_contracts.tasks import DeadLetter
+from handrail_engine import compensation, gates, nodes, talk
 from handrail_engine.evidence import CODE_CHARS, MESSAGE_CHARS, clip, evidence_of, shown
 from handrail_engine.inputs import Decision, Rejection
 from handrail_engine.outgoing import cancel_for, inputs_of
@@ -48,6 +48,7 @@ def open_pause(
     resolutions: list[dict[str, Any]] | None = None,
     then: dict[str, Any] | None = None,
     silence: bool = True,
+    callback: str | None = None,
     **payload: Any,
 ) -> None:
     """Emits WORKFLOW_PAUSED_HITL with the payload of CONTRACT section 5. `payload` overrides single fields of it. Without
@@ -90,7 +91,8 @@ def open_pause(
         "on_expiry": expiry["action_id"] if expiry else None,
     }
     body.update(payload)
-    meta = {"scope": scope.value, **({"expiry": expiry} if expiry else {}), **({"then": then} if then else {})}
+    meta = {"scope": scope.value, "expiry": expiry, "then": then, "callback": callback}
+    meta = {k: v for k, v in meta.items() if v}
     t.emit(T.WORKFLOW_PAUSED_HITL, meta, **body)
 
 
@@ -118,25 +120,6 @@ def open_ambiguous(t: Turn, node: NodeState, then: dict[str, Any] | None = None)
     said = node.error["message"] if node.error else "The outcome of an attempt is unknown."
     reason = f"It is not known whether {node.spec.action} of {node.spec.id} happened. {said}"
     open_pause(t, PauseKind.AMBIGUOUS, node, reason=reason, then=then)
-
-
-def escalate(t: Turn, node: NodeState, r: Result) -> None:
-    """The agent asks for a person. It has stopped speaking; what it knew goes with the pause."""
-    e = r.escalation
-    if e is None:
-        wrong = Failure(code="invalid-result", message="The agent escalated without a reason.")
-        nodes.failed(t, node, wrong, False, {}, r.outcome.value)
-        return
-    times = {"finished_at": t.at, **nodes.times_of(t, node, r)}
-    t.move(node, N.AWAITING_HUMAN, {"outcome": "escalated"}, **times)
-    open_pause(
-        t,
-        PauseKind.ESCALATION,
-        node,
-        reason=clip(e.reason, MESSAGE_CHARS),
-        context_snapshot=e.metadata or context_of(t, node),
-        transcript=e.transcript,
-    )
 
 
 def open_manual(t: Turn, comment: str | None) -> None:
@@ -213,6 +196,8 @@ def close(
 ) -> None:
     """Emits HITL_RESOLVED."""
     body: dict[str, Any] = {"channel": SYSTEM, "comment": None, "input": None, **more}
+    if pause.callback is not None:
+        meta = {**(meta or {}), "callback": pause.callback}
     t.emit(
         T.HITL_RESOLVED,
         meta,
@@ -269,6 +254,8 @@ def press(t: Turn, pause: PauseState, chosen: dict[str, Any], outcome: str, d: D
     meta: dict[str, Any] = {"kind": kind.value}
     if kind is ResolutionKind.RESUME and pause.kind == PauseKind.FAILURE:
         meta["no_deadline"] = True
+    if kind is ResolutionKind.RESPOND:
+        talk.respond(t, pause, d)
     close(t, pause, outcome, d.action_id, d.actor, meta, channel=d.channel, comment=d.comment, input=d.input)
     if kind is ResolutionKind.COMPENSATE and not s.ends:
         reason = d.comment or f"{chosen['display_text']}, by {d.actor}"
@@ -324,7 +311,7 @@ def _act(
     match kind:
         case ResolutionKind.RETRY:
             sets = {chosen["sets"]: d.input} if chosen.get("sets") else None
-            _retry(t, node, sets)
+            retry(t, node, sets)
         case ResolutionKind.APPROVE | ResolutionKind.EDIT if pause.kind == PauseKind.GATE:
             gates.approve(t, node, pause, d, edit=kind is ResolutionKind.EDIT)
         case ResolutionKind.REJECT if pause.kind == PauseKind.GATE:
@@ -335,18 +322,16 @@ def _act(
             t.move(node, N.COMPLETE, {"outcome": "ok"}, output=d.input, finished_at=t.at)
             t.ready_again(node)
         case ResolutionKind.MARK:
-            _retry(t, node, (pause.then or {}).get("sets"), sure=True)
+            retry(t, node, (pause.then or {}).get("sets"), sure=True)
         case ResolutionKind.RESPOND | ResolutionKind.CLOSE:
-            output = {"response": d.input} if kind is ResolutionKind.RESPOND else {"response": None}
-            t.move(node, N.COMPLETE, {"outcome": "ok"}, output=output, finished_at=t.at)
-            t.ready_again(node)
+            talk.closed(t, node, d.input if kind is ResolutionKind.RESPOND else None)
         case ResolutionKind.HAND_BACK:
-            _retry(t, node, None, conversation=list(pause.data["transcript"] or ()))
+            talk.hand_back(t, node, pause)
         case _:
-            _retry(t, node, None)
+            retry(t, node, None)
 
 
-def _retry(
+def retry(
     t: Turn, node: NodeState, sets: dict[str, Any] | None, *, sure: bool = False, conversation: list[Any] | None = None
 ) -> None:
     """A fresh round of attempts. A changed input is a new effect: a new key, and the old one is closed for whoever may

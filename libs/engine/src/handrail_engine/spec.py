@@ -49,6 +49,7 @@ class NodeSpec:
     savepoint: bool
     may_add_nodes: int
     gate: dict[str, Any] | None
+    outside: bool  # its agent is not ours: nothing is sent to it
     undo_of: dict[str, Any] | None  # it undoes an effect of another workflow: `effect_key`, `inputs`
     proposal: dict[str, Any]
     args_schema: dict[str, Any] | None
@@ -99,6 +100,7 @@ def node_spec(c: dict[str, Any], node_ids: Mapping[str, Any]) -> NodeSpec:
         savepoint=c.get("savepoint", False),
         may_add_nodes=c.get("may_add_nodes", 0),
         gate=c.get("gate"),
+        outside=c.get("outside", False),
         undo_of=c.get("undo_of"),
         proposal=c.get("proposal", {}),
         args_schema=c.get("args_schema"),

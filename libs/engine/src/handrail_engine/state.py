@@ -114,7 +114,8 @@ class NodeState:
 
 @dataclass(slots=True)
 class PauseState:
-    """An open pause. `data` is its event; `scope` what waits for it; `then` what a decision goes on with."""
+    """An open pause. `data` is its event; `scope` what waits for it; `then` what a decision goes on with;
+    `callback` who outside is told of it."""
 
     pause_id: str
     kind: str
@@ -125,6 +126,7 @@ class PauseState:
     remind_ms: int | None = None
     expiry: dict[str, Any] | None = None
     then: dict[str, Any] | None = None
+    callback: str | None = None
 
 
 @dataclass(slots=True)
@@ -178,6 +180,9 @@ class WorkflowState:
     planned: bool = False
     plan: dict[str, Any] | None = None  # made by the planner agent, adopted when no pause is open
     pauses: dict[str, PauseState] = field(default_factory=dict[str, PauseState])
+    talks: dict[str, str | None] = field(
+        default_factory=dict[str, str | None]
+    )  # escalations that are over -> their node
     holding: int = 0  # open pauses of workflow scope
     deadline_ms: int | None = None
     deadline_left_ms: int | None = None  # while a pause is open the deadline does not run
@@ -253,6 +258,7 @@ class WorkflowState:
             "holding": self.holding,
             "off": self.off,
             "requester": self.requester,
+            "talks": self.talks,
             "ended": self.ended,
             "ending": _ending_facts(self.ending) if self.ending else None,
             "pauses": {
@@ -285,6 +291,8 @@ def due_ms(s: WorkflowState, node: NodeState) -> int | None:
         return None if s.held else node.retry_ms
     if node.state is NodeStatus.COMPENSATING:
         return None if s.held else node.undo.retry_ms
+    if node.spec.outside and node.state is NodeStatus.IN_PROGRESS and node.started_ms is not None:
+        return node.started_ms + int(node.limits.start_to_close_s * 1000)
     return None
 
 

@@ -27,7 +27,8 @@ class Context:
     `effect_key` stays the same over retries: give it to the provider as idempotency key. While undoing it is the key of
     the undo, and `do_key` the one of what is undone. `attempt` counts from 1. `conversation` is what was said while a
     person had control ({role, text, …}, None unless handed back); `approved` the arguments that a person approved.
-    `cancelled` is set when the workflow no longer wants the answer. `on_progress` and `on_silence` are the runtime's.
+    `cancelled` is set when the workflow no longer wants the answer. `escalation` is set once the attempt has handed over,
+    `usage` is what it has spent on models so far (`spend`). `on_progress` and `on_silence` are the runtime's.
     """
 
     tenant: str
@@ -43,6 +44,8 @@ class Context:
     approved: dict[str, Any] | None = None
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     log: Any = field(default_factory=lambda: logging.getLogger("handrail.agent"))
+    escalation: Escalation | None = None
+    usage: dict[str, Any] = field(default_factory=dict[str, Any])
     on_progress: Callable[[float | None, str | None], None] = _unheard
     on_silence: Callable[[], None] = _beatless
 
@@ -63,20 +66,34 @@ class Context:
         metadata: Mapping[str, Any] | None = None,
         handover_message: str | None = None,
     ) -> NoReturn:
-        """Hands control to a person and ends the attempt. Raises Escalated: let it pass.
+        """Hands control to a person and ends the attempt. Raises Escalated: let it pass. Whatever becomes of that exception (an
+        agent framework may turn it into a word to its model), the attempt ends as escalated and its answer goes nowhere.
 
         `reason` is what the operator reads first; `transcript` is a list of {role, text, at}; `metadata` is shown as the
-        pause's context; `handover_message` is what the end user is told.
+        pause's context; `handover_message` is what the end user is told. The first call counts.
         """
-        raise Escalated(
-            Escalation(
+        if self.escalation is None:
+            self.escalation = Escalation(
                 reason=reason,
                 summary=summary,
                 transcript=[jsonable(dict(line)) for line in transcript],
                 metadata=jsonable(dict(metadata or {})),
                 handover_message=handover_message,
             )
-        )
+        raise Escalated(self.escalation)
+
+    def spend(
+        self, *, input_tokens: int = 0, output_tokens: int = 0, cost_usd: float = 0.0, model: str | None = None
+    ) -> None:
+        """Counts a model's answer into the attempt's usage, which its event and the state show. Adds up; call it once per
+        answer, also when the attempt fails afterwards."""
+        u = self.usage
+        u["calls"] = u.get("calls", 0) + 1
+        u["input_tokens"] = u.get("input_tokens", 0) + input_tokens
+        u["output_tokens"] = u.get("output_tokens", 0) + output_tokens
+        u["cost_usd"] = round(u.get("cost_usd", 0.0) + cost_usd, 9)
+        if model is not None:
+            u["model"] = model
 
     async def propose(
         self,

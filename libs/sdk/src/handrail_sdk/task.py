@@ -14,7 +14,7 @@ from handrail_contracts.model import Json
 from handrail_contracts.plan import EffectClass
 from handrail_sdk import signature
 from handrail_sdk.context import Context
-from handrail_sdk.failures import INVALID_INPUT, INVALID_RESULT, DefinitionError, Fail
+from handrail_sdk.failures import INVALID_INPUT, INVALID_RESULT, DefinitionError, Escalated, Fail
 from handrail_sdk.options import TaskOptions, check_limits, check_pause, effect_of, retry_of, timeouts_of
 
 if TYPE_CHECKING:
@@ -102,7 +102,16 @@ class TaskDefinition(Generic[Out]):
     async def run(self, inputs: Mapping[str, Any], ctx: Context) -> Json:
         """Runs the task once. Raises Fail `invalid-input` or `invalid-result` (not retryable) where a value does not fit
         what the task declares, and whatever the task raises."""
-        return self._given(await self._call((self._taken(inputs),), ctx))
+        taken = self._taken(inputs)
+        try:
+            output = await self._call((taken,), ctx)
+        except Exception as e:
+            if ctx.escalation is not None and not isinstance(e, Escalated):
+                raise Escalated(ctx.escalation) from e
+            raise
+        if ctx.escalation is not None:  # it went on talking; nobody hears it
+            raise Escalated(ctx.escalation)
+        return self._given(output)
 
     async def undo(self, inputs: Mapping[str, Any], output: Json, ctx: Context) -> Json:
         """Undoes the task once. `output` is what it had answered, None when that is unknown. Raises as `run` does."""

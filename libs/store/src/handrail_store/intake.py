@@ -287,6 +287,15 @@ async def unpark(connection: AnyConnection, tenant: str, record_id: int) -> None
     )
 
 
+async def spoken(connection: AnyConnection, tenant: str, trace_id: str) -> int:
+    """How many messages were ever accepted for the workflow."""
+    return await connection.fetchval(
+        "SELECT count(*) FROM handrail.command WHERE tenant = $1 AND trace_id = $2 AND kind = 'message'",
+        tenant,
+        trace_id,
+    )
+
+
 async def command_waits(connection: AnyConnection, tenant: str, trace_id: str, p: int, kind: str) -> bool:
     """True when a command of that kind is stored for the workflow (of partition `p`) and not yet applied."""
     return await connection.fetchval(

@@ -172,6 +172,7 @@ command = Table(
     Column("at", _TS, nullable=False),
     Column("applied_pseq", BigInteger),
     Index("command_unapplied", "p", "n", postgresql_where=text("applied_pseq IS NULL")),
+    Index("command_message", "tenant", "trace_id", postgresql_where=text("kind = 'message'")),
     Index("command_start", "tenant", "trace_id", unique=True, postgresql_where=text("kind = 'start'")),
 )
 

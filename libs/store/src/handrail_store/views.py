@@ -110,6 +110,18 @@ async def messages(connection: AnyConnection, tenant: str, trace_id: str, pause_
     return [row["data"] for row in rows]
 
 
+async def said_after_the_end(connection: AnyConnection, tenant: str, trace_id: str, pause_id: str) -> Rows:
+    """(body, actor, at) of messages that were accepted and are in no event, because the workflow had ended by then."""
+    return await connection.fetch(
+        "SELECT c.body, c.actor, c.at FROM handrail.command c JOIN handrail.workflow w USING (tenant, trace_id)"
+        " WHERE c.tenant = $1 AND c.trace_id = $2 AND c.kind = 'message' AND c.body->>'pause_id' = $3"
+        " AND c.applied_pseq = 0 AND w.ended_at IS NOT NULL ORDER BY c.n",
+        tenant,
+        trace_id,
+        pause_id,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """A place in a list, newest first: rows strictly older than (`at`, `id`); None is the beginning."""

@@ -20,6 +20,7 @@ from handrail_gateway.adapters.postgres import Database
 from handrail_gateway.adapters.projection import RedisProjection
 from handrail_gateway.adapters.views import PostgresViews
 from handrail_gateway.application.dead_letters import DeadLetters
+from handrail_gateway.application.escalations import Escalations
 from handrail_gateway.application.foresight import Foresight
 from handrail_gateway.application.idempotency import Once, Turns
 from handrail_gateway.application.lists import Lists
@@ -138,9 +139,11 @@ class Gateway:
         turns = Turns()
         once = Once(intake, turns)
         shedding = Shedding(views, time.monotonic, settings.most_unpublished)
+        submit = Submit(intake, Registry(views, tenant, time.monotonic), shedding, turns)
         use = UseCases(
             tenant=tenant,
-            submit=Submit(intake, Registry(views, tenant, time.monotonic), shedding, turns),
+            submit=submit,
+            escalations=Escalations(submit),
             resume=Resume(once),
             steering=Steering(once),
             dead_letters=DeadLetters(once),

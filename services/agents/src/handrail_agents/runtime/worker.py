@@ -275,7 +275,8 @@ class Worker:
     # ---- words
 
     def _fields(self, a: Attempt) -> dict[str, Any]:
-        return {"worker": self._answers.worker, **words.iso_times(a.started_ms, self._clock.now_ms())}
+        spent = {"usage": a.context.usage} if a.context is not None and a.context.usage else {}
+        return {"worker": self._answers.worker, **spent, **words.iso_times(a.started_ms, self._clock.now_ms())}
 
     def _answer(self, r: Result) -> None:
         self._answers.result(r, r.finished_at or iso(self._clock.now_ms()))

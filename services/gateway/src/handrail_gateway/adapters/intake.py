@@ -145,12 +145,16 @@ class PostgresTransaction:
     async def pauses(self, tenant: str, trace_id: str) -> list[OpenPause]:
         """See the port."""
         rows = await desk.pauses_of(self._connection, tenant, trace_id)
-        return [OpenPause(r["pause_id"], r["kind"], r["state"], r["decided"]) for r in rows]
+        return [OpenPause(r["pause_id"], r["kind"], r["state"], r["decided"], r["node_id"]) for r in rows]
 
     async def lock_pause(self, tenant: str, pause_id: str) -> LockedPause | None:
         """See the port."""
         row = await intake.lock_pause(self._connection, tenant, pause_id)
         return None if row is None else _locked(row)
+
+    async def spoken(self, tenant: str, trace_id: str) -> int:
+        """See the port."""
+        return await intake.spoken(self._connection, tenant, trace_id)
 
     async def plan(self, tenant: str, trace_id: str) -> list[dict[str, Any]]:
         """See the port."""

@@ -78,10 +78,15 @@ class PostgresViews:
         async with self._database.connection() as c:
             return await desk.pause(c, tenant, pause_id)
 
-    async def messages(self, tenant: str, trace_id: str, pause_id: str) -> list[bytes]:
+    async def messages(self, tenant: str, trace_id: str, pause_id: str) -> list[dict[str, Any]]:
         """See the port."""
         async with self._database.connection() as c:
-            return await views.messages(c, tenant, trace_id, pause_id)
+            said = [orjson.loads(event) for event in await views.messages(c, tenant, trace_id, pause_id)]
+            late = await views.said_after_the_end(c, tenant, trace_id, pause_id)
+        said += [
+            {**orjson.loads(r["body"]), "actor": r["actor"], "at": iso(int(r["at"].timestamp() * 1000))} for r in late
+        ]
+        return [{k: m[k] for k in ("role", "text", "at", "actor", "withheld") if k in m} for m in said]
 
     async def dead_letters(
         self, tenant: str, page: Page, *, state: str | None, agent: str | None, trace_id: str | None

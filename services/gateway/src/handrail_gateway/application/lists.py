@@ -57,9 +57,7 @@ class Lists:
             raise pause_not_found(pause_id)
         said = await self._views.messages(self._tenant, row["trace_id"], pause_id)
         shown = _pause(row)
-        events = [orjson.loads(event) for event in said]
-        since = [{"role": e["role"], "text": e["text"], "at": e["at"]} for e in events]
-        return {**shown, "conversation": [*(shown["transcript"] or []), *since]}
+        return {**shown, "conversation": [*(shown["transcript"] or []), *said]}
 
     async def dead_letters(
         self, limit: int, cursor: str | None, *, state: str | None, agent: str | None, trace_id: str | None

@@ -120,6 +120,7 @@ class OpenPause:
     kind: str
     state: str
     decided: bool
+    node_id: str | None = None
 
 
 class Transaction(Protocol):
@@ -152,6 +153,10 @@ class Transaction(Protocol):
 
     async def lock_pause(self, tenant: str, pause_id: str) -> LockedPause | None:
         """The pause, held until the transaction ends."""
+        ...
+
+    async def spoken(self, tenant: str, trace_id: str) -> int:
+        """How many messages were ever accepted for the workflow."""
         ...
 
     async def plan(self, tenant: str, trace_id: str) -> list[dict[str, Any]]:
@@ -274,8 +279,8 @@ class Views(Protocol):
         """One pause with its decision and workflow."""
         ...
 
-    async def messages(self, tenant: str, trace_id: str, pause_id: str) -> list[bytes]:
-        """The conversation of a pause as encoded events."""
+    async def messages(self, tenant: str, trace_id: str, pause_id: str) -> list[dict[str, Any]]:
+        """What was said in a pause, oldest first: {role, text, at, actor}, and `withheld` where that was so."""
         ...
 
     async def dead_letters(

@@ -14,6 +14,8 @@ from handrail_gateway.application.idempotency import Once
 from handrail_gateway.application.ports import Answer, Caller, LockedPause, Summary, Transaction
 from handrail_gateway.application.resume import order, refuse_claimed, refuse_when_over, rfc3339
 
+MOST_MESSAGES = 1_000
+
 
 class Steering:
     """Orders to workflows and pauses."""
@@ -80,9 +82,14 @@ class Steering:
             if pause is None:
                 raise pause_not_found(pause_id)
             if request.role == "agent":
-                _refuse_agent(pause)
+                _refuse_agent(await _current(transaction, caller.tenant, pause))
             else:
                 await refuse_when_over(transaction, caller.tenant, pause)
+            if await transaction.spoken(caller.tenant, pause.trace_id) >= MOST_MESSAGES:
+                raise Refusal(
+                    "too-many-items",
+                    f"Expected at most {MOST_MESSAGES} messages in one workflow, but there are as many. Close the pause.",
+                )
             body = {"pause_id": pause_id, "role": request.role, "text": request.text}
             await transaction.add(order(caller, pause.trace_id, CommandKind.MESSAGE, body))
             answer = {"trace_id": pause.trace_id, "pause_id": pause_id, "status": "ACCEPTED"}
@@ -110,6 +117,17 @@ async def _open_pause(transaction: Transaction, tenant: str, pause_id: str) -> L
     if pause is None:
         raise pause_not_found(pause_id)
     await refuse_when_over(transaction, tenant, pause)
+    return pause
+
+
+async def _current(transaction: Transaction, tenant: str, pause: LockedPause) -> LockedPause:
+    """The newest escalation of the same node: it says who has the conversation."""
+    for p in await transaction.pauses(tenant, pause.trace_id):
+        if p.kind == PauseKind.ESCALATION and p.node_id == pause.node_id and p.pause_id != pause.pause_id:
+            newer = await transaction.lock_pause(tenant, p.pause_id)
+            return newer or pause
+        if p.pause_id == pause.pause_id:
+            break
     return pause
 
 

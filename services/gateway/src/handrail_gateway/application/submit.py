@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
@@ -32,17 +33,22 @@ class Submit:
 
     async def start(self, caller: Caller, request: StartRequest) -> Answer:
         """The `202`, once the command is durable. Once per idempotency key. Raises Refusal, StoreFault."""
+        return await self.once(caller, lambda: self._accept(caller, request), chosen=request.trace_id is not None)
+
+    async def once(self, caller: Caller, make: Callable[[], Awaitable[Start]], *, chosen: bool = False) -> Answer:
+        """Stores the start that `make` makes, once per idempotency key. `chosen`: its trace_id may be taken. Raises as
+        `start` does, and what `make` raises."""
         async with self._turns.turn(caller):
             try:
                 await self._shedding.refuse_when_full()
-                start = await self._accept(caller, request)
+                start = await make()
             except Refusal as refusal:
                 # What was accepted once stays accepted, whatever was registered or filled up since.
                 kept = await self._kept(caller)
                 if kept is None:
                     raise refusal from None
                 return kept
-            if request.trace_id is not None and caller.key is not None:
+            if chosen and caller.key is not None:
                 return await self._start_alone(start)
             if await self._intake.start(start):
                 return start.answer

@@ -82,7 +82,7 @@ class Inbox:
         elif pause is not None and kind == EventType.PAUSE_UPDATED:
             pause.update((f, event[f]) for f in ("claimed_by", "claimed_until", "reminded_at") if f in event)
         elif pause is not None and kind == EventType.MESSAGE_ADDED:
-            said = {"role": event["role"], "text": event["text"], "at": event["at"]}
+            said = {k: event[k] for k in ("role", "text", "at", "withheld") if k in event}
             pause["transcript"] = [*(pause.get("transcript") or []), said]
         return True
 

@@ -21,6 +21,8 @@ from handrail_orchestrator.adapters.statements import (
     COMMANDS,
     COMMIT,
     DEAD_LETTERS,
+    MESSAGES,
+    OUTBOUND,
     PARKED,
     PAUSES,
     QUARANTINE,
@@ -53,7 +55,7 @@ class PostgresStore:
     def __init__(self, pool: Pool, member: str, tenant: str, lease_s: float) -> None:
         self._pool = pool
         self._member = member
-        self._tenant = tenant
+        self._tenant = self.tenant = tenant
         self._lease_s = lease_s
 
     async def now_ms(self) -> int:
@@ -316,6 +318,11 @@ class PostgresTransaction:
         )
         return [Decided(**dict(r)) for r in rows]
 
+    async def messages(self, partitions: Sequence[int], trace_ids: Sequence[str]) -> list[Command]:
+        """See the port."""
+        rows = await self._c.fetch(MESSAGES, list(partitions), self._store.tenant, list(trace_ids))
+        return [Command(**dict(r)) for r in rows]
+
     async def write(self, batch: Batch) -> None:
         """See the port."""
         b, c = batch, self._c
@@ -326,6 +333,7 @@ class PostgresTransaction:
             (DEAD_LETTERS, b.dead_letters),
             (QUARANTINE, b.quarantine),
             (BLOBS, b.blobs),
+            (OUTBOUND, b.outbound),
         ):
             if rows:
                 await c.executemany(sql, [(b.tenant, *r) for r in rows])

@@ -84,6 +84,11 @@ INSERT INTO handrail.quarantine (tenant, topic, partition, "offset", bus_id, key
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, handrail.clock()) ON CONFLICT ON CONSTRAINT quarantine_once DO NOTHING
 """
 
+OUTBOUND = """
+INSERT INTO handrail.outbound (tenant, id, channel, trace_id, pause_id, body, due_at)
+VALUES ($1, $2, $3, $4, $5, $6, handrail.clock()) ON CONFLICT DO NOTHING
+"""
+
 BLOBS = """
 INSERT INTO handrail.blob (tenant, digest, trace_id, content_type, body, at)
 VALUES ($1, $2, $3, $4, $5, handrail.clock()) ON CONFLICT DO NOTHING
@@ -93,6 +98,12 @@ PARKED = """
 INSERT INTO handrail.workflow (tenant, trace_id, p, born, status, created_at, updated_at, parked_reason)
 VALUES ($1, $2, $4, $5, 'ACCEPTED', handrail.clock(), handrail.clock(), $3)
 ON CONFLICT (tenant, trace_id) DO UPDATE SET parked_reason = excluded.parked_reason, wake_at = NULL
+"""
+
+MESSAGES = """
+SELECT c.n, c.trace_id, c.p, c.kind, c.body, c.actor, c.channel, c.command_id, c.traceparent FROM handrail.command c
+ WHERE c.p = ANY($1::int[]) AND c.applied_pseq IS NULL AND c.tenant = $2 AND c.kind = 'message'
+   AND c.trace_id = ANY($3::text[]) ORDER BY c.n
 """
 
 COMMANDS = """

@@ -20,11 +20,13 @@ from handrail_contracts.tasks import DeadLetter, Heartbeat, Outcome, Result
 from handrail_engine.admission import admit
 from handrail_engine.decide import decide, heard, renew
 from handrail_engine.evolve import fold
-from handrail_engine.inputs import Decision, Now, Rejection, Wake
+from handrail_engine.inputs import Decision, Now, Rejection, Say, Wake
 from handrail_engine.outgoing import late_effect
 from handrail_engine.state import Row, WorkflowState
+from handrail_engine.talk import AGENT
 from handrail_engine.turn import Message
 from handrail_orchestrator.application.cache import Cache, Entry
+from handrail_orchestrator.application.inbound import command_input
 from handrail_orchestrator.application.ownership import Ownership
 from handrail_orchestrator.application.ports import Batch, Store, Stored, StoredRow, Transaction
 from handrail_orchestrator.application.ports import Decided as DecidedRow
@@ -92,7 +94,9 @@ class Batcher:
             pauses = [p for t in work.items if (e := self._cache.get(t)) for p in e.state.pauses]
             if pauses:
                 async with self._store.transaction() as tx:
-                    self._decide(work, opened, await tx.decisions(pauses))
+                    decisions = await tx.decisions(pauses)
+                    await self._said_before(tx, decisions, work)
+                    self._decide(work, opened, decisions)
                     await self._in(tx, work, opened)
             else:
                 self._decide(work, opened, [])
@@ -111,6 +115,17 @@ class Batcher:
         crashpoint("K2")
         await tx.write(opened.batch)
         crashpoint("K3")
+
+    async def _said_before(self, tx: Transaction, decisions: list[DecidedRow], work: Work) -> None:
+        """A decision ends a conversation, perhaps the workflow: what was accepted in it before the decision goes first. Its
+        command may have been stored after this work was read; the locks on the pauses say that no more can come."""
+        talked = sorted({d.trace_id for d in decisions})
+        if not talked:
+            return
+        known = {i.n for t in talked for i in work.items.get(t, ())}
+        said = await tx.messages(list(self._own.held), talked)
+        for c in (c for c in said if c.n not in known):
+            work.add(c.trace_id, c.p, Item(command_input(c), c.command_id, None, c.n))
 
     def _ours(self, work: Work) -> Work:
         """What belongs to partitions that we still hold."""
@@ -164,7 +179,9 @@ class Batcher:
                 self._keep(items, trace_id, "its workflow is parked", opened)
                 self._cache.drop(trace_id)
                 continue
-            self._one(trace_id, entry, [*by_trace.get(trace_id, ()), *items], opened)
+            decided = by_trace.get(trace_id, [])
+            before = [i for i in items if decided and isinstance(i.what, Say) and i.what.role != AGENT]
+            self._one(trace_id, entry, [*before, *decided, *(i for i in items if i not in before)], opened)
 
     def _one(self, trace_id: str, entry: Entry | None, items: list[Item], opened: _Open) -> None:
         rows: list[Row] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -10,8 +11,8 @@ import orjson
 from handrail_contracts.codec import Undecodable, decode
 from handrail_contracts.commands import CommandKind, Nudge
 from handrail_contracts.ids import digest, partition
-from handrail_contracts.tasks import DeadLetter, Result
-from handrail_engine.inputs import Cancel, Claim, Input, PanicPause, Say, Start
+from handrail_contracts.tasks import DeadLetter, Escalation, Result
+from handrail_engine.inputs import Cancel, Claim, Input, Outside, PanicPause, Say, Start
 from handrail_orchestrator.application.ports import Command
 from handrail_orchestrator.application.work import Item, Work
 from handrail_runtime.ports import Record
@@ -66,7 +67,22 @@ class Inbound:
             and (ref := self._stored(message.trace_id, message.error.evidence, work)) is not None
         ):
             changed["error"] = message.error.model_copy(update={"evidence": ref})
+        if isinstance(message, Result) and message.escalation is not None:
+            changed["escalation"] = self._told(message.trace_id, message.escalation, work)
         return message.model_copy(update=changed) if changed else message
+
+    def _told(self, trace_id: str, e: Escalation, work: Work) -> Escalation:
+        """A long transcript is kept whole beside the event, which shows its newest lines (`talk.newest`) and where the rest
+        is; metadata that is too large becomes a reference."""
+        changed: dict[str, Any] = {}
+        whole = self._stored(trace_id, e.transcript, work)
+        if whole is not None:
+            text = f"All {len(e.transcript)} lines stand at {whole['$ref']}"
+            at = e.transcript[-1].get("at")
+            changed["transcript"] = [*e.transcript, {"role": "system", "text": text, "at": at, "$ref": whole["$ref"]}]
+        if (ref := self._stored(trace_id, e.metadata, work)) is not None:
+            changed["metadata"] = ref
+        return e.model_copy(update=changed) if changed else e
 
     def _stored(self, trace_id: str, value: Any, work: Work) -> dict[str, Any] | None:
         if value is None:
@@ -82,7 +98,11 @@ class Inbound:
     def commands(self, commands: Iterable[Command], work: Work) -> None:
         """Adds command rows; one that nobody understands is applied as nothing, so that it cannot stop the others."""
         for c in commands:
-            work.add(c.trace_id, c.p, Item(command_input(c), c.command_id, None, c.n, c.body.get("pause_id")))
+            what = command_input(c)
+            if isinstance(what, Start) and what.outside is not None:
+                told = self._told(c.trace_id, what.outside.escalation, work)
+                what = replace(what, outside=replace(what.outside, escalation=told))
+            work.add(c.trace_id, c.p, Item(what, c.command_id, None, c.n, c.body.get("pause_id")))
 
 
 def command_input(c: Command) -> Input | None:
@@ -98,6 +118,7 @@ def command_input(c: Command) -> Input | None:
                 b["plan"]["nodes"] if b.get("plan") else None,
                 b.get("output") or (b["plan"].get("output") if b.get("plan") else None),
                 b.get("deadline_s"),
+                outside=_outside(b.get("outside")),
             )
         case CommandKind.PAUSE:
             return PanicPause(b.get("comment"), c.actor)
@@ -109,3 +130,9 @@ def command_input(c: Command) -> Input | None:
             return Say(b["pause_id"], b["role"], b["text"], c.actor)
         case _:
             return None
+
+
+def _outside(said: dict[str, Any] | None) -> Outside | None:
+    if said is None:
+        return None
+    return Outside(Escalation.model_validate(said["escalation"]), said["pause_id"], said.get("callback_url"))

@@ -92,6 +92,9 @@ class Batch:
     dead_letters: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
     quarantine: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
     blobs: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
+    outbound: list[tuple[Any, ...]] = field(
+        default_factory=list[tuple[Any, ...]]
+    )  # id, channel, trace_id, pause_id, body
     parked: list[tuple[str, str, int, int]] = field(
         default_factory=list[tuple[str, str, int, int]]
     )  # trace_id, reason, p, born
@@ -105,7 +108,15 @@ class Batch:
     @property
     def rare(self) -> bool:
         """True when more than the one statement is needed."""
-        return bool(self.pauses or self.closed or self.dead_letters or self.quarantine or self.blobs or self.parked)
+        return bool(
+            self.pauses
+            or self.closed
+            or self.dead_letters
+            or self.quarantine
+            or self.blobs
+            or self.outbound
+            or self.parked
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +180,10 @@ class Transaction(Protocol):
 
     async def decisions(self, pause_ids: Sequence[str]) -> list[Decided]:
         """Locks these pauses in order of their ids; answers the decisions on them that were not applied."""
+        ...
+
+    async def messages(self, partitions: Sequence[int], trace_ids: Sequence[str]) -> list[Command]:
+        """What was said in these workflows and not applied yet, in order."""
         ...
 
     async def write(self, batch: Batch) -> None:

@@ -9,6 +9,7 @@ import orjson
 
 from handrail_contracts.codec import encode
 from handrail_contracts.events import EventType as T
+from handrail_contracts.ids import event_ce_id
 from handrail_contracts.model import ms_of
 from handrail_engine.outgoing import late_letter
 from handrail_engine.state import Row
@@ -67,6 +68,9 @@ def about(row: Row, entry: Entry, b: Batch) -> None:
                     row.at_ms,
                 )
             )
+            _call_back(row, entry, b)
+        case T.MESSAGE_ADDED:
+            _call_back(row, entry, b)
         case T.TASK_DEAD_LETTERED:
             meta = row.meta or {}
             letter = _letter(entry, d["dead_letter_id"], d["node_id"], d, None, row.at_ms, bool(meta.get("undo")))
@@ -85,6 +89,20 @@ def _code(body: Any) -> str | None:
     """The error code that evidence names: the world's `error`, or our own `code` (a deadline)."""
     said = (body.get("error") or body.get("code")) if isinstance(body, dict) else None
     return said if isinstance(said, str) else None
+
+
+CALLBACK = "callback"
+
+
+def _call_back(row: Row, entry: Entry, b: Batch) -> None:
+    """Whoever asked to be told hears of it: a notification to deliver, once per event, in the transaction of the event."""
+    url = (row.meta or {}).get("callback")
+    if url is None:
+        return
+    d = row.data
+    body = {"url": url, "type": f"handrail.{d['event_type'].lower()}", "timestamp": d["at"], "data": d}
+    id_ = event_ce_id(b.tenant, entry.state.trace_id, row.seq)
+    b.outbound.append((id_, CALLBACK, entry.state.trace_id, d["pause_id"], orjson.dumps(body)))
 
 
 def _letter(

@@ -10,8 +10,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from handrail_contracts.answers import Claimed, Feedback, InboxPause, Ordered
-from handrail_contracts.commands import ClaimRequest, MessageRequest, ReleaseRequest
+from handrail_contracts.answers import Claimed, EscalationOpened, Feedback, InboxPause, Ordered
+from handrail_contracts.commands import ClaimRequest, EscalationRequest, MessageRequest, ReleaseRequest
 from handrail_contracts.pauses import PauseKind
 from handrail_gateway.application import feedback, paging
 from handrail_gateway.application.ports import PauseFilter
@@ -22,6 +22,11 @@ from handrail_gateway.entrypoints.http.usecases import UseCases
 from handrail_gateway.entrypoints.http.workflows import pause_id_of
 
 _NDJSON = "application/x-ndjson"
+_OPENING = (
+    "malformed-json invalid-text validation unknown-field too-many-items webhook-url-rejected payload-too-large"
+    " unsupported-media-type idempotency-key-invalid idempotency-key-reused request-in-progress overloaded unavailable"
+    " storage-full"
+)
 _FILTERS = {
     "state": "`open` (default), `mine` (claimed by Handrail-Actor) or `resolved`.",
     "kind": "One or more kinds of pauses, separated by commas.",
@@ -119,6 +124,21 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
     async def add_message(request: Request) -> Response:
         asked, digest = await body.read(request, MessageRequest)
         return answers.of(await use.steering.say(use.caller(request, digest), pause_id_of(request), asked))
+
+    @router.post(
+        "/escalations",
+        **describe(
+            "Open an escalation from outside of any workflow",
+            body=EscalationRequest,
+            answer=EscalationOpened,
+            status=202,
+            also={202: "It is durable, the ids are final. `Location` is the pause; the inbox shows it a moment later."},
+            problems=tuple(_OPENING.split()),
+        ),
+    )
+    async def open_escalation(request: Request) -> Response:
+        asked, digest = await body.read(request, EscalationRequest)
+        return answers.of(await use.escalations.open(use.caller(request, digest), asked))
 
     @router.get(
         "/feedback.jsonl",

@@ -37,6 +37,7 @@ _SAID: tuple[type[BaseModel], ...] = (
     commands.ReplayRequest,
     commands.MessageRequest,
     commands.SseTicketRequest,
+    commands.EscalationRequest,
     commands.Nudge,
     plan.Plan,
     Blueprint,

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.requests import Request
 
 from handrail_gateway.application.dead_letters import DeadLetters
+from handrail_gateway.application.escalations import Escalations
 from handrail_gateway.application.foresight import Foresight
 from handrail_gateway.application.lists import Lists
 from handrail_gateway.application.ports import Caller, Views
@@ -32,6 +33,7 @@ class UseCases:
     submit: Submit
     resume: Resume
     steering: Steering
+    escalations: Escalations
     dead_letters: DeadLetters
     quarantine: Quarantine
     snapshots: Snapshots

@@ -1,0 +1,128 @@
+"""`POST /escalations` at the door: ids that are final, one per key, addresses that may not be called, and who may speak."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from tests.engines import drop_database, fresh_database
+from tests.integration.gateway_rig import Rig, running_gateway
+
+from handrail_contracts.answers import EscalationOpened
+
+BUTTONS: list[dict[str, Any]] = [
+    {"action_id": f"RES_{k.upper()}", "display_text": k, "requires_input": False, "kind": k}
+    for k in ("hand_back", "close")
+]
+ASKED: dict[str, Any] = {
+    "reason": "Charged twice, asks for a person.",
+    "summary": "Two charges on order 12345.",
+    "transcript": [{"role": "user", "text": "I was charged twice"}],
+    "metadata": {"order_id": "12345", "cart": [1, 2]},
+    "handover_message": "A colleague takes over.",
+    "callback_url": "https://agents.example/hook",
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def rig(postgres_server: str) -> AsyncGenerator[Rig]:
+    dsn = await fresh_database(postgres_server)
+    async with running_gateway(dsn) as running:
+        yield running
+    await drop_database(postgres_server, dsn)
+
+
+async def refused(asked: Any, status: int, code: str) -> dict[str, Any]:
+    answer = await asked
+    problem = answer.json()
+    assert (answer.status_code, problem["type"]) == (status, f"/problems/{code}"), answer.text
+    return problem
+
+
+async def test_an_escalation_is_durable_before_it_is_answered(rig: Rig) -> None:
+    answer = await rig.post("/escalations", ASKED, Handrail_Actor="shop-bot")
+    assert answer.status_code == 202
+    told = EscalationOpened.model_validate(answer.json())
+    assert answer.headers["location"] == f"/pauses/{told.pause_id}"
+    [command] = await rig.commands(told.trace_id, "start")
+    outside = command["body"]["outside"]
+    assert (outside["pause_id"], outside["callback_url"]) == (told.pause_id, ASKED["callback_url"])
+    assert outside["escalation"]["metadata"] == ASKED["metadata"]
+    state = (await rig.get(f"/workflows/{told.trace_id}/state")).json()
+    assert (state["status"], state["intent"]) == ("ACCEPTED", ASKED["reason"])
+
+
+async def test_once_per_key_also_when_asked_at_the_same_time(rig: Rig) -> None:
+    asked = [rig.post("/escalations", ASKED, Idempotency_Key="call-7") for _ in range(8)]
+    answers = await asyncio.gather(*asked)
+    assert {a.status_code for a in answers} == {202}
+    assert len({a.text for a in answers}) == 1
+    assert sum(a.headers.get("idempotent-replayed") == "true" for a in answers) == 7
+    other = {**ASKED, "reason": "another"}
+    await refused(rig.post("/escalations", other, Idempotency_Key="call-7"), 422, "idempotency-key-reused")
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "pointer"),
+    [
+        ({"reason": ""}, "validation", "/reason"),
+        ({"reason": "   "}, "validation", "/reason"),
+        ({"transcript": [{"role": "user"}]}, "validation", "/transcript/0/text"),
+        ({"transcript": [{"role": "user", "text": "x", "mood": 1}]}, "unknown-field", "/transcript/0/mood"),
+        ({"metadata": []}, "validation", "/metadata"),
+        ({"severity": 1}, "unknown-field", "/severity"),
+        ({"callback_url": "http://agents.example/"}, "webhook-url-rejected", "/callback_url"),
+        ({"callback_url": "https://169.254.169.254/latest"}, "webhook-url-rejected", "/callback_url"),
+        ({"callback_url": "https://localhost/"}, "webhook-url-rejected", "/callback_url"),
+    ],
+)
+async def test_what_is_wrong_is_pointed_at(rig: Rig, change: dict[str, Any], code: str, pointer: str) -> None:
+    problem = await refused(rig.post("/escalations", {**ASKED, **change}), 422, code)
+    assert [e["pointer"] for e in problem["errors"]] == [pointer]
+
+
+async def test_a_refused_address_is_named_by_its_rule_and_nothing_of_it_is_stored(rig: Rig) -> None:
+    before = await rig.db.fetchval("SELECT count(*) FROM handrail.command")
+    problem = await refused(
+        rig.post("/escalations", {**ASKED, "callback_url": "https://u:p@agents.example/"}), 422, "webhook-url-rejected"
+    )
+    assert problem["rule"] == "userinfo"
+    assert await rig.db.fetchval("SELECT count(*) FROM handrail.command") == before
+
+
+async def test_the_newest_escalation_says_who_has_the_conversation(rig: Rig) -> None:
+    trace_id, first = await rig.paused(resolutions=BUTTONS, kind="escalation")
+    assert (await rig.post(f"/workflows/{trace_id}/resume", {"action_id": "RES_HAND_BACK"})).status_code == 202
+    say = {"role": "agent", "text": "I go on."}
+    assert (await rig.post(f"/pauses/{first}/messages", say)).status_code == 202
+    await rig.close_pause(first, "decided")
+    second = await rig.pause(trace_id, resolutions=BUTTONS, kind="escalation")
+    await refused(rig.post(f"/pauses/{first}/messages", say), 409, "human-has-control")
+    await refused(rig.post(f"/pauses/{second}/messages", say), 409, "human-has-control")
+    await rig.post(f"/workflows/{trace_id}/resume", {"action_id": "RES_CLOSE", "pause_id": second})
+    await refused(rig.post(f"/pauses/{first}/messages", say), 409, "human-has-control")
+
+
+async def test_what_was_accepted_and_came_after_the_end_still_stands_in_the_conversation(rig: Rig) -> None:
+    trace_id, pause_id = await rig.paused(resolutions=BUTTONS, kind="escalation", transcript=[])
+    await rig.post(f"/workflows/{trace_id}/resume", {"action_id": "RES_HAND_BACK"})
+    await rig.post(f"/pauses/{pause_id}/messages", {"role": "agent", "text": "Goodbye."})
+    await rig.db.execute("UPDATE handrail.command SET applied_pseq = 0 WHERE trace_id = $1", trace_id)
+    await rig.db.execute("UPDATE handrail.workflow SET ended_at = handrail.clock() WHERE trace_id = $1", trace_id)
+    conversation = (await rig.get(f"/pauses/{pause_id}")).json()["conversation"]
+    assert [(m["role"], m["text"]) for m in conversation] == [("agent", "Goodbye.")]
+
+
+async def test_a_conversation_is_bounded(rig: Rig) -> None:
+    trace_id, pause_id = await rig.paused(resolutions=BUTTONS, kind="escalation")
+    await rig.db.execute(
+        "INSERT INTO handrail.command (command_id, trace_id, p, kind, body, at)"
+        " SELECT $1 || i, $1, 0, 'message', '{}', handrail.clock() FROM generate_series(1, 1000) AS i",
+        trace_id,
+    )
+    await refused(
+        rig.post(f"/pauses/{pause_id}/messages", {"role": "user", "text": "and another"}), 422, "too-many-items"
+    )
