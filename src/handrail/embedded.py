@@ -7,6 +7,7 @@ starts empty every time, and the orchestrator takes that in its stride (DESIGN s
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 import socket
@@ -20,7 +21,7 @@ from typing import IO, Any
 from pydantic import SecretStr
 
 import handrail_simulators as simulators
-from handrail.engines.errors import DataDirectoryInUse, EngineError, StorageUnusable
+from handrail.engines.errors import DataDirectoryInUse, DiskFull, EngineError, StorageUnusable
 from handrail.engines.postgres import LocalPostgres
 from handrail.engines.valkey import LocalValkey
 from handrail.origin import one_origin
@@ -66,7 +67,7 @@ class Embedded:
         self._services: list[Service] = []
         self._stopping = asyncio.Event()
         self._engines: dict[str, Any] = {}
-        self._lock: IO[str] | None = None
+        self._lock: IO[bytes] | None = None
         self._origin: Any = None
 
     async def start(self) -> None:
@@ -190,7 +191,7 @@ class Embedded:
         """One Handrail per folder: the lock ends with the process, however that ends."""
         try:
             data.mkdir(parents=True, exist_ok=True)
-            lock = (data / "handrail.lock").open("a+")
+            lock = (data / "handrail.lock").open("ab+", buffering=0)
         except OSError as e:
             raise StorageUnusable(
                 f"Expected a folder to write to at '{data}', but: {e.strerror}. Choose another with --data."
@@ -199,12 +200,19 @@ class Embedded:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as e:
             lock.seek(0)
-            holder = lock.read().strip()
+            holder = lock.read().decode().strip()
             lock.close()
             raise DataDirectoryInUse("Handrail", data, int(holder) if holder.isdigit() else None) from e
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+        try:
+            lock.truncate(0)
+            lock.write(str(os.getpid()).encode())
+        except OSError as e:
+            lock.close()
+            if e.errno == errno.ENOSPC:
+                raise DiskFull("Handrail", data) from e
+            raise StorageUnusable(
+                f"Expected to write to '{data}', but: {e.strerror}. Choose another with --data."
+            ) from e
         self._lock = lock
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from pathlib import Path
 
 import asyncpg
 
 from handrail.engines.postgres import LocalPostgres
 from handrail_sdk.client import Client
-from tests.system.house import DIAMOND, Up, check_invariants
+from tests.system.house import DIAMOND, Up, check_invariants, free_port
 from tests.waiting import wait_until
 
 
@@ -75,3 +76,14 @@ async def test_a_second_start_finds_the_first_ones_workflows(tmp_path: Path) -> 
     async with Client(up.url) as client:
         assert (await client.state("kept")).status == "COMPLETED"
     assert await up.stop() == 0
+
+
+async def test_a_folder_that_takes_no_byte_is_told_in_one_line(tmp_path: Path) -> None:
+    """`ulimit -f 0` stands for a full disk: files are made, but nothing can be written to them."""
+    command = f"ulimit -f 0; exec {sys.executable} -m handrail up --data {tmp_path / 'data'} --port {free_port()}"
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_shell(command, stdout=pipe, stderr=asyncio.subprocess.STDOUT)
+    said, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 78
+    assert said.decode().strip().splitlines()[-1].startswith("Handrail cannot start: Expected to write to"), said
+    assert b"Traceback" not in said
