@@ -34,6 +34,7 @@ from handrail_gateway.application.submit import Submit
 from handrail_gateway.entrypoints.http.app import application, behind_door
 from handrail_gateway.entrypoints.http.server import Server, bound, server
 from handrail_gateway.entrypoints.http.usecases import Ledger, UseCases
+from handrail_gateway.entrypoints.mcp.endpoint import Mcp
 from handrail_gateway.settings import GatewaySettings
 from handrail_runtime.errors import Misconfigured
 from handrail_runtime.lifecycle import backoff, supervise
@@ -157,10 +158,11 @@ class Gateway:
             accepting=lambda: not self._stopping.is_set(),
         )
         routes = application(use, partitions=partitions)
-        self.app, forward = behind_door(routes, settings.hosts(), settings.notifier_url, self._engines.origins())
+        mcp = Mcp(routes, use, settings.tools())
+        self.app, forward = behind_door(mcp, settings.hosts(), settings.notifier_url, self._engines.origins())
         if forward is not None:
             self._exit.push_async_callback(forward.close)
-        self._parts = [link.run, Housekeeping(database, settings.housekeeping_s).run]
+        self._parts = [link.run, mcp.run, Housekeeping(database, settings.housekeeping_s).run]
 
     def _bound(self) -> socket.socket:
         host, port = self._settings.host, self._settings.port

@@ -26,6 +26,10 @@ class GatewaySettings(Settings):
     most_unpublished: int = Field(
         default=100_000, ge=1, description="starts are refused while more events than this wait to be published"
     )
+    mcp_tools: str = Field(
+        default="escalate_to_human,list_pending,get_workflow,resolve",
+        description="tools that are offered at /mcp, separated by commas; leave resolve out where agents must not decide",
+    )
     housekeeping_s: float = Field(default=3600.0, gt=0, description="pause between rounds of housekeeping")
 
     @field_validator("allowed_hosts")
@@ -34,6 +38,15 @@ class GatewaySettings(Settings):
         for name in filter(None, map(str.strip, value.split(","))):
             if "/" in name or ":" in name.strip("[]").replace("::", ""):
                 raise ValueError(f"Expected host names separated by commas, but found {name[:80]!r}.")
+        return value
+
+    @field_validator("mcp_tools")
+    @classmethod
+    def _tools(cls, value: str) -> str:
+        known = str(cls.model_fields["mcp_tools"].default).split(",")
+        for name in filter(None, map(str.strip, value.split(","))):
+            if name not in known:
+                raise ValueError(f"Expected some of {', '.join(known)}, but found {name[:80]!r}.")
         return value
 
     @field_validator("notifier_url")
@@ -49,3 +62,7 @@ class GatewaySettings(Settings):
     def hosts(self) -> frozenset[str]:
         """The configured names, in lower case."""
         return frozenset(name.strip().lower() for name in self.allowed_hosts.split(",") if name.strip())
+
+    def tools(self) -> frozenset[str]:
+        """The names of the tools at `/mcp`."""
+        return frozenset(filter(None, map(str.strip, self.mcp_tools.split(","))))

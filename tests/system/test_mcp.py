@@ -1,0 +1,157 @@
+"""`/mcp` as agents use it: the reference client, and a published agent framework whose model is a stub."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import httpx2
+import pytest
+import pytest_asyncio
+from agents import Agent as OpenAIAgent
+from agents import OpenAIChatCompletionsModel, Runner, set_tracing_disabled
+from agents.mcp import MCPServerStreamableHttp
+from mcp import Client
+from openai import AsyncOpenAI
+
+from tests.llm_stub import running, says, tool_call
+from tests.system.house import Up
+from tests.waiting import wait_until
+
+ASKED: dict[str, Any] = {
+    "reason": "The customer disputes a charge.",
+    "summary": "Two charges on one order.",
+    "transcript": [{"role": "user", "text": "I dispute it"}],
+    "metadata": {"order_id": "7"},
+    "handover_message": "A colleague takes over.",
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[str]:
+    up = Up(tmp_path_factory.mktemp("mcp") / "data")
+    await up.start()
+    yield up.url
+    await up.stop()
+
+
+async def call(client: Client, name: str, **arguments: Any) -> dict[str, Any]:
+    result = await client.call_tool(name, arguments)
+    assert not result.is_error, result.content
+    return result.structured_content
+
+
+async def until(client: Client, trace_id: str, **wanted: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+
+    async def there() -> bool:
+        nonlocal found
+        found = await call(client, "get_workflow", trace_id=trace_id)
+        return all(found[k] == v for k, v in wanted.items())
+
+    await wait_until(there, description=f"{trace_id} shows {wanted}", timeout_s=60)
+    return found
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_the_tools_are_described(url: str, mode: Any) -> None:
+    async with Client(f"{url}/mcp", mode=mode) as client:
+        tools = {t.name: t for t in (await client.list_tools()).tools}
+    assert set(tools) == {"escalate_to_human", "list_pending", "get_workflow", "resolve"}
+    assert tools["escalate_to_human"].input_schema["required"] == ["reason"]
+    hints = {n: (t.annotations.read_only_hint, t.annotations.destructive_hint) for n, t in tools.items()}  # type: ignore[union-attr]
+    assert hints["list_pending"][0] is True and hints["resolve"] == (False, True)
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_an_agent_asks_for_a_person_and_gets_the_conversation_back(url: str, mode: Any) -> None:
+    async with Client(f"{url}/mcp", mode=mode) as client:
+        opened = await call(client, "escalate_to_human", **ASKED)
+        assert opened["has_control"] == "human" and ASKED["handover_message"] in opened["next"]
+        trace_id, pause_id = opened["trace_id"], opened["pause_id"]
+        seen = await until(client, trace_id, status="PAUSED_HITL", has_control="human")
+        assert (seen["pause_id"], seen["conversation"][0]["text"]) == (pause_id, "I dispute it")
+        pending = await call(client, "list_pending", kind="escalation")
+        assert pause_id in [p["pause_id"] for p in pending["items"]]
+        async with httpx2.AsyncClient(base_url=url, trust_env=False) as http:
+            said = {"role": "operator", "text": "I have refunded it."}
+            assert (await http.post(f"/pauses/{pause_id}/messages", json=said)).status_code == 202
+            pressed = await call(client, "resolve", pause_id=pause_id, action_id="RES_HAND_BACK", comment="done")
+            assert pressed["status"] == "RESUMING"
+            back = await until(client, trace_id, has_control="agent", status="RUNNING")
+            assert [line["role"] for line in back["conversation"]] == ["user", "system", "operator"]
+            assert back["decision"]["channel"] == "mcp"
+            assert (await http.get(f"/pauses/{pause_id}")).json()["decision"]["channel"] == "mcp"
+
+
+async def test_a_refusal_is_a_result_from_which_a_model_can_learn(url: str) -> None:
+    async with Client(f"{url}/mcp") as client:
+        for name, arguments, code in (
+            ("escalate_to_human", {}, "validation"),
+            ("escalate_to_human", {"reason": "x", "mood": 1}, "unknown-field"),
+            ("escalate_to_human", {"reason": "x", "callback_url": "http://localhost/"}, "webhook-url-rejected"),
+            ("escalate_to_human", {"reason": "a\0b"}, "invalid-text"),
+            ("get_workflow", {"trace_id": "nobody"}, "workflow-not-found"),
+            ("get_workflow", {"trace_id": "../../etc"}, "validation"),
+            ("list_pending", {"limit": 10**9}, "validation"),
+            ("resolve", {"pause_id": "nobody", "action_id": "RES_CLOSE"}, "pause-not-found"),
+        ):
+            result = await client.call_tool(name, arguments)
+            assert result.is_error, (name, arguments)
+            assert result.structured_content["type"] == f"/problems/{code}", result.structured_content
+
+
+async def test_once_per_idempotency_key_and_the_first_decision_is_the_only_one(url: str) -> None:
+    async with Client(f"{url}/mcp") as client:
+        asked = [call(client, "escalate_to_human", **ASKED, idempotency_key="call-1") for _ in range(4)]
+        opened = {o["pause_id"]: o for o in await asyncio.gather(*asked)}
+        assert len(opened) == 1
+        ((pause_id, told),) = opened.items()
+        await until(client, told["trace_id"], status="PAUSED_HITL")
+        await call(client, "resolve", pause_id=pause_id, action_id="RES_RESPOND", input="It is undone.")
+        second = await client.call_tool("resolve", {"pause_id": pause_id, "action_id": "RES_CLOSE"})
+        assert second.is_error and second.structured_content["type"] == "/problems/already-resolved"
+        ended = await until(client, told["trace_id"], status="COMPLETED")
+        assert ended["output"] == {"conversation": {"response": "It is undone."}}
+
+
+async def test_pages_of_other_origins_and_rebound_names_are_refused(url: str) -> None:
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    async with httpx2.AsyncClient(base_url=url, trust_env=False) as http:
+        accept = {"Accept": "application/json, text/event-stream"}
+        for headers, code in (
+            ({"Origin": "https://evil.example"}, "foreign-origin"),
+            ({"Host": "evil.example"}, "foreign-host"),
+        ):
+            answer = await http.post("/mcp", json=body, headers={**accept, **headers})
+            assert (answer.status_code, answer.json()["type"]) == (403, f"/problems/{code}")
+        large = await http.post(
+            "/mcp", content=b"x" * (1024 * 1024 + 1), headers={**accept, "Content-Type": "application/json"}
+        )
+        assert large.status_code == 413
+        plain = await http.post("/mcp", content=b"x", headers={**accept, "Content-Type": "text/plain"})
+        assert 400 <= plain.status_code < 500
+
+
+async def test_a_published_agent_framework_hands_over_by_itself(url: str) -> None:
+    """The OpenAI Agents SDK, unchanged, with a model that plays what a real one would: it calls the tool, then hands over."""
+    set_tracing_disabled(True)
+    async with running() as llm:
+        llm.play(tool_call("escalate_to_human", ASKED), says("A colleague takes over."))
+        model = OpenAIChatCompletionsModel("stub", AsyncOpenAI(base_url=llm.url, api_key="none"))
+        async with MCPServerStreamableHttp({"url": f"{url}/mcp"}, cache_tools_list=True) as server:
+            agent = OpenAIAgent("shop", instructions="Help.", mcp_servers=[server], model=model)
+            result = await Runner.run(agent, "I dispute a charge")
+    assert result.final_output == "A colleague takes over."
+    offered = {t["function"]["name"] for t in llm.asked[0]["tools"]}
+    assert offered == {"escalate_to_human", "list_pending", "get_workflow", "resolve"}
+    heard = str(llm.asked[1]["messages"][-1]["content"])
+    assert "has_control" in heard
+    async with httpx2.AsyncClient(base_url=url, trust_env=False) as http:
+
+        async def waiting() -> bool:
+            items = (await http.get("/inbox", params={"kind": "escalation"})).json()["items"]
+            return any(p["failure_reason"] == ASKED["reason"] and p["pause_id"] in heard for p in items)
+
+        await wait_until(waiting, description="what the model asked for is in the inbox")
