@@ -3,7 +3,7 @@
 PY := .venv/bin/python
 SHELL := /bin/sh
 
-.PHONY: help setup demo stack test torture torture-long check lint format members bench lock clean
+.PHONY: help setup demo stack test torture torture-long check lint format members bench bench-sse lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,9 @@ members: setup  ## Install each member alone and import its bootstrap: finds und
 
 bench: setup  ## Diamonds and chains on embedded and on real Kafka, with versions and load
 	$(PY) -m benchmarks.run
+
+bench-sse: setup  ## The live view beside nginx + nchan and a sse-starlette loop, herd, projection, GET state (3 minutes)
+	$(PY) -m benchmarks.sse.run
 
 lock:  ## Write the hashed requirement locks anew
 	@tools/lock.sh

@@ -1,0 +1,1 @@
+"""The live view, measured: see `python -m benchmarks.sse.run --help`."""
