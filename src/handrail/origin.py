@@ -6,6 +6,9 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from pydantic_core import to_json
+
+from handrail_contracts.problems import problem
 from handrail_notifier.bootstrap import listening
 from handrail_runtime.lifecycle import Service
 
@@ -24,7 +27,9 @@ class _Both:
         # a function and not a method: the server tells ASGI 3 from ASGI 2 by that
         async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
             streams = scope["type"] == "http" and STREAMS.fullmatch(scope["path"])
-            await (notifier.app if streams else gateway.app)(scope, receive, send)
+            part = notifier.app if streams else gateway.app
+            # The port is taken before the gateway has its routes: whoever is so early comes again.
+            await (part if part is not None else _starting)(scope, receive, send)
 
         self.app = app
 
@@ -39,6 +44,19 @@ class _Both:
 
     def checks(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
         return self._gateway.checks()
+
+
+async def _starting(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    detail = "Expected Handrail to be up, but it is still starting. Try again in a moment."
+    body = to_json(problem("unavailable", detail, instance=scope["path"][:120], retry_after=1))
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"cache-control", b"no-store"),
+        (b"retry-after", b"1"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
 
 def one_origin(gateway: Any, notifier: Any, host: str, port: int) -> Service:
