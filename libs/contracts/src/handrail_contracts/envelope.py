@@ -7,13 +7,16 @@ Source of names and rules: CloudEvents 1.0.2 section 3.1 and its Kafka Protocol 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from types import MappingProxyType
+from typing import NamedTuple
 
 Headers = list[tuple[str, bytes]]
 
 _SPEC = ("ce_specversion", b"1.0")
 _JSON = ("content-type", b"application/json")
+_NONE: Mapping[str, str] = MappingProxyType({})
 TYPE_PREFIX = "dev.handrail."
 STRUCTURED = b"application/cloudevents"
 
@@ -22,8 +25,7 @@ class BadEnvelope(ValueError):
     """The record's headers (or its structured value) are not a CloudEvent that we can read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """The attributes of one message. `id` is deterministic, `subject` the trace_id, `time` RFC 3339."""
 
     id: str
@@ -32,9 +34,10 @@ class Envelope:
     subject: str = ""
     time: str = ""
     traceparent: str = ""
-    extensions: dict[str, str] = field(default_factory=dict[str, str])
+    extensions: Mapping[str, str] = _NONE
 
 
+@lru_cache(maxsize=256)
 def ce_type(name: str) -> str:
     """`WORKFLOW_PLANNED` becomes `dev.handrail.workflow_planned.v1`."""
     return f"{TYPE_PREFIX}{name.lower()}.v1"
@@ -42,45 +45,48 @@ def ce_type(name: str) -> str:
 
 def to_headers(e: Envelope) -> Headers:
     """The headers of a binary-mode record; empty attributes are left out."""
-    headers: Headers = [_SPEC, ("ce_id", e.id.encode()), ("ce_type", e.type.encode()), ("ce_source", e.source.encode())]
-    if e.subject:
-        headers.append(("ce_subject", e.subject.encode()))
-    if e.time:
-        headers.append(("ce_time", e.time.encode()))
-    for name, value in e.extensions.items():
+    id_, type_, source, subject, time, traceparent, extensions = e
+    headers: Headers = [_SPEC, ("ce_id", id_.encode()), ("ce_type", type_.encode()), ("ce_source", source.encode())]
+    if subject:
+        headers.append(("ce_subject", subject.encode()))
+    if time:
+        headers.append(("ce_time", time.encode()))
+    for name, value in extensions.items():
         headers.append((f"ce_{name}", value.encode()))
-    if e.traceparent:
-        headers.append(("traceparent", e.traceparent.encode()))
+    if traceparent:
+        headers.append(("traceparent", traceparent.encode()))
     headers.append(_JSON)
     return headers
 
 
+def plain_headers(id_: bytes, type_: bytes, source: bytes, subject: bytes, time: bytes) -> Headers:
+    """What `to_headers` answers for an envelope without trace and extensions, from bytes that the caller has at hand."""
+    return [
+        _SPEC,
+        ("ce_id", id_),
+        ("ce_type", type_),
+        ("ce_source", source),
+        ("ce_subject", subject),
+        ("ce_time", time),
+        _JSON,
+    ]
+
+
 def from_headers(headers: Iterable[tuple[str, bytes]]) -> Envelope:
     """Reads binary-mode headers. Raises BadEnvelope when a required attribute is missing or is not UTF-8."""
-    seen: dict[str, str] = {}
     try:
-        for name, value in headers:
-            if name.startswith("ce_"):
-                seen[name[3:]] = value.decode()
-            elif name == "traceparent":
-                seen[name] = value.decode()
+        seen = {name: value.decode() for name, value in headers if name[:3] == "ce_" or name == "traceparent"}
     except (UnicodeDecodeError, AttributeError) as e:
         raise BadEnvelope("Expected header values in UTF-8, but one is not.") from e
+    take = seen.pop
     try:
-        version, id_, type_, source = (seen.pop("specversion"), seen.pop("id"), seen.pop("type"), seen.pop("source"))
+        version, id_, type_, source = take("ce_specversion"), take("ce_id"), take("ce_type"), take("ce_source")
     except KeyError as e:
-        raise BadEnvelope(f"Expected the CloudEvents header ce_{e.args[0]}, but it is missing.") from e
+        raise BadEnvelope(f"Expected the CloudEvents header {e.args[0]}, but it is missing.") from e
     if version != "1.0":
         raise BadEnvelope(f"Expected ce_specversion 1.0, but found {version[:20]!r}.")
-    return Envelope(
-        id_,
-        type_,
-        source,
-        subject=seen.pop("subject", ""),
-        time=seen.pop("time", ""),
-        traceparent=seen.pop("traceparent", ""),
-        extensions=seen,
-    )
+    subject, time, traceparent = take("ce_subject", ""), take("ce_time", ""), take("traceparent", "")
+    return Envelope(id_, type_, source, subject, time, traceparent, {k[3:]: v for k, v in seen.items()} or _NONE)
 
 
 def header(headers: Sequence[tuple[str, bytes]], name: str) -> bytes | None:
@@ -95,6 +101,8 @@ def read(headers: Sequence[tuple[str, bytes]], value: bytes | None) -> tuple[Env
     """Envelope and data of a record in binary or structured mode. Raises BadEnvelope."""
     if value is None:
         raise BadEnvelope("Expected a value, but the record is a tombstone.")
+    if headers and headers[-1] == _JSON:  # as we write it
+        return from_headers(headers), value
     content_type = header(headers, "content-type")
     if content_type is not None and content_type.startswith(STRUCTURED):
         return _structured(value)

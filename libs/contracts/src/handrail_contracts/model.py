@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -23,6 +24,7 @@ class Wire(BaseModel):
     model_config = ConfigDict(extra="ignore", populate_by_name=True)
 
 
+@lru_cache(maxsize=1024)  # a batch writes the same few instants into all of its rows
 def iso(at_ms: int) -> str:
     """The instant `at_ms` (milliseconds since 1970, UTC) as RFC 3339 with milliseconds and `Z`."""
     seconds, ms = divmod(at_ms, 1000)

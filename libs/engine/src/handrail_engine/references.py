@@ -7,16 +7,14 @@ without its source; one without takes its node down when the source was skipped.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 FROM = "$from"
 MISSING: Any = object()
 """What a lookup answers when there is nothing at the path; never a value of a workflow."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     """A parsed path. `node_id` is None for the workflow's input."""
 
     node_id: str | None
@@ -61,6 +59,20 @@ def walk(value: Any, pointer: str = "") -> Iterator[tuple[str, Mapping[str, Any]
                 stack.extend((f"{at}/{str(k).replace('~', '~0').replace('/', '~1')}", x) for k, x in v.items())
         elif isinstance(v, list):
             stack.extend((f"{at}/{i}", x) for i, x in enumerate(v))
+
+
+def references(value: Any) -> Iterator[Mapping[str, Any]]:
+    """All references inside a JSON value, as `walk` finds them, for whoever does not ask where they stand."""
+    stack: list[Any] = [value]
+    while stack:
+        v = stack.pop()
+        if isinstance(v, dict):
+            if FROM in v and set(v) <= {FROM, "default"}:
+                yield v
+            else:
+                stack.extend(v.values())
+        elif isinstance(v, list):
+            stack.extend(v)
 
 
 def dig(value: Any, path: tuple[str, ...]) -> Any:

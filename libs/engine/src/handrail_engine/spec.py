@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from handrail_contracts.plan import EffectClass, OnExhausted, PauseScope, RetryPolicy, Timeouts
-from handrail_engine.references import FROM, Reference, parse, walk
+from handrail_engine.references import FROM, Reference, parse, references
 
 _DEFAULT_RETRY = RetryPolicy()
 _DEFAULT_UNDO_RETRY = RetryPolicy(max_attempts=3)
@@ -62,7 +62,7 @@ def node_spec(c: dict[str, Any], node_ids: Mapping[str, Any]) -> NodeSpec:
     """Reads what `plan.compile_plan` wrote. `node_ids` are all ids that a reference may name."""
     inputs = c.get("inputs", {})
     refs: dict[str, tuple[Reference, bool]] = {}
-    for _, r in walk(inputs) if inputs else ():
+    for r in references(inputs) if inputs else ():
         text, known = r[FROM], refs.get(r[FROM])
         refs[text] = (known[0] if known else parse(text, node_ids), "default" in r and (known is None or known[1]))
     when = c.get("when")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from handrail_contracts.events import UNDO_STATES, NodeStatus, WorkflowStatus
 from handrail_contracts.ids import effect_key, undo_key
@@ -18,8 +18,7 @@ from handrail_engine.spec import NodeSpec
 FOLD_VERSION = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One journal row: `data` is the public event, `meta` never leaves PostgreSQL."""
 
     seq: int

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 Headers = Sequence[tuple[str, bytes]]
 TopicPartition = tuple[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """A record to send. Without `partition` the key decides (murmur2, as Kafka's default partitioner does)."""
 
     topic: str
@@ -25,8 +24,7 @@ class Outgoing:
     partition: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A record as read. `timestamp_ms` is the producer's or the broker's clock; never use it for a decision."""
 
     topic: str

@@ -6,6 +6,7 @@ only then hand messages to the publisher. If the commit fails, the touched state
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -281,22 +282,27 @@ class Batcher:
         b, own = opened.batch, self._own
         counts: dict[int, int] = {}
         last: dict[int, int] = {}
+        dumps, event, stored, sending = orjson.dumps, self._publisher.event, b.rows.append, opened.sendings.append
+        now = iso(opened.now.ms)
         for entry, rows, messages, cause in opened.decided:
-            p = entry.p
-            opened.sendings.extend(self._publisher.message(p, m, rows[-1].data["at"] if rows else "") for m in messages)
-            for row in rows:
-                pseq = own.held[p].next_pseq + counts.get(p, 0)
-                counts[p] = counts.get(p, 0) + 1
-                data = orjson.dumps(row.data)
-                meta = orjson.dumps(row.meta) if row.meta is not None else None
-                trace_id = entry.state.trace_id
-                b.rows.append(StoredRow(entry.born, trace_id, row.seq, p, pseq, row.type, data, meta, cause, row.at_ms))
-                opened.sendings.append(
-                    self._publisher.event(p, pseq, trace_id, row.seq, row.type, data, row.data["at"])
+            p, born, trace_id = entry.p, entry.born, entry.state.trace_id
+            for m in messages:
+                sending(self._publisher.message(p, m, now))
+            first = own.held[p].next_pseq + counts.get(p, 0)
+            for pseq, row in enumerate(rows, first):
+                seq, type_, body, meta, at_ms = row
+                data = dumps(body)
+                stored(
+                    StoredRow(
+                        born, trace_id, seq, p, pseq, type_, data, None if meta is None else dumps(meta), cause, at_ms
+                    )
                 )
-                last[id(entry)] = pseq
-                if row.type != EventType.NODE_STATE_CHANGED:
+                sending(event(p, pseq, trace_id, seq, type_, data, body["at"]))
+                if type_ != EventType.NODE_STATE_CHANGED:
                     about(row, entry, b)
+            if rows:
+                counts[p] = counts.get(p, 0) + len(rows)
+                last[id(entry)] = first + len(rows) - 1
         for entry in opened.touched.values():
             new = summary(entry)
             if new is not None:
@@ -320,8 +326,8 @@ class Batcher:
         for trace_id, entry in opened.touched.items():
             self._cache.put(trace_id, entry)
             self._wakeups.set(trace_id, entry.state.next_wake())
-        for r in opened.batch.rows:
-            _rows.labels(r.type).inc()
+        for type_, count in Counter([r.type for r in opened.batch.rows]).items():
+            _rows.labels(type_).inc(count)
         self._publisher.put(opened.sendings)
         self._cache.shrink()
 

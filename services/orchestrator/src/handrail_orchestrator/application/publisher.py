@@ -11,17 +11,16 @@ import base64
 import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import structlog
 
 from handrail_contracts import topics
 from handrail_contracts.codec import encode
-from handrail_contracts.envelope import Envelope, ce_type, to_headers
+from handrail_contracts.envelope import Envelope, ce_type, plain_headers, to_headers
 from handrail_contracts.ids import attempt_ce_id, event_ce_id, task_id, workflow_key
-from handrail_contracts.tasks import DeadLetter, Task
+from handrail_contracts.tasks import DeadLetter, Task, TaskKind
 from handrail_runtime.crashpoints import crashpoint
 from handrail_runtime.lifecycle import backoff
 from handrail_runtime.ports import Bus, BusError, Outgoing, Producer, Record, RecordRefused
@@ -37,10 +36,19 @@ _sent = counter("handrail_published_total", "Records sent to the bus", ["kind"])
 _refused = counter("handrail_publish_refused_total", "Records that the bus refused for good", ["topic"])
 _behind = gauge("handrail_publish_queue", "Records that wait for the bus")
 _REF = b'"$ref"'
+_SOURCE = SOURCE.encode()
+_TASK_TYPES = {kind: ce_type(f"task_{kind.value}").encode() for kind in TaskKind}
+_EVENT_TYPES: dict[str, bytes] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Sending:
+def _type(event_type: str) -> bytes:
+    found = _EVENT_TYPES.get(event_type)
+    if found is None:
+        found = _EVENT_TYPES[event_type] = ce_type(event_type).encode()
+    return found
+
+
+class Sending(NamedTuple):
     """One record with the place in the journal that it marks when acknowledged (`pseq` 0: none)."""
 
     message: Outgoing
@@ -69,9 +77,10 @@ class Publisher:
 
     def event(self, p: int, pseq: int, trace_id: str, seq: int, type_: str, data: bytes, at: str) -> Sending:
         """The record of a journal row."""
-        e = Envelope(event_ce_id(self._tenant, trace_id, seq), ce_type(type_), SOURCE, subject=trace_id, time=at)
         key = workflow_key(self._tenant, trace_id).encode()
-        return Sending(Outgoing(topics.EVENTS, key, data, to_headers(e), p), p, pseq)
+        ce_id = event_ce_id(self._tenant, trace_id, seq).encode()
+        headers = plain_headers(ce_id, _type(type_), _SOURCE, trace_id.encode(), at.encode())
+        return Sending(Outgoing(topics.EVENTS, key, data, headers, p), p, pseq)
 
     def message(self, p: int, m: Task | DeadLetter, at: str) -> Sending:
         """The record of a task or a dead letter."""
@@ -82,11 +91,11 @@ class Publisher:
                 Outgoing(topics.DEAD_LETTERS, workflow_key(m.tenant, m.trace_id).encode(), encode(m), to_headers(e), p),
                 p,
             )
-        ce_id = attempt_ce_id(m.effect_key, m.attempt, m.kind)
-        e = Envelope(ce_id, ce_type(f"task_{m.kind.value}"), SOURCE, subject=m.trace_id, time=at)
+        ce_id = attempt_ce_id(m.effect_key, m.attempt, m.kind).encode()
+        headers = plain_headers(ce_id, _TASK_TYPES[m.kind], _SOURCE, m.trace_id.encode(), at.encode())
         key = task_id(m.tenant, m.trace_id, m.node_id).encode()
         where = zlib.crc32(key) % self._partitions
-        return Sending(Outgoing(topics.task_topic(m.agent), key, encode(m), to_headers(e), where), p)
+        return Sending(Outgoing(topics.task_topic(m.agent), key, encode(m), headers, where), p)
 
     def quarantine_copy(self, r: Record, reason: str) -> Sending:
         """A copy of a record that could not be read, for whoever watches `handrail.quarantine`."""

@@ -12,6 +12,7 @@ import orjson
 import structlog
 
 from handrail_contracts.events import EventType
+from handrail_contracts.model import iso
 from handrail_engine.decide import adopt
 from handrail_engine.inputs import Now
 from handrail_engine.outgoing import outgoing
@@ -104,5 +105,6 @@ class Takeover:
         messages = adopt(entry.state, Now(self._clock(), self._batcher.last_claim))
         for r in letters:
             messages.extend(outgoing(entry.state, Row(r.seq, r.type, r.data, r.meta, r.at_ms)))
-        self._publisher.put([self._publisher.message(entry.p, m, "") for m in messages], catching_up=True)
+        at = iso(self._clock())
+        self._publisher.put([self._publisher.message(entry.p, m, at) for m in messages], catching_up=True)
         self._wakeups.set(trace_id, entry.state.next_wake())

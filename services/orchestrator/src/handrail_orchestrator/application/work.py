@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from handrail_engine.inputs import Input
 from handrail_runtime.ports import Record
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """One input with its origin: a record of the bus, a command row (`n`), or time (neither)."""
 
     what: Input | None  # None: a command whose content the pause lock reads (a decision)
