@@ -1,6 +1,16 @@
 # One recipe for every service:  docker build --build-arg SERVICE=gateway --build-arg PORT=8081 .
 # SERVICE only chooses what starts: all images share every layer but the last.
 
+FROM node:22-slim AS console
+WORKDIR /source/clients
+COPY clients/package.json clients/package-lock.json clients/.npmrc ./
+COPY clients/typescript/package.json typescript/
+COPY clients/console/package.json console/
+RUN npm ci --no-audit --no-fund
+COPY clients/typescript/src typescript/src
+COPY clients/console console
+RUN HANDRAIL_CONSOLE_OUT=/console npm run build --workspace console
+
 FROM python:3.12-slim AS build
 # For the few dependencies that have no wheel on arm64; none of it reaches the final image.
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
@@ -15,6 +25,7 @@ COPY libs libs
 COPY services services
 COPY simulators simulators
 COPY src src
+COPY --from=console /console services/gateway/src/handrail_gateway/console
 RUN pip install --no-deps ./libs/contracts ./libs/engine ./libs/store ./libs/runtime ./libs/sdk ./simulators \
         ./services/orchestrator ./services/agents ./services/notifier ./services/gateway . \
     && pip check

@@ -3,7 +3,7 @@
 PY := .venv/bin/python
 SHELL := /bin/sh
 
-.PHONY: help setup demo stack test torture torture-long check lint format members bench bench-sse lock clean
+.PHONY: help setup console demo stack test torture torture-long check lint format members bench bench-sse lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -11,24 +11,29 @@ help:  ## List the targets
 setup:  ## Install everything that development needs into .venv (hashed, about 10 s)
 	@tools/setup.sh dev
 
+console:  ## Build the operator console, once (Node.js 20.19+, else one from PyPI)
+	@tools/setup.sh runtime
+	@tools/console.sh
+
 demo:  ## Run the whole system in this terminal: nothing but Python 3.11+ is needed
 	@tools/setup.sh runtime
+	@tools/console.sh
 	@exec .venv/bin/handrail up --demo
 
 stack:  ## Run the services as processes on a real Kafka (needs Java 17+ and Maven)
 	@tools/setup.sh runtime
+	@tools/console.sh
 	@exec .venv/bin/handrail stack
-
-clients/node_modules: clients/package-lock.json
-	@command -v npm >/dev/null 2>&1 && npm ci --prefix clients --no-audit --no-fund --silent || echo "no npm here: the TypeScript client is not tested"
 
 tests/strangers/node_modules: tests/strangers/package-lock.json
 	@command -v npm >/dev/null 2>&1 && npm ci --prefix tests/strangers --no-audit --no-fund --silent || echo "no npm here: strangers' clients are not tried"
 
-test: setup clients/node_modules tests/strangers/node_modules  ## Run every test that this machine can run, and name what it skips (at most 15 minutes)
+test: setup tests/strangers/node_modules  ## Run every test that this machine can run, and name what it skips (at most 15 minutes)
+	@tools/console.sh
 	$(PY) -m pytest -m "not torture" -q
 
 torture: setup  ## The long proofs: kills, races, simulation (at most 40 minutes)
+	@tools/console.sh
 	$(PY) -m pytest -m torture -q --timeout 2400
 
 torture-long: setup  ## The long proofs for a night: more seeds, more kills

@@ -1,5 +1,6 @@
 /** `Client`: the public HTTP API of one Handrail, typed. Every ordering call happens once or not at all. */
 
+import { type BundleNews, watchBundle } from "./bundle.js";
 import { Calls, type PerCall, path } from "./calls.js";
 import { channel } from "./channel.js";
 import { type Inbox, watchInbox } from "./inbox.js";
@@ -163,6 +164,14 @@ export class Client {
     return this.#calls.post("/sse-tickets", order, per);
   }
 
+  /** What happens to any of up to 100 workflows, on one connection; ends when all have. For lists. */
+  watchMany(traceIds: readonly string[], options: StreamOptions = {}): AsyncGenerator<BundleNews, void, undefined> {
+    return channel<BundleNews>(
+      (receive, signal) => watchBundle(this.#calls, traceIds, { ...options, signal }, receive),
+      options.signal,
+    );
+  }
+
   /** A workflow as something to subscribe to, for user interfaces. It connects with the first subscriber. */
   workflow(traceId: string): WorkflowStore {
     return new WorkflowStore(this.#calls, traceId);
@@ -253,6 +262,12 @@ export class Client {
 
   discardQuarantined(id: number, request: { reason?: string } = {}, per?: PerCall): Promise<{ id: number; status: string }> {
     return this.#calls.post(path("quarantine", String(id), "discard"), request, per);
+  }
+
+  /** Whether every part works; answers also when one does not. */
+  async ready(per: PerCall = {}): Promise<{ status: string; checks?: Record<string, Json> }> {
+    const init: RequestInit = per.signal ? { signal: per.signal } : {};
+    return (await this.#calls.open("/readyz", init)).json();
   }
 
   /** What can run. */

@@ -12,6 +12,14 @@ import { object } from "./watch.js";
 export interface Inbox {
   pauses: readonly Pause[];
   truncated: boolean;
+  /** What has just left: how it was decided, or the end of its workflow. Empty for every other change. */
+  closed: readonly Closed[];
+}
+
+/** A pause that left the inbox, and the event that closed it. */
+export interface Closed {
+  pause: Pause;
+  event: WorkflowEvent;
 }
 
 type Receive = (inbox: Inbox) => void | Promise<void>;
@@ -24,6 +32,7 @@ export async function watchInbox(calls: Calls, options: StreamOptions, receive: 
 class InboxFollower implements Follower {
   #pauses: Map<string, Pause> = new Map();
   #truncated = false;
+  #closed: Closed[] = [];
 
   constructor(readonly receive: Receive) {}
 
@@ -45,10 +54,11 @@ class InboxFollower implements Follower {
 
   async take(frame: Frame): Promise<Verdict> {
     const data = object(frame.data);
+    this.#closed = [];
     if (frame.event === "snapshot") this.#replace(data);
     else if (!this.#fold(frame.event, data as WorkflowEvent)) return "go on";
     const pauses = [...this.#pauses.values()].reverse();
-    await this.receive({ pauses, truncated: this.#truncated });
+    await this.receive({ pauses, truncated: this.#truncated, closed: this.#closed });
     return "go on";
   }
 
@@ -67,10 +77,14 @@ class InboxFollower implements Follower {
       this.#pauses.set(id, event as unknown as Pause);
       return true;
     }
-    if (kind === "HITL_RESOLVED") return this.#pauses.delete(id);
+    if (kind === "HITL_RESOLVED") {
+      if (pause !== undefined) this.#closed = [{ pause, event }];
+      return this.#pauses.delete(id);
+    }
     if (TERMINAL_EVENTS.has(kind)) {
       const gone = [...this.#pauses.values()].filter((open) => open.trace_id === event.trace_id);
       for (const open of gone) this.#pauses.delete(open.pause_id);
+      this.#closed = gone.map((open) => ({ pause: open, event }));
       return gone.length > 0;
     }
     if (pause === undefined) return false;

@@ -1,5 +1,6 @@
 /** Start, watch and decide Handrail workflows from browsers and Node.js. No dependencies. */
 
+export { BUNDLE_MEMBERS, type BundleNews } from "./bundle.js";
 export type { PerCall } from "./calls.js";
 export {
   Client,
@@ -11,7 +12,7 @@ export {
   type WorkflowFilter,
 } from "./client.js";
 export { ClientError, Problem, Unexpected, Unreachable } from "./errors.js";
-export type { Inbox } from "./inbox.js";
+export type { Closed, Inbox } from "./inbox.js";
 export type { components } from "./schema.js";
 export { InboxStore, type LiveInbox, type LiveWorkflow, WorkflowStore } from "./stores.js";
 export type { Connection, StreamOptions, TicketOrder } from "./stream.js";

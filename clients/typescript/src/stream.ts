@@ -16,6 +16,8 @@ export interface Connection {
 export interface StreamOptions {
   signal?: AbortSignal | undefined;
   onConnection?: ((news: Connection) => void) | undefined;
+  /** Something came, a ping at least: what is shown is as old as the last call of this. */
+  onHeard?: (() => void) | undefined;
 }
 
 /** The server pings every 15 s; longer silence means that the connection is dead, whatever TCP believes. */
@@ -54,7 +56,7 @@ export async function follow(calls: Calls, follower: Follower, options: StreamOp
     for (;;) {
       let floorMs = 0;
       let reason = "the server closed the stream";
-      const connection = new OneConnection(calls, follower, waker, options.signal, ticketed);
+      const connection = new OneConnection(calls, follower, waker, options, ticketed);
       try {
         const verdict = await connection.run(() => tell({ state: "live", attempt: 0, delayMs: 0, reason: "" }));
         if (verdict === "done") return;
@@ -98,20 +100,20 @@ class OneConnection {
     readonly calls: Calls,
     readonly follower: Follower,
     readonly waker: Waker,
-    readonly signal: AbortSignal | undefined,
+    readonly options: StreamOptions,
     readonly ticketed: boolean,
   ) {}
 
   async run(live: () => void): Promise<Verdict> {
-    const stop = () => this.#abort.abort(this.signal?.reason);
-    if (this.signal?.aborted) stop();
-    this.signal?.addEventListener("abort", stop, { once: true });
+    const stop = () => this.#abort.abort(this.options.signal?.reason);
+    if (this.options.signal?.aborted) stop();
+    this.options.signal?.addEventListener("abort", stop, { once: true });
     const watch = setInterval(() => this.#doubt(SILENCE_MS), SILENCE_MS / 4);
     const unwake = this.waker.listen(() => this.#doubt(SUSPICIOUS_MS));
     try {
       return await this.#read(live);
     } catch (error) {
-      if (this.signal?.aborted) throw this.signal.reason;
+      if (this.options.signal?.aborted) throw this.options.signal.reason;
       if (this.#dead) throw new Unreachable(this.calls.options.url, "the connection was silent for too long");
       if (error instanceof ClientError) throw error;
       if (error instanceof TypeError || error instanceof DOMException) {
@@ -121,7 +123,7 @@ class OneConnection {
     } finally {
       clearInterval(watch);
       unwake();
-      this.signal?.removeEventListener("abort", stop);
+      this.options.signal?.removeEventListener("abort", stop);
       this.#abort.abort();
     }
   }
@@ -151,6 +153,7 @@ class OneConnection {
       const { done, value } = await reader.read();
       if (done) return "again";
       this.#last = Date.now();
+      this.options.onHeard?.();
       parser.feed(decoder.decode(value, { stream: true }));
       for (const frame of frames.splice(0)) {
         const verdict = await this.#take(frame);

@@ -11,14 +11,18 @@ let fake: Fake;
 afterEach(() => fake.stop());
 
 /** A server whose `/inbox/events` sends these frames on each connection, one list per connection, then stays open. */
-async function inboxOf(...connections: [string, object][][]): Promise<Client> {
+function inboxOf(...connections: [string, object][][]): Promise<Client> {
+  return served((url) => url.endsWith("/inbox/events"), connections);
+}
+
+async function served(meant: (url: string) => boolean, connections: [string, object][][]): Promise<Client> {
   fake = await Fake.start([]);
   const { url } = fake;
   const frames = connections.slice();
   const own = new Client({
     url,
     fetch: async (input, init) => {
-      if (!String(input).endsWith("/inbox/events")) return fetch(input, init);
+      if (!meant(String(input))) return fetch(input, init);
       return await fetch(`${url}/workflows/undefined/events`, init);
     },
   });
@@ -68,4 +72,44 @@ test("a new connection begins with a new snapshot", async () => {
     [["snapshot", { items: [pause("p9", "z")], truncated: true }]],
   );
   expect(await states(client, 2)).toEqual([["p1"], ["p9"]]);
+});
+
+test("what closed a pause is told once, with the pause as it was", async () => {
+  const client = await inboxOf([
+    ["snapshot", { items: [pause("p2", "b"), pause("p1", "a")] }],
+    ["HITL_RESOLVED", { event_type: "HITL_RESOLVED", trace_id: "a", seq: 7, at, pause_id: "p1", actor: "ada" }],
+    ["WORKFLOW_PAUSED_HITL", pause("p3", "c")],
+    ["WORKFLOW_CANCELLED", { event_type: "WORKFLOW_CANCELLED", trace_id: "b", seq: 9, at }],
+  ]);
+  const seen: [string, unknown][][] = [];
+  for await (const { closed } of client.watchInbox()) {
+    seen.push(closed.map(({ pause: was, event }) => [was.pause_id, event.actor ?? event.event_type]));
+    if (seen.length === 4) break;
+  }
+  expect(seen).toEqual([[], [["p1", "ada"]], [], [["p2", "WORKFLOW_CANCELLED"]]]);
+});
+
+test("many workflows are followed on one connection, until all have ended", async () => {
+  const asked: string[] = [];
+  const client = await served(
+    (url) => {
+      asked.push(url);
+      return url.includes("/events?");
+    },
+    [
+      [
+        ["snapshot", { trace_id: "a", cursor: "1" }],
+        ["NODE_STATE_CHANGED", { trace_id: "b", seq: 4, at }],
+        ["ping", { at }],
+        ["progress", { trace_id: "b", node_id: "n" }],
+        ["end", {}],
+      ],
+    ],
+  );
+  const seen: string[] = [];
+  let heard = 0;
+  for await (const news of client.watchMany(["a", "b"], { onHeard: () => (heard += 1) })) seen.push(`${news.trace_id} ${news.event_type}`);
+  expect(seen).toEqual(["a snapshot", "b NODE_STATE_CHANGED"]);
+  expect(asked[0]).toMatch(/\/events\?trace_id=a&trace_id=b$/);
+  expect(heard).toBeGreaterThan(0);
 });

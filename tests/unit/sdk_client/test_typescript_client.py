@@ -1,4 +1,4 @@
-"""The TypeScript client: its schemas are those of contracts, and its own tests pass where Node.js is installed."""
+"""The TypeScript client and the console: the schemas are those of contracts, and their own tests pass where Node.js is."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ def test_the_lock_names_no_registry() -> None:
     assert not [name for name, entry in lock["packages"].items() if "://" in entry.get("resolved", "")]
 
 
+@pytest.mark.parametrize("workspace", ["typescript", "console"])
 @pytest.mark.parametrize("command", [["run", "check"], ["test"]], ids=["types", "tests"])
-def test_it_passes_its_own_tests(command: list[str]) -> None:
+def test_client_and_console_pass_their_own_tests(command: list[str], workspace: str) -> None:
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("Node.js is not installed")
     if not (CLIENTS / "node_modules" / "vitest").exists():
         pytest.skip("the TypeScript client's packages are not installed: npm ci --prefix clients")
     shown = subprocess.run(
-        [npm, *command, "--workspace", "typescript"],
+        [npm, *command, "--workspace", workspace],
         cwd=CLIENTS,
         capture_output=True,
         text=True,

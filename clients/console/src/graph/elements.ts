@@ -1,0 +1,144 @@
+/** From the state of a workflow to what the picture shows. What did not change keeps its identity, so nothing is drawn twice. */
+
+import type { NodeView } from "@handrail/client";
+import type { Edge, Node } from "@xyflow/react";
+import { isFault, isUndo } from "../model/status.js";
+import { LANE, NODE, type Placed } from "./layout.js";
+import { upstream } from "./order.js";
+
+export interface StepData extends Record<string, unknown> {
+  node: NodeView;
+  n: number;
+  of: number;
+  dim: boolean;
+  fault: boolean;
+  selected: boolean;
+  /** The one that Tab reaches. */
+  tabbable: boolean;
+  added: boolean;
+}
+
+export interface LaneData extends Record<string, unknown> {
+  node: NodeView;
+}
+
+export type StepNode = Node<StepData, "step">;
+export type LaneNode = Node<LaneData, "lane">;
+export type Any = StepNode | LaneNode;
+
+export interface Look {
+  nodes: readonly NodeView[];
+  places: Map<string, Placed>;
+  selected: string | null;
+  tabbable: string | null;
+  added: ReadonlySet<string>;
+  /** No fault line: a plan before it runs, or a moment of the replay. */
+  calm?: boolean;
+}
+
+/** Everything on the way to what stopped; empty when nothing did. */
+export function faultLine(nodes: readonly NodeView[]): Set<string> {
+  const faults = nodes.filter((node) => isFault(node.state));
+  const line = new Set<string>();
+  for (const fault of faults) for (const id of upstream(nodes, fault.id)) line.add(id);
+  return line;
+}
+
+export class Elements {
+  #nodes = new Map<string, Any>();
+  #edges = new Map<string, Edge>();
+
+  of(look: Look): { nodes: Any[]; edges: Edge[] } {
+    const line = look.calm ? new Set<string>() : faultLine(look.nodes);
+    const nodes: Any[] = [];
+    const edges: Edge[] = [];
+    const laned = new Set(look.nodes.filter((node) => isUndo(node.state)).map((node) => node.id));
+    look.nodes.forEach((node, i) => {
+      const at = look.places.get(node.id);
+      if (!at) return;
+      nodes.push(this.#step(node, at, i, look, line));
+      if (laned.has(node.id)) nodes.push(this.#lane(node, at));
+      for (const from of node.depends_on) {
+        if (!look.places.has(from)) continue;
+        edges.push(this.#edge(`${from}>${node.id}`, from, node.id, edgeClass(line, from, node.id, look.nodes)));
+        if (laned.has(from) && laned.has(node.id)) {
+          // Undoing runs the other way: the arrow goes from what came later to what came before.
+          edges.push(this.#edge(`undo:${node.id}>${from}`, `undo:${node.id}`, `undo:${from}`, "edge-undo"));
+        }
+      }
+    });
+    return { nodes, edges };
+  }
+
+  #step(node: NodeView, at: Placed, i: number, look: Look, line: Set<string>): StepNode {
+    const data: StepData = {
+      node,
+      n: i + 1,
+      of: look.nodes.length,
+      dim: line.size > 0 && !line.has(node.id),
+      fault: line.has(node.id) && isFault(node.state),
+      selected: look.selected === node.id,
+      tabbable: look.tabbable === node.id,
+      added: look.added.has(node.id),
+    };
+    return this.#kept(node.id, at.x, at.y, data, () => ({
+      id: node.id,
+      type: "step" as const,
+      position: { x: at.x, y: at.y },
+      data,
+      width: NODE.width,
+      height: NODE.height,
+    })) as StepNode;
+  }
+
+  #lane(node: NodeView, at: Placed): LaneNode {
+    const [x, y] = [at.x + (NODE.width - LANE.width) / 2, at.y + NODE.height + LANE.gap];
+    const data: LaneData = { node };
+    return this.#kept(`undo:${node.id}`, x, y, data, () => ({
+      id: `undo:${node.id}`,
+      type: "lane" as const,
+      position: { x, y },
+      data,
+      width: LANE.width,
+      height: LANE.height,
+    })) as LaneNode;
+  }
+
+  #kept(id: string, x: number, y: number, data: Record<string, unknown>, make: () => Any): Any {
+    const old = this.#nodes.get(id);
+    const held = old?.data as Record<string, unknown> | undefined;
+    const same = old && old.position.x === x && old.position.y === y && Object.keys(data).every((name) => held?.[name] === data[name]);
+    if (same) return old;
+    const made = make();
+    this.#nodes.set(id, made);
+    return made;
+  }
+
+  #edge(id: string, source: string, target: string, className: string): Edge {
+    const old = this.#edges.get(id);
+    if (old?.className === className) return old;
+    const undo = className === "edge-undo";
+    const made: Edge = {
+      id,
+      source,
+      target,
+      className,
+      type: undo ? "default" : "smoothstep",
+      focusable: false,
+      markerEnd: { type: "arrowclosed" as never, width: 14, height: 14, markerUnits: "userSpaceOnUse", color: MARKS[className] ?? "var(--line-strong)" },
+      ...(undo ? { sourceHandle: "back", targetHandle: "back" } : {}),
+    };
+    this.#edges.set(id, made);
+    return made;
+  }
+}
+
+const MARKS: Record<string, string> = { "edge-fault": "var(--human)", "edge-active": "var(--progress)", "edge-undo": "var(--compensating)" };
+
+function edgeClass(line: Set<string>, from: string, to: string, nodes: readonly NodeView[]): string {
+  if (line.size === 0) {
+    const target = nodes.find((node) => node.id === to);
+    return target?.state === "IN_PROGRESS" ? "edge-active" : "edge";
+  }
+  return line.has(from) && line.has(to) ? "edge-fault" : "edge-dim";
+}

@@ -1,0 +1,62 @@
+/** A step in the picture, and its undo in the lane below. */
+
+import { Handle, type NodeProps, Position } from "@xyflow/react";
+import { memo } from "react";
+import { nodeLook } from "../model/status.js";
+import { text } from "../text.js";
+import { StatusIcon } from "../ui/icons.js";
+import { Took } from "../ui/parts.js";
+import type { LaneNode, StepNode } from "./elements.js";
+
+export const Step = memo(function Step({ data }: NodeProps<StepNode>) {
+  const { node, n, of, dim, fault, selected, tabbable, added } = data;
+  const look = nodeLook(node.state);
+  const attempt = node.attempt > 0 && node.max_attempts > 1 ? text.graph.attempt(node.attempt, Math.max(node.attempt, node.max_attempts)) : "";
+  return (
+    <div
+      className={`step ${dim ? "dimmed" : ""} ${fault ? "fault" : ""} ${selected ? "chosen" : ""}`}
+      data-token={look.token}
+      data-state={node.state}
+      data-step={node.id}
+      role="button"
+      tabIndex={tabbable ? 0 : -1}
+      aria-label={text.graph.node(node.id, n, of, look.word.toLowerCase(), attempt)}
+      aria-expanded={selected}
+    >
+      <Handle type="target" position={Position.Left} isConnectable={false} />
+      <StatusIcon token={look.token} size={20} />
+      <span className="step-main">
+        <span className="step-name" title={node.id}>
+          {node.id}
+        </span>
+        <span className="step-line">
+          <span className="step-word">{look.word}</span>
+          {node.attempt > 1 ? <span className="step-attempt">{`${node.attempt}/${Math.max(node.attempt, node.max_attempts)}`}</span> : null}
+          <Took from={node.started_at} to={node.finished_at} />
+        </span>
+        <span className="step-agent" title={node.agent}>
+          {node.agent}
+        </span>
+      </span>
+      {added ? (
+        <span className="step-added" title={text.graph.added}>
+          +
+        </span>
+      ) : null}
+      <Handle type="source" position={Position.Right} isConnectable={false} />
+    </div>
+  );
+});
+
+export const Lane = memo(function Lane({ data }: NodeProps<LaneNode>) {
+  const look = nodeLook(data.node.state);
+  return (
+    <div className="lane" data-token={look.token} title={text.graph.undoOf(data.node.id, look.word)}>
+      <Handle type="source" id="back" position={Position.Left} isConnectable={false} />
+      <StatusIcon token={look.token} size={14} />
+      <span>{text.graph.undo}</span>
+      <span className="step-word">{look.word}</span>
+      <Handle type="target" id="back" position={Position.Right} isConnectable={false} />
+    </div>
+  );
+});

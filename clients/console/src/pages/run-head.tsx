@@ -1,0 +1,167 @@
+/** The head of a workflow: what it is, how it stands, and the panic button. */
+
+import { Problem, type WorkflowState } from "@handrail/client";
+import { OctagonAlert } from "lucide-react";
+import { useId, useState } from "react";
+import { client } from "../live/client.js";
+import { hasEnded } from "../model/status.js";
+import { text } from "../text.js";
+import { Dialog } from "../ui/dialog.js";
+import { Json } from "../ui/evidence.js";
+import { Ago, CopyButton, NodeBadge, Took, WorkflowBadge } from "../ui/parts.js";
+import { toast } from "../ui/toasts.js";
+
+type Order = "pause" | "undo" | "keep";
+
+export function RunHead({ state, title, stale }: { state: WorkflowState; title: string; stale: boolean }) {
+  const ended = hasEnded(state.status);
+  const [order, setOrder] = useState<Order | null>(null);
+  const done = state.nodes.filter((node) => ["COMPLETE", "SKIPPED", "CANCELLED", "COMPENSATED", "NOT_REVERSIBLE", "NOTHING_TO_UNDO"].includes(node.state)).length;
+  return (
+    <header className="run-head">
+      <div className="run-title">
+        <h1 className="wrap">{title}</h1>
+        <span data-testid="workflow-status" data-status={state.status}>
+          <WorkflowBadge status={state.status} />
+        </span>
+        {ended ? null : <Panic state={state} disabled={stale} choose={setOrder} />}
+      </div>
+      <p className="meta">
+        <span>
+          <code>{state.trace_id}</code>
+          <CopyButton value={state.trace_id} small />
+        </span>
+        {state.blueprint && state.blueprint !== title ? <span>{state.blueprint}</span> : null}
+        <span>{text.run.steps(done, state.nodes.length)}</span>
+        {state.created_at ? <Ago at={state.created_at} prefix={`${text.run.started.toLowerCase()} `} /> : null}
+        {state.created_at ? (
+          <span>
+            {ended ? text.run.took : text.run.running} <Took from={state.created_at} to={ended ? state.updated_at : null} />
+          </span>
+        ) : null}
+        {Object.entries(state.labels).map(([name, value]) => (
+          <span className="chip" key={name}>
+            {name}:{value}
+          </span>
+        ))}
+      </p>
+      {state.reason ? (
+        <p className="notice wrap">
+          <strong>{text.run.reason}:</strong> {state.reason}
+        </p>
+      ) : null}
+      <details className="run-values">
+        <summary>{state.output !== null && state.output !== undefined ? `${text.run.input}, ${text.run.output.toLowerCase()}` : text.run.input}</summary>
+        <div className="columns">
+          <section>
+            <h2>{text.run.input}</h2>
+            <Json value={state.input} label={text.run.input} />
+          </section>
+          {state.output !== null && state.output !== undefined ? (
+            <section>
+              <h2>{text.run.output}</h2>
+              <Json value={state.output} label={text.run.output} />
+            </section>
+          ) : null}
+        </div>
+      </details>
+      {order ? <PanicDialog key={order} order={order} state={state} onClose={() => setOrder(null)} /> : null}
+    </header>
+  );
+}
+
+function Panic({ state, disabled, choose }: { state: WorkflowState; disabled: boolean; choose: (order: Order) => void }) {
+  const paused = state.pauses.some((pause) => pause.kind === "manual");
+  const id = useId();
+  const pick = (order: Order) => {
+    document.getElementById(id)?.hidePopover();
+    choose(order);
+  };
+  return (
+    <span className="panic">
+      <button type="button" className="button danger" disabled={disabled} popoverTarget={id}>
+        <OctagonAlert size={16} aria-hidden /> {text.run.panic}
+      </button>
+      <div id={id} popover="auto" className="popover menu">
+        <button type="button" className="menu-item" disabled={paused} onClick={() => pick("pause")}>
+          {text.run.pause}
+        </button>
+        <button type="button" className="menu-item" onClick={() => pick("undo")}>
+          {text.run.cancelUndo}
+        </button>
+        <button type="button" className="menu-item" onClick={() => pick("keep")}>
+          {text.run.cancelKeep}
+        </button>
+      </div>
+    </span>
+  );
+}
+
+const TITLE: Record<Order, string> = { pause: text.run.pause, undo: text.run.cancelUndo, keep: text.run.cancelKeep };
+
+function PanicDialog({ order, state, onClose }: { order: Order; state: WorkflowState; onClose: () => void }) {
+  const [comment, setComment] = useState("");
+  const [busy, setBusy] = useState(false);
+  const [problem, setProblem] = useState("");
+  const id = useId();
+  const [key] = useState(() => crypto.randomUUID?.() ?? String(Math.random()));
+  const send = async () => {
+    setBusy(true);
+    const request = comment.trim() ? { comment: comment.trim() } : {};
+    const per = { idempotencyKey: key };
+    try {
+      if (order === "pause") await client.pause(state.trace_id, request, per);
+      else await client.cancel(state.trace_id, { ...request, compensate: order === "undo" }, per);
+      toast(text.run.sent, TITLE[order]);
+      onClose();
+    } catch (error) {
+      setProblem(error instanceof Problem ? error.detail : text.pause.unreachable);
+      setBusy(false);
+    }
+  };
+  return (
+    <Dialog open onClose={onClose} title={TITLE[order]}>
+      <h3>{text.run.whatHappens}</h3>
+      <Foreseen order={order} state={state} />
+      <div className="field">
+        <label htmlFor={id}>{text.run.comment}</label>
+        <textarea id={id} rows={2} maxLength={4000} value={comment} onChange={(event) => setComment(event.target.value)} />
+        <p className="dim small">{text.run.commentHint}</p>
+      </div>
+      {problem ? (
+        <p className="notice" data-tone="bad" role="alert">
+          {problem}
+        </p>
+      ) : null}
+      <p className="row">
+        <button type="button" className={`button ${order === "pause" ? "primary" : "danger solid"}`} disabled={busy} onClick={send} data-testid="panic-send">
+          {order === "pause" ? TITLE[order] : text.pause.confirm(TITLE[order])}
+        </button>
+        <button type="button" className="button quiet" onClick={onClose}>
+          {text.common.cancel}
+        </button>
+      </p>
+    </Dialog>
+  );
+}
+
+/** What the order would do, told from the state that is shown. */
+function Foreseen({ order, state }: { order: Order; state: WorkflowState }) {
+  const running = state.nodes.filter((node) => node.state === "IN_PROGRESS" || node.state === "RETRYING");
+  const complete = state.nodes.filter((node) => node.state === "COMPLETE").sort((a, b) => (b.finished_at ?? "").localeCompare(a.finished_at ?? ""));
+  const stopped = state.nodes.filter((node) => ["PENDING", "SCHEDULED", "IN_PROGRESS", "RETRYING", "AWAITING_HUMAN"].includes(node.state));
+  if (order === "pause") return <p>{text.run.pauseEffect(running.length)}</p>;
+  return (
+    <>
+      <p>{order === "undo" ? text.run.undoEffect(complete.length) : text.run.keepEffect(complete.length)}</p>
+      <ol className="foreseen">
+        {complete.slice(0, 30).map((node) => (
+          <li key={node.id}>
+            {node.id} <NodeBadge state={node.state} small />
+          </li>
+        ))}
+      </ol>
+      <p>{text.run.stopEffect(stopped.length)}</p>
+    </>
+  );
+}

@@ -1,0 +1,186 @@
+/** What surrounds every page: the bar, banners, shortcuts, and which page an address means. */
+
+import { Inbox, List, MailWarning, Play, Search, Users } from "lucide-react";
+import { lazy, Suspense, useEffect, useRef, useState } from "react";
+import { useDesk, useOnline } from "../live/hooks.js";
+import { go, Link, to, useAddress } from "../model/router.js";
+import { text } from "../text.js";
+import { LiveRegions } from "./announce.js";
+import { DeskPill } from "./connection.js";
+import { Boundary } from "./boundary.js";
+import { Dialog } from "./dialog.js";
+import { useShortcuts } from "./keys.js";
+import { ThemeButton, UserButton } from "./menus.js";
+import { Skeleton } from "./parts.js";
+import { Toasts } from "./toasts.js";
+
+const InboxPage = lazy(() => import("../pages/inbox.js"));
+const RunsPage = lazy(() => import("../pages/runs.js"));
+const RunPage = lazy(() => import("../pages/run.js"));
+const StartPage = lazy(() => import("../pages/start.js"));
+const LettersPage = lazy(() => import("../pages/letters.js"));
+const AgentsPage = lazy(() => import("../pages/agents.js"));
+const Palette = lazy(() => import("./palette.js"));
+
+export function Shell() {
+  const { parts } = useAddress();
+  const [palette, setPalette] = useState(false);
+  const [sheet, setSheet] = useState(false);
+  useShortcuts({ palette: () => setPalette(true), sheet: () => setSheet(true) });
+  const page = parts[0] ?? "inbox";
+  useEffect(() => {
+    if (parts.length === 0) go(to(["inbox"]), "replace");
+  }, [parts.length]);
+  const main = useRef<HTMLElement>(null);
+  useNewPage(page + (parts[1] ?? ""), main);
+  return (
+    <>
+      <a className="skip" href="#main">
+        {text.skipToMain}
+      </a>
+      <TopBar page={page} onRun={page === "workflows" && parts.length > 1} onSearch={() => setPalette(true)} />
+      <Banners />
+      <main id="main" ref={main} tabIndex={-1}>
+        <Boundary key={page + (parts[1] ?? "")}>
+          <Suspense fallback={<Skeleton />}>
+            <Page page={page} rest={parts.slice(1)} />
+          </Suspense>
+        </Boundary>
+      </main>
+      <LiveRegions />
+      <Toasts />
+      {palette ? (
+        <Suspense fallback={null}>
+          <Palette onClose={() => setPalette(false)} onSheet={() => setSheet(true)} />
+        </Suspense>
+      ) : null}
+      <Dialog open={sheet} onClose={() => setSheet(false)} title={text.keys.title}>
+        <dl className="keys">
+          {text.keys.list.map(([key, what]) => (
+            <div key={key}>
+              <dt>
+                <kbd>{key}</kbd>
+              </dt>
+              <dd>{what}</dd>
+            </div>
+          ))}
+        </dl>
+        <p className="dim small">{text.keys.off}</p>
+      </Dialog>
+    </>
+  );
+}
+
+function Page({ page, rest }: { page: string; rest: readonly string[] }) {
+  if (page === "workflows" || page === "runs") return rest[0] ? <RunPage key={rest[0]} traceId={rest[0]} /> : <RunsPage />;
+  if (page === "start") return <StartPage />;
+  if (page === "dead-letters" || page === "dlq") return <LettersPage />;
+  if (page === "agents") return <AgentsPage />;
+  return <InboxPage />;
+}
+
+/** A screen reader starts a new page at its beginning, as with any page. */
+function useNewPage(name: string, main: React.RefObject<HTMLElement | null>): void {
+  const before = useRef(name);
+  useEffect(() => {
+    if (before.current === name) return;
+    before.current = name;
+    window.scrollTo(0, 0);
+    main.current?.focus({ preventScroll: true });
+  }, [name, main]);
+}
+
+function TopBar({ page, onRun, onSearch }: { page: string; onRun: boolean; onSearch: () => void }) {
+  const waiting = useDesk((desk) => desk.pauses?.length ?? 0);
+  const more = useDesk((desk) => desk.truncated);
+  useEffect(() => {
+    const name = document.title.replace(/^\(\d+\) /, "").replace(` · ${text.name}`, "");
+    document.title = text.title(name === text.name ? text.nav.inbox : name, waiting);
+  }, [waiting]);
+  const items = [
+    { key: "inbox", label: text.nav.inbox, icon: Inbox },
+    { key: "workflows", label: text.nav.workflows, icon: List },
+    { key: "start", label: text.nav.start, icon: Play },
+    { key: "dead-letters", label: text.nav.deadLetters, icon: MailWarning },
+    { key: "agents", label: text.nav.agents, icon: Users },
+  ];
+  return (
+    <header className="bar">
+      <Link href={to(["inbox"])} className="brand">
+        <img src="/console/icon.svg" alt="" width={22} height={22} />
+        <span>{text.name}</span>
+      </Link>
+      <nav aria-label={text.nav.label}>
+        {items.map(({ key, label, icon: Icon }) => (
+          <Link key={key} href={to([key])} aria-current={page === key ? "page" : undefined} className="nav-item">
+            <Icon size={16} aria-hidden />
+            <span>{label}</span>
+            {key === "inbox" && waiting > 0 ? (
+              <span className="count" data-testid="inbox-count">
+                <span aria-hidden>
+                  {waiting}
+                  {more ? "+" : ""}
+                </span>
+                <span className="visually-hidden">{text.nav.waiting(waiting, more)}</span>
+              </span>
+            ) : null}
+          </Link>
+        ))}
+      </nav>
+      <div className="bar-end">
+        <span className="chip environment" title={text.nav.environment(window.location.host)}>
+          {window.location.host}
+        </span>
+        <button type="button" className="button quiet" onClick={onSearch} aria-label={text.nav.search} title={text.nav.search}>
+          <Search size={16} aria-hidden />
+          <kbd className="wide-only" aria-hidden>
+            ⌘K
+          </kbd>
+        </button>
+        <DeskPill hidden={onRun} />
+        <span id="run-pill" />
+        <ThemeButton />
+        <UserButton />
+      </div>
+    </header>
+  );
+}
+
+function Banners() {
+  const online = useOnline();
+  const [updated, setUpdated] = useState(false);
+  useEffect(() => {
+    // A part of this page is gone from the server: it was built anew since.
+    const look = (event: Event) => {
+      event.preventDefault();
+      setUpdated(true);
+    };
+    window.addEventListener("vite:preloadError", look);
+    return () => window.removeEventListener("vite:preloadError", look);
+  }, []);
+  return (
+    <>
+      {online ? null : (
+        <p className="banner" data-tone="warn" role="status">
+          {text.banner.offline}
+        </p>
+      )}
+      {updated ? (
+        <p className="banner" data-tone="warn" role="status">
+          {text.banner.updated}{" "}
+          <button type="button" className="button" onClick={() => window.location.reload()}>
+            {text.banner.reload}
+          </button>
+        </p>
+      ) : null}
+    </>
+  );
+}
+
+/** Names the tab after the page. */
+export function usePageTitle(title: string): void {
+  const waiting = useDesk((desk) => desk.pauses?.length ?? 0);
+  useEffect(() => {
+    document.title = text.title(title, waiting);
+  }, [title, waiting]);
+}

@@ -1,0 +1,67 @@
+import { expect, test } from "vitest";
+import { LANE, NODE, place, shapeKey } from "../src/graph/layout.js";
+import { depthOf, inOrder, type Shape, upstream } from "../src/graph/order.js";
+import { step } from "../src/graph/walk.js";
+
+const onboarding: Shape[] = [
+  { id: "hr_record", depends_on: [] },
+  { id: "email_account", depends_on: ["hr_record"] },
+  { id: "hardware", depends_on: ["hr_record"] },
+  { id: "payroll", depends_on: ["hr_record"] },
+  { id: "welcome", depends_on: ["email_account", "hardware", "payroll"] },
+];
+
+/** A plan of n steps, drawn from a seed. */
+function random(n: number, seed: number): Shape[] {
+  let state = seed;
+  const next = (below: number) => {
+    state = (state * 1103515245 + 12345) % 2147483648;
+    return state % below;
+  };
+  return Array.from({ length: n }, (_, i) => ({
+    id: `n${i}`,
+    depends_on: i === 0 ? [] : [...new Set(Array.from({ length: 1 + next(3) }, () => `n${next(i)}`))],
+  }));
+}
+
+test("the same plan gets the same places, whatever its steps do meanwhile", () => {
+  for (const seed of [1, 2, 3]) {
+    const plan = random(60, seed);
+    const later = plan.map((node) => ({ ...node, state: "COMPLETE", attempt: 2 }));
+    expect([...place(later)]).toEqual([...place(plan)]);
+    expect(shapeKey(later)).toBe(shapeKey(plan));
+  }
+});
+
+test("nothing overlaps, the lanes of undos included, and dependencies run to the right", () => {
+  for (const plan of [onboarding, random(80, 7)]) {
+    const places = [...place(plan)];
+    const at = new Map(places);
+    const height = NODE.height + LANE.gap + LANE.height;
+    for (const [i, [, a]] of places.entries()) {
+      for (const [, b] of places.slice(i + 1)) {
+        expect(Math.abs(a.x - b.x) >= NODE.width || Math.abs(a.y - b.y) >= height).toBe(true);
+      }
+    }
+    for (const node of plan) for (const from of node.depends_on) expect(at.get(from)?.x ?? 0).toBeLessThan(at.get(node.id)?.x ?? 0);
+  }
+});
+
+test("steps stand in the order in which they can run; unknown dependencies and cycles end the walk", () => {
+  expect(inOrder(onboarding).map((node) => node.id)).toEqual(onboarding.map((node) => node.id));
+  expect(depthOf([{ id: "a", depends_on: ["gone", "b"] }, { id: "b", depends_on: ["a"] }])).toEqual(new Map([["a", 0], ["b", 0]]));
+  expect([...upstream(onboarding, "hardware")].sort()).toEqual(["hardware", "hr_record"]);
+});
+
+test("arrows walk along the dependencies and between neighbours", () => {
+  const places = place(onboarding);
+  const go = (from: string, way: Parameters<typeof step>[3]) => step(onboarding, places, from, way);
+  expect(go("hr_record", "ArrowLeft")).toBe("hr_record");
+  expect(go("welcome", "ArrowRight")).toBe("welcome");
+  expect(go(go("hr_record", "ArrowRight"), "ArrowLeft")).toBe("hr_record");
+  const middle = ["email_account", "hardware", "payroll"];
+  const top = middle.find((id) => go(id, "ArrowUp") === id) as string;
+  const second = go(top, "ArrowDown");
+  expect(middle).toContain(second);
+  expect(go(second, "ArrowUp")).toBe(top);
+});

@@ -1,0 +1,168 @@
+"""The three stories of the demo, clicked through by a person in a browser."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.async_api import Page, expect
+
+from tests.console.rig import PATIENCE_MS, Console
+
+expect.set_options(timeout=PATIENCE_MS)
+
+
+def status(page: Page, value: str) -> object:
+    return expect(page.get_by_test_id("workflow-status")).to_have_attribute("data-status", value)
+
+
+def step(page: Page, name: str):
+    return page.locator(f".step[data-step={name}]")
+
+
+async def test_a_workflow_is_started_from_its_form_and_seen_to_its_end(console: Console) -> None:
+    async with console.desk() as desk:
+        page = await desk.open("start")
+        await page.get_by_role("link", name=re.compile("Employee onboarding")).click()
+        await expect(page.locator(".step[data-state=PENDING]")).to_have_count(5)
+        await page.get_by_label("Employee").fill("Grace")
+        await page.get_by_role("button", name="Start", exact=True).click()
+        await page.wait_for_url(re.compile("/console/workflows/"))
+        await status(page, "COMPLETED")  # type: ignore[misc]
+        await expect(page.locator(".step[data-token=complete]")).to_have_count(5)
+        await expect(page.get_by_test_id("connection")).to_have_text("Ended")
+        await step(page, "email_account").click()
+        await expect(page.get_by_role("complementary")).to_contain_text("grace@company.example")
+
+
+async def test_the_step_is_skipped(console: Console) -> None:
+    trace_id, _ = await console.paused()
+    async with console.desk() as desk:
+        page = await desk.open(f"workflows/{trace_id}")
+        await expect(step(page, "hardware_procurement")).to_have_attribute("data-token", "human")
+        names = await page.locator(".option-button span:not(.dim)").all_text_contents()
+        assert names == ["Skip Hardware Step", "Provide Custom Vendor Link", "Abort and Rollback Onboarding"]
+        await expect(page.locator("[data-option=RES_SKIP] .effect")).to_contain_text(
+            "skips hardware_procurement, runs welcome"
+        )
+        await page.get_by_role("button", name="Skip Hardware Step").click()
+        await status(page, "COMPLETED_WITH_SKIPS")  # type: ignore[misc]
+        await expect(page.get_by_test_id("closed")).to_contain_text("Done: Skip Hardware Step")
+        await expect(step(page, "hardware_procurement")).to_have_attribute("data-token", "skipped")
+
+
+async def test_another_vendor_is_given(console: Console) -> None:
+    trace_id, _ = await console.paused()
+    async with console.desk() as desk:
+        page = await desk.open(f"workflows/{trace_id}")
+        await page.get_by_role("button", name="Provide Custom Vendor Link").click()
+        field = page.get_by_label("Provide Custom Vendor Link *")
+        await field.fill("not an address")
+        await page.locator("[data-confirm=RES_MANUAL_SKU]").click()
+        await expect(page.locator(".field-error")).to_contain_text("Expected an address")
+        await expect(field).to_be_focused()
+        await field.fill("https://vendor.example/mbp16")
+        await page.locator("[data-confirm=RES_MANUAL_SKU]").click()
+        await status(page, "COMPLETED")  # type: ignore[misc]
+
+
+async def test_everything_is_undone_in_reverse(console: Console) -> None:
+    trace_id, _ = await console.paused()
+    async with console.desk() as desk:
+        page = await desk.open(f"workflows/{trace_id}")
+        await expect(page.locator("[data-option=RES_ABORT_SAGA] .effect")).to_contain_text(
+            "undoes payroll, email_account, hr_record"
+        )
+        await page.get_by_role("button", name="Abort and Rollback Onboarding").click()
+        await page.locator("[data-confirm=RES_ABORT_SAGA]").click()
+        await status(page, "COMPENSATED")  # type: ignore[misc]
+        await expect(page.locator(".lane[data-token=compensated]")).to_have_count(3)
+        await page.get_by_role("tab", name="Audit").click()
+        await expect(page.get_by_role("row").filter(has_text="Abort and Rollback Onboarding")).to_contain_text("ada")
+
+
+async def test_a_failed_undo_is_rescued_by_a_person(console: Console) -> None:
+    trace_id, _ = await console.paused(fail_compensation="email")
+    async with console.desk() as desk:
+        page = await desk.open(f"workflows/{trace_id}")
+        await page.get_by_role("button", name="Abort and Rollback Onboarding").click()
+        await page.locator("[data-confirm=RES_ABORT_SAGA]").click()
+        await expect(page.locator(".intervention[data-kind=compensation_failure] [data-action]").first).to_be_visible()
+        await page.locator("[data-action=RES_ACCEPT]").click()
+        confirm = page.locator("[data-confirm=RES_ACCEPT]")
+        if await confirm.count():
+            await confirm.click()
+        await status(page, "COMPENSATION_INCOMPLETE")  # type: ignore[misc]
+
+
+async def test_the_inbox_names_what_waits_and_its_badge_agrees_with_its_list(console: Console) -> None:
+    trace_id, pause = await console.paused()
+    async with console.desk() as desk:
+        page = await desk.open("inbox")
+        row = page.locator(f".row-item[data-pause={pause['pause_id']}]")
+        await expect(row).to_contain_text("All approved vendors returned 404")
+        shown = await page.locator(".row-item:not(.gone)").count()
+        await expect(page.get_by_test_id("inbox-count").locator("[aria-hidden]")).to_have_text(str(shown))
+        await row.get_by_role("link").click()
+        detail = page.locator(".inbox-detail")
+        await expect(detail).to_contain_text("SKU_UNAVAILABLE")
+        await detail.get_by_role("button", name="Skip Hardware Step").click()
+        await expect(detail.get_by_test_id("closed")).to_contain_text("Done: Skip Hardware Step")
+        # It fades and does not vanish under the cursor.
+        await expect(row.locator("xpath=self::*[contains(@class, 'gone')]")).to_have_count(1)
+        await expect(row).to_contain_text("Resolved by ada over console: Skip Hardware Step")
+    await console.wait(trace_id, lambda s: s["status"] == "COMPLETED_WITH_SKIPS")
+
+
+async def test_the_panic_button_pauses_and_cancels_after_a_preview(console: Console) -> None:
+    trace_id, _ = await console.paused()
+    async with console.desk() as desk:
+        page = await desk.open(f"workflows/{trace_id}")
+        await page.get_by_role("button", name="Panic").click()
+        await page.get_by_role("button", name="Cancel and undo").click()
+        dialog = page.get_by_role("dialog", name="Cancel and undo")
+        await expect(dialog).to_contain_text("3 steps will be undone")
+        await dialog.get_by_label("Comment").fill("wrong person")
+        await page.get_by_test_id("panic-send").click()
+        await status(page, "COMPENSATED")  # type: ignore[misc]
+        await expect(page.get_by_role("button", name="Panic")).to_have_count(0)
+
+
+async def test_alike_failures_are_decided_together_one_first(console: Console) -> None:
+    started = [await console.paused() for _ in range(3)]
+    async with console.desk() as desk:
+        page = await desk.open("inbox")
+        cluster = page.get_by_test_id("cluster").filter(has_text="SKU_UNAVAILABLE")
+        await expect(cluster).to_contain_text("3 alike")
+        await cluster.get_by_role("button").click()
+        await page.get_by_role("radio", name="Provide Custom Vendor Link").check()
+        await page.get_by_label("Provide Custom Vendor Link *").fill("https://vendor.example/mbp16")
+        await page.get_by_role("button", name="Try the first").click()
+        tried = page.get_by_test_id("bulk-tried")
+        await expect(tried).to_contain_text("hardware_procurement complete")
+        others = [await console.wait(trace_id, lambda s: True) for trace_id, _ in started[1:]]
+        assert [s["status"] for s in others] == ["PAUSED_HITL", "PAUSED_HITL"]
+        await tried.get_by_role("button", name="Do it to the other 2").click()
+        await expect(page.get_by_test_id("bulk-rest")).to_contain_text("2 decisions accepted")
+    for trace_id, _ in started:
+        await console.wait(trace_id, lambda s: s["status"] == "COMPLETED")
+
+
+async def test_a_dead_letter_is_replayed_and_another_is_discarded(console: Console) -> None:
+    (first, _), (second, _) = await console.paused(), await console.paused()
+    async with console.desk() as desk:
+        page = await desk.open("dead-letters")
+        rows = page.locator(".letter[data-state=open]")
+        await expect(rows).to_have_count(2)
+        for trace_id, button in ((first, "Discard"), (second, "Replay")):
+            letters = await page.evaluate("fetch('/dead-letters?state=open').then(r => r.json())")
+            id_ = next(x["dead_letter_id"] for x in letters["items"] if x["trace_id"] == trace_id)
+            row = page.locator(f"[data-letter={id_}]")
+            await row.get_by_role("button", name=button).click()
+            dialog = page.get_by_role("dialog", name=button)
+            await dialog.get_by_label("Reason").fill("seen")
+            if button == "Replay":
+                await dialog.get_by_label("Provide Custom Vendor Link *").fill("https://vendor.example/mbp16")
+            await dialog.get_by_role("button", name=button).click()
+            await expect(row).to_have_count(0)
+    await console.wait(first, lambda s: s["status"] == "COMPLETED_WITH_SKIPS")
+    await console.wait(second, lambda s: s["status"] == "COMPLETED")
