@@ -120,7 +120,7 @@ async def test_money_that_is_not_there_is_refused_for_good(tasks: Tasks, pool: A
     ("message", "reason"),
     [
         ("I was charged twice, I want a person", "The customer was charged twice and asks for a person."),
-        ("You billed my card twice!", "The customer says that they were charged twice."),
+        ("You billed my card twice!", "The customer was charged twice."),
         ("Let me talk to somebody", "The customer asks for a person."),
     ],
 )
