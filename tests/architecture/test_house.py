@@ -40,6 +40,16 @@ def test_no_source_file_is_longer_than_one_can_read() -> None:
     assert not long
 
 
+def test_migrations_form_one_line() -> None:
+    """Two files that follow the same one would stop every database; whoever lands second takes the next number."""
+    folder = ROOT / "libs/store/src/handrail_store/migrations/versions"
+    numbers = [p.name[:4] for p in sorted(folder.glob("[0-9]*.py"))]
+    assert numbers == [f"{i:04}" for i in range(1, len(numbers) + 1)]
+    for number, path in zip(numbers, sorted(folder.glob("[0-9]*.py")), strict=True):
+        before = f'down_revision = "{int(number) - 1:04}"' if number != "0001" else "down_revision = None"
+        assert f'revision = "{number}"' in path.read_text() and before in path.read_text(), path.name
+
+
 def test_no_file_is_a_drawer_for_everything() -> None:
     assert not [p for p in SOURCES if p.stem in NAMES]
 

@@ -15,7 +15,7 @@ from handrail_contracts.plan import EffectClass, PauseScope
 from handrail_contracts.view import WorkflowView
 from handrail_engine.evolve import evolve
 from handrail_engine.lifecycle import NODE_MOVES, OPEN, SETTLED, WORKFLOW_MOVES
-from handrail_engine.state import DEADLINE_TIMER, PAUSE_TIMER, REMIND_TIMER, Row, WorkflowState, due_ms
+from handrail_engine.state import DEADLINE_TIMER, PAUSE_TIMER, REMIND_TIMER, ROOM_TIMER, Row, WorkflowState, due_ms
 
 N = NodeStatus
 
@@ -120,6 +120,14 @@ def check_counters(s: WorkflowState) -> None:
         return
     live = sum(1 for n in nodes if n.live is not None)
     expect(s.out == live, name, f"out {s.out}, live {live}")
+    held: dict[str, int] = {}
+    for n in nodes:
+        expect(not n.places or n.live is not None, name, f"{n.spec.id} keeps places of nothing")
+        for k in n.places:
+            held[k] = held.get(k, 0) + 1
+    expect({k: v for k, v in s.places.items() if v} == held, name, f"places {s.places} {held}")
+    crowded = {k for waiting in s.crowded.values() for k in waiting}
+    expect(crowded == {n.spec.id for n in nodes if n.crowded}, name, f"crowded {crowded}")
     expect(s.letters == sum(1 for n in nodes if n.dead_letter is not None), name, f"letters {s.letters}")
     for n in nodes:
         should = (n.state in OPEN and not n.spec.outside) or (n.state is N.COMPENSATING and n.undo.retry_ms is None)
@@ -179,7 +187,9 @@ def check_timers(s: WorkflowState) -> None:
         if n.state is N.DEAD_LETTERED:
             expect(n.dead_letter is not None, "never_stuck", f"{n.spec.id} is dead-lettered and nothing brings it back")
         ready = n.state is N.PENDING and not n.waiting and not s.leaves(n)
-        expect(not ready or s.held, "never_stuck", f"{n.spec.id} is ready and was not dispatched")
+        expect(not ready or s.held or n.crowded, "never_stuck", f"{n.spec.id} is ready and was not dispatched")
+    if s.crowded:
+        expect(s.room_at is not None and ROOM_TIMER in armed, "never_stuck", "it waits for room and nothing wakes it")
 
 
 def _stuck(s: WorkflowState) -> str:

@@ -82,6 +82,31 @@ def by_step(w: World) -> list[tuple[Step, Row]]:
 
 
 @prop
+def no_more_is_in_flight_than_there_was_room_for(w: World) -> None:
+    """What may wait does not begin without a place; undos and what people order take places and wait for none."""
+    holding: dict[str, tuple[str, ...]] = {}
+    for step in w.steps:
+        free = dict(step.room)
+        for r in step.rows:
+            if r.type != "NODE_STATE_CHANGED":
+                continue
+            d, meta = r.data, r.meta or {}
+            if meta.get("dispatch") or d["to"] == "SCHEDULED":
+                places = tuple(meta.get("places", ()))
+                named = {w.state.nodes[d["node_id"]].spec.agent, f"{w.state.nodes[d['node_id']].spec.agent}/act"}
+                name = "no_more_is_in_flight_than_there_was_room_for"
+                expect(set(places) == named & set(step.room), name, f"{d['node_id']} took {places}")
+                may_wait = d["from"] in ("PENDING", "RETRYING") and d["to"] == "SCHEDULED"
+                for k in places:
+                    expect(not may_wait or free[k] > 0, name, f"{d['node_id']} began without room: {step.room}")
+                    free[k] -= 1
+                holding[d["node_id"]] = places
+            elif d["to"] not in ("IN_PROGRESS",) and not (d["to"] == "COMPENSATING" and "error" not in d):
+                for k in holding.pop(d["node_id"], ()):
+                    free[k] = free.get(k, 0) + 1
+
+
+@prop
 def a_node_starts_after_its_dependencies_have_settled(w: World) -> None:
     settled: set[str] = set()
     for _, d, _ in moves(w):

@@ -30,6 +30,9 @@ into the engine one by one, and each must be killed by the property that is name
 | a preview forgets the undos | preview_equals_effect |
 | heartbeats change what is folded | replay_equals_state |
 | attempts out are not counted down | counters_equal_a_recount |
+| nobody asks for room | no_more_is_in_flight_than_there_was_room_for |
+| places are not given back | counters_equal_a_recount |
+| who waits for room is not woken | never_stuck |
 | a retry by a person forgets how many attempts there were | attempts_are_numbered_without_a_hole_and_never_beyond_their_limit |
 """
 
@@ -46,7 +49,7 @@ from hypothesis import strategies as st
 
 from handrail_contracts.events import NodeStatus as N
 from handrail_contracts.tasks import Task, TaskKind
-from handrail_engine import compensation, decide, evolve, nodes, pauses, preview, rollback
+from handrail_engine import compensation, decide, evolve, nodes, pauses, preview, rollback, room
 from handrail_engine.state import WorkflowState
 from handrail_engine.turn import Turn
 from unit.engine import world as world_module
@@ -280,7 +283,7 @@ def new_key_in_doubt(p: Patch) -> None:
 
 def preview_forgets_undo(p: Patch) -> None:
     real = preview.preview
-    p.setattr(world_module, "preview", lambda *a: {**real(*a), "undo": []})
+    p.setattr(world_module, "preview", lambda *a, **k: {**real(*a, **k), "undo": []})
 
 
 def heartbeats_are_folded(p: Patch) -> None:
@@ -316,6 +319,25 @@ def round_starts_at_zero(p: Patch) -> None:
     p.setattr(nodes, "dispatch", dispatch)
 
 
+def asks_for_no_room(p: Patch) -> None:
+    p.setattr(room, "full", lambda t, node: False)
+
+
+def keeps_places(p: Patch) -> None:
+    real = room.moved
+
+    def moved(s: Any, node: Any, was_out: bool, meta: Any) -> None:
+        before = dict(s.places)
+        real(s, node, was_out, meta)
+        s.places.update({k: n for k, n in before.items() if s.places[k] < n})
+
+    p.setattr(room, "moved", moved)
+
+
+def waits_for_room_for_ever(p: Patch) -> None:
+    p.setattr(room, "look_again", lambda s, now_ms: None)
+
+
 MUTANTS: dict[Callable[[Patch], None], str] = {
     no_waiting: "a_node_starts_after_its_dependencies_have_settled",
     holds_nothing: "what_a_pause_holds_back_waits",
@@ -342,6 +364,9 @@ MUTANTS: dict[Callable[[Patch], None], str] = {
     preview_forgets_undo: "preview_equals_effect",
     heartbeats_are_folded: "replay_equals_state",
     miscounts_what_is_out: "counters_equal_a_recount",
+    asks_for_no_room: "no_more_is_in_flight_than_there_was_room_for",
+    keeps_places: "counters_equal_a_recount",
+    waits_for_room_for_ever: "never_stuck",
     round_starts_at_zero: "attempts_are_numbered_without_a_hole_and_never_beyond_their_limit",
 }
 

@@ -50,6 +50,7 @@ class Step:
     messages: list[Message]
     rejected: Rejection | None
     repeat: bool = False
+    room: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -80,6 +81,7 @@ class World:
         self.absent = {a for a in (*AGENTS, "planner") if rng.random() < 0.04}
         self.down = {a: (T0 + rng.randint(0, 40_000), T0 + rng.randint(40_000, 90_000)) for a in AGENTS}
         self.presses = 0
+        self.limits = self._limits(Random(self.seed + 1))
 
     # playing
 
@@ -90,6 +92,17 @@ class World:
             self._next()
         self._afterwards()
         return self
+
+    def _limits(self, rng: Random) -> dict[str, tuple[int, int]]:
+        """How many attempts of an agent, or of its action, may be in flight, and until when other workflows take all of it."""
+        if rng.random() < 0.6:
+            return {}
+        names = [a for a in AGENTS if rng.random() < 0.6]
+        return {rng.choice((a, f"{a}/act")): (rng.choice((1, 1, 2)), T0 + rng.choice((0, 0, 25_000))) for a in names}
+
+    def room(self) -> dict[str, int]:
+        taken = self.state.places
+        return {k: most - taken.get(k, 0) if self.now >= busy else 0 for k, (most, busy) in self.limits.items()}
 
     def _start(self) -> None:
         rng = self.rng
@@ -163,13 +176,14 @@ class World:
         before = _before(s)
         was = plain(s.facts()) if repeat or self.rng.random() < 0.1 else None
         foreseen = self._foresee(what)
-        answer = decide(s, what, Now(self.now, self.last_claim))
+        room = self.room()
+        answer = decide(s, what, Now(self.now, self.last_claim, room=room))
         if isinstance(answer, Rejection):
             self.steps.append(Step(self.now, what, before, [], [], answer, repeat))
             if was is not None:
                 expect(plain(s.facts()) == was, "a_rejection_changes_nothing", f"{what} {answer}")
             return answer
-        self.steps.append(Step(self.now, what, before, answer.rows, answer.messages, None, repeat))
+        self.steps.append(Step(self.now, what, before, answer.rows, answer.messages, None, repeat, room))
         self.witness.rows_come(s, answer.rows)
         self.witness.look(s)
         if foreseen is not None:
@@ -188,7 +202,7 @@ class World:
             return None
         copy = fold("t", "w", [through_json(r) for r in self.witness.rows])
         try:
-            seen = preview(copy, what.pause_id, what.action_id, what.input, self.now)
+            seen = preview(copy, what.pause_id, what.action_id, what.input, self.now, room=self.room())
         except LookupError:
             return None
         self.previews += 1

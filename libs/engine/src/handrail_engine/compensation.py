@@ -16,7 +16,7 @@ from handrail_contracts.model import iso
 from handrail_contracts.pauses import PauseKind
 from handrail_contracts.plan import EffectClass, ResolutionKind
 from handrail_contracts.tasks import Failure, Outcome, Result
-from handrail_engine import nodes, pauses
+from handrail_engine import nodes, pauses, room
 from handrail_engine.evidence import shown, told
 from handrail_engine.inputs import Decision, Rejection
 from handrail_engine.leases import claim
@@ -157,6 +157,8 @@ def dispatch_undo(t: Turn, node: NodeState, **meta: Any) -> None:
     attempt = node.undo.attempt + 1
     if attempt == 1:
         meta["round"] = True
+    if places := room.limited(t, node):
+        meta["places"] = places
     key = undo_key(t.state.do_key(node), meta.get("order", node.undo.order))
     t.move(node, N.COMPENSATING, {"dispatch": True, "key": key, **meta}, attempt=attempt)
 

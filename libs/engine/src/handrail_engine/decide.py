@@ -12,7 +12,7 @@ from handrail_contracts.events import WorkflowStatus
 from handrail_contracts.model import iso
 from handrail_contracts.pauses import PauseKind
 from handrail_contracts.tasks import DeadLetter, Heartbeat, Result, TaskKind
-from handrail_engine import compensation, nodes, pauses, planning, talk
+from handrail_engine import compensation, nodes, pauses, planning, room, talk
 from handrail_engine.inputs import Cancel, Claim, Decision, Input, Now, PanicPause, Rejection, Say, Start, Wake
 from handrail_engine.leases import claim
 from handrail_engine.lifecycle import OPEN
@@ -20,7 +20,16 @@ from handrail_engine.outgoing import cancel_for, dead_letter_for, task_for
 from handrail_engine.references import MISSING, dig, parse, resolve
 from handrail_engine.retry import GIVE_UP_AFTER_MS, resend_s, start_window_s
 from handrail_engine.standing import incomplete_reason
-from handrail_engine.state import DEADLINE_TIMER, PAUSE_TIMER, REMIND_TIMER, NodeState, Row, WorkflowState, due_ms
+from handrail_engine.state import (
+    DEADLINE_TIMER,
+    PAUSE_TIMER,
+    REMIND_TIMER,
+    ROOM_TIMER,
+    NodeState,
+    Row,
+    WorkflowState,
+    due_ms,
+)
 from handrail_engine.turn import Message, Turn
 
 
@@ -47,12 +56,15 @@ def decide(s: WorkflowState, what: Input, now: Now) -> Decided | Rejection:
         )
     t = Turn(s, now)
     rejection = _answer(t, what)
-    if rejection is not None and not t.rows and not t.messages:
+    admits = s.crowded and isinstance(what, Wake)  # time may have made room
+    if rejection is not None and not (t.rows or t.messages or admits):
         return rejection
     _drain(t)
     while compensation.over(t):
         _drain(t)
     _finish(t)
+    if rejection is not None and not (t.rows or t.messages):
+        return rejection
     return Decided(t.rows, t.messages)
 
 
@@ -117,10 +129,10 @@ def _drain(t: Turn) -> None:
     """Follows up on what the rows so far made possible, until nothing more is: a worklist, never recursion."""
     s = t.state
     planning.adopt_plan(t)
-    while t.queue or s.undo_ready:
+    while t.queue or s.undo_ready or (s.crowded and nodes.admit(t)):
         if t.queue:
             nodes.consider(t, s.nodes[t.queue.popleft()])
-        else:
+        elif s.undo_ready:
             compensation.advance_ready(t)
 
 
@@ -211,6 +223,10 @@ def _wake(t: Turn) -> Rejection | None:
         if name == DEADLINE_TIMER:
             if s.deadline_ms is not None and s.deadline_ms <= now:
                 pauses.open_deadline(t)
+        elif name == ROOM_TIMER:
+            s.room_at = None
+            if s.crowded:
+                room.look_again(s, now)
         elif name.startswith(PAUSE_TIMER):
             pause = s.pauses.get(name[len(PAUSE_TIMER) :])
             if pause is not None and pause.expires_ms is not None and pause.expires_ms <= now:
@@ -333,6 +349,7 @@ def renew(s: WorkflowState, now: Now) -> None:
     """A new owner starts every lease afresh: it cannot know which heartbeats it missed, nor which sends the old one made.
     Timers are set anew."""
     s.timers.clear()
+    s.room_at = None
     for node in s.nodes.values():
         live, node.armed_ms = node.live, None
         if live is not None and live.lease_until is not None:
@@ -341,6 +358,7 @@ def renew(s: WorkflowState, now: Now) -> None:
             live.look_at = max(live.look_at, now.ms + 1_000)
             live.start_before = max(live.start_before, _window_end(node, now.ms))
         s.arm(node)
+    room.recrowd(s, now.ms)
     if s.deadline_ms is not None:
         heapq.heappush(s.timers, (s.deadline_ms, DEADLINE_TIMER))
     for p in s.pauses.values():

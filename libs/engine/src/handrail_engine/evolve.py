@@ -15,17 +15,17 @@ from handrail_contracts.events import NodeStatus, WorkflowStatus
 from handrail_contracts.model import ms_of
 from handrail_contracts.pauses import PauseKind
 from handrail_contracts.plan import PauseScope, ResolutionKind
+from handrail_engine import room
 from handrail_engine.evidence import ATTEMPTS_KEPT
 from handrail_engine.leases import claim, must_close_ms, sent
 from handrail_engine.lifecycle import OPEN, SETTLED, check_node, check_workflow
 from handrail_engine.marks import ignored_mark, listed_mark
-from handrail_engine.rollback import UNDO_ENDS, count_undos, settle_undo, try_settle
+from handrail_engine.rollback import UNDO_ENDS, announced, settle_undo, try_settle
 from handrail_engine.spec import node_spec
 from handrail_engine.state import (
     DEADLINE_TIMER,
     PAUSE_TIMER,
     REMIND_TIMER,
-    Ending,
     NodeState,
     PauseState,
     Row,
@@ -73,7 +73,8 @@ def evolve(s: WorkflowState, row: Row) -> WorkflowState:
                 s.ending, s.undo_unsettled = None, 0
             _move(s, WorkflowStatus(row.data["status"]))
         case T.WORKFLOW_COMPENSATING:
-            _compensating(s, row)
+            if announced(s, row) and not s.pauses:
+                _move(s, WorkflowStatus.COMPENSATING)
         case T.TASK_DEAD_LETTERED:
             node = s.nodes[row.data["node_id"]]
             if late := (row.meta or {}).get("late_effect"):
@@ -171,7 +172,7 @@ def _node_changed(s: WorkflowState, row: Row) -> None:
         _second_life(s, node, row, old, new)
     else:
         _first_life(s, node, row, old, new)
-    s.out += (node.live is not None) - was_out
+    room.moved(s, node, was_out, meta)
     if "doubt" in meta:
         node.in_doubt = meta["doubt"]
     if "plan" in meta:
@@ -368,25 +369,6 @@ def _resolved(s: WorkflowState, row: Row) -> None:
                 s.arm(node)
 
 
-def _compensating(s: WorkflowState, row: Row) -> None:
-    meta = row.meta or {}
-    if "undo" not in meta:
-        return  # the rest of a long list
-    e = s.ending
-    end = WorkflowStatus(meta["end"]) if "end" in meta else None
-    again = frozenset(meta.get("again", ()))
-    members = frozenset(meta["members"]) if "members" in meta else None if meta["undo"] else frozenset[str]()
-    if e is not None:  # another part is being rolled back already: the two are finished together
-        again |= e.again - (members or frozenset())
-        members = e.members | members if e.members is not None and members is not None else None
-    s.ending = Ending(end, members, again, row.data.get("reason"))
-    if end is not None:
-        s.deadline_ms = s.deadline_left_ms = None
-    if not s.pauses:
-        _move(s, WorkflowStatus.COMPENSATING)
-    count_undos(s)
-
-
 def _ended(s: WorkflowState, row: Row) -> None:
     _move(s, WorkflowStatus(row.data["status"]))
     s.ended = True
@@ -397,4 +379,5 @@ def _ended(s: WorkflowState, row: Row) -> None:
     s.undo_ready.clear()
     for node in s.nodes.values():
         node.live = node.armed_ms = node.dead_letter = None
-    s.out = s.letters = 0
+    s.letters = 0
+    room.empty(s)

@@ -13,13 +13,15 @@ from handrail_engine.policies import Policies
 @dataclass(frozen=True, slots=True)
 class Now:
     """The instant of a batch in ms, and what is known then beyond the workflow: when an attempt of each agent was last claimed
-    anywhere (ms; absent: never seen), the policies in force, and how often each (agent, action) has succeeded lately (0 to 1;
-    absent: too little is known)."""
+    anywhere (ms; absent: never seen), the policies in force, how often each (agent, action) has succeeded lately (0 to 1;
+    absent: too little is known), and how many more attempts an agent, or `agent/action`, may have in flight (`room`; absent:
+    no limit)."""
 
     ms: int
     last_claim: Mapping[str, int] = field(default_factory=dict[str, int])
     policies: Policies = field(default_factory=Policies)
     success_rates: Mapping[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
+    room: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass(frozen=True, slots=True)

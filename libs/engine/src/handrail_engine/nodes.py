@@ -12,7 +12,7 @@ from handrail_contracts.model import iso, ms_of
 from handrail_contracts.pauses import PauseKind
 from handrail_contracts.plan import EffectClass, OnExhausted
 from handrail_contracts.tasks import Failure, Outcome, Result
-from handrail_engine import compensation, gates, pauses, planning, talk
+from handrail_engine import compensation, gates, pauses, planning, room, talk
 from handrail_engine.evidence import clip, shown, told
 from handrail_engine.inputs import Rejection
 from handrail_engine.leases import claim, must_close_ms
@@ -39,8 +39,20 @@ def consider(t: Turn, node: NodeState) -> None:
         skip(t, node, f"needs the output of {dead}, which was skipped")
     elif node.spec.when is not None and not holds(node.spec.when, look_up(s, node, node.spec.when["ref"])):
         skip(t, node, "its condition does not hold")
-    else:
+    elif not room.full(t, node):
         dispatch(t, node)
+
+
+def admit(t: Turn) -> bool:
+    """Begins the node that has waited longest for room that there is now; False when there is none."""
+    node = room.next_up(t)
+    if node is None:
+        return False
+    if node.state is N.RETRYING:
+        retry_due(t, node)
+    else:
+        consider(t, node)
+    return True
 
 
 def dead_source(t: Turn, node: NodeState) -> str | None:
@@ -72,6 +84,8 @@ def dispatch(t: Turn, node: NodeState, **meta: Any) -> None:
     full: dict[str, Any] = {"key": s.key(node, meta.get("generation", node.generation)), **meta}
     if node.spec.undoing is not None:
         full["undo"] = node.spec.undoing.action
+    if places := room.limited(t, node):
+        full["places"] = places
     attempt = node.attempt + 1
     if node.attempt and node.attempt == node.round_from:
         full["round"] = True
@@ -273,7 +287,7 @@ def _retry(t: Turn, node: NodeState, meta: dict[str, Any], data: dict[str, Any],
 
 def retry_due(t: Turn, node: NodeState) -> None:
     """The wait is over: the next attempt, unless a pause holds everything back."""
-    if not t.state.held:
+    if not t.state.held and not room.full(t, node):
         dispatch(t, node, **({"look_up": True} if node.look_up else {}))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from handrail_contracts.events import EventType as T
@@ -10,20 +11,30 @@ from handrail_engine.decide import decide
 from handrail_engine.inputs import Decision, Now, Rejection
 from handrail_engine.policies import Policies
 from handrail_engine.references import MISSING, Reference, dig
+from handrail_engine.room import recrowd
 from handrail_engine.state import WorkflowState
 from handrail_engine.undo_list import subtree
 
 
 def preview(
-    s: WorkflowState, pause_id: str, action_id: str, input_: Any, now_ms: int, policies: Policies | None = None
+    s: WorkflowState,
+    pause_id: str,
+    action_id: str,
+    input_: Any,
+    now_ms: int,
+    policies: Policies | None = None,
+    room: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """`{action_id, status_after, nodes: [{node_id, from, to}], undo: [node_id, …], skipped: [node_id, …]}`: what changes at
     once, and in `skipped` every node that could not run any more, also those that would only be skipped later.
 
-    `undo` lists, in order, what would be undone. Uses up `s`. Raises LookupError when the pause or the button is not there.
+    `undo` lists, in order, what would be undone. `policies` and `room`: as `Now` has them. Uses up `s`. Raises
+    LookupError when the pause or the button is not there.
     """
+    recrowd(s, now_ms, retries=True)
     before = {k: n.state.value for k, n in s.nodes.items()}
-    decided = decide(s, Decision(pause_id, action_id, input_), Now(now_ms, policies=policies or Policies()))
+    now = Now(now_ms, policies=policies or Policies(), room=room or {})
+    decided = decide(s, Decision(pause_id, action_id, input_), now)
     if isinstance(decided, Rejection):
         raise LookupError(decided.detail)
     undo: list[str] = []

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from handrail_contracts.events import NodeStatus
+from handrail_contracts.events import NodeStatus, WorkflowStatus
 from handrail_contracts.plan import EffectClass
-from handrail_engine.state import NodeState, WorkflowState
+from handrail_engine.state import Ending, NodeState, Row, WorkflowState
 
 UNDO_ENDS = frozenset({NodeStatus.COMPENSATED, NodeStatus.NOTHING_TO_UNDO, NodeStatus.NOT_REVERSIBLE})
 _LEFT = frozenset({NodeStatus.CANCELLED, NodeStatus.SKIPPED})
+
+
+def announced(s: WorkflowState, row: Row) -> bool:
+    """Takes up that the workflow, or a part of it, winds down; False for a row that only goes on with a long list."""
+    meta = row.meta or {}
+    if "undo" not in meta:
+        return False
+    e = s.ending
+    end = WorkflowStatus(meta["end"]) if "end" in meta else None
+    again = frozenset(meta.get("again", ()))
+    members = frozenset(meta["members"]) if "members" in meta else None if meta["undo"] else frozenset[str]()
+    if e is not None:  # another part is being rolled back already: the two are finished together
+        again |= e.again - (members or frozenset())
+        members = e.members | members if e.members is not None and members is not None else None
+    s.ending = Ending(end, members, again, row.data.get("reason"))
+    if end is not None:
+        s.deadline_ms = s.deadline_left_ms = None
+    count_undos(s)
+    return True
 
 
 def count_undos(s: WorkflowState) -> None:

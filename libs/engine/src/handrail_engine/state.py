@@ -98,6 +98,8 @@ class NodeState:
     dead_letter: tuple[str, int] | None = None  # id, due in ms: waits to return and open its pause
     undo: Undo = field(default_factory=Undo)
     live: Live | None = None
+    places: tuple[str, ...] = ()  # which limits its attempt that is out counts for
+    crowded: bool = False  # it could begin, and waits for room
     armed_ms: int | None = None  # the one entry of the heap that counts
 
     @property
@@ -173,6 +175,9 @@ class WorkflowState:
     unsettled: int = 0
     undo_unsettled: int = 0
     out: int = 0
+    places: dict[str, int] = field(default_factory=dict[str, int])  # of attempts that are out, by limit
+    crowded: dict[str, dict[str, None]] = field(default_factory=dict[str, dict[str, None]])  # what waits for room
+    room_at: int | None = None
     letters: int = 0  # dead letters on their way back
     off: int = 0  # nodes that are off
     planner: bool = False  # the plan comes from the planner agent
@@ -273,6 +278,7 @@ CLOSE_GRACE_MS = 2_000
 PAUSE_TIMER = " pause "
 REMIND_TIMER = " remind "
 DEADLINE_TIMER = " deadline"
+ROOM_TIMER = " room"
 """Timers that belong to no node: a node id holds no white space, so these names cannot clash with one."""
 
 
@@ -287,7 +293,7 @@ def due_ms(s: WorkflowState, node: NodeState) -> int | None:
     if node.dead_letter is not None:
         return node.dead_letter[1]
     if node.state is NodeStatus.RETRYING:
-        return None if s.held else node.retry_ms
+        return None if s.held or node.crowded else node.retry_ms
     if node.state is NodeStatus.COMPENSATING:
         return None if s.held else node.undo.retry_ms
     if node.spec.outside and node.state is NodeStatus.IN_PROGRESS and node.started_ms is not None:

@@ -32,9 +32,12 @@ class Turn:
     messages: list[Message] = field(default_factory=list[Message])
     queue: deque[str] = field(default_factory=deque[str])
     at: str = ""
+    places: dict[str, int] = field(default_factory=dict[str, int])  # what was taken when the turn began
 
     def __post_init__(self) -> None:
         self.at = iso(self.now.ms)
+        if self.now.room:
+            self.places = dict(self.state.places)
 
     def emit(self, type_: EventType, meta: dict[str, Any] | None = None, **data: Any) -> Row:
         """Appends one row and folds it. Keys of `data` are the event's own; `from_` becomes `from`."""

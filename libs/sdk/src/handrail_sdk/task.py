@@ -136,6 +136,7 @@ class TaskDefinition(Generic[Out]):
             "context": dict(self._context),
             "compensatable": self.compensatable,
             "max_in_flight": self.max_in_flight,
+            "agent_max_in_flight": self.agent.max_in_flight,
             "description": self._description,
         }
 

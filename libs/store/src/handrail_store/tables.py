@@ -205,6 +205,14 @@ agent = Table(
     Column("last_seen", _TS, nullable=False),
 )
 
+place = Table(
+    "place",
+    metadata,
+    _tenant(primary_key=True),
+    Column("key", Text, primary_key=True),  # an agent, or agent/action, that has a max_in_flight
+    Column("taken", Integer, nullable=False, server_default=text("0")),  # its attempts that are out, over all owners
+)
+
 blueprint = Table(
     "blueprint",
     metadata,

@@ -21,10 +21,12 @@ from handrail_orchestrator.adapters.statements import (
     COMMANDS,
     COMMIT,
     DEAD_LETTERS,
+    LIMITS,
     MESSAGES,
     OUTBOUND,
     PARKED,
     PAUSES,
+    PLACES,
     QUARANTINE,
     ROW,
     STATES,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from handrail_store.connect import AnyConnection, Pool
 
 FENCED = "HR001"
+_TAKEN = "SELECT key, taken FROM handrail.place WHERE tenant = $1 AND key = ANY($2::text[])"
 _DETERMINISTIC = ("22", "23", "42")
 """Classes of SQLSTATE that the same statement would meet again: bad data, violated constraints, bad statements."""
 
@@ -196,6 +199,14 @@ class PostgresStore:
         )
         return {(r["name"], r["action"]): r["manifest"] for r in rows}
 
+    async def limits(self) -> dict[str, int]:
+        """See the port."""
+        return {r["key"]: r["most"] for r in await self._pool.fetch(LIMITS, self._tenant)}
+
+    async def places(self, keys: Sequence[str]) -> dict[str, int]:
+        """See the port."""
+        return {r["key"]: r["taken"] for r in await self._pool.fetch(_TAKEN, self._tenant, list(keys))}
+
     async def save_blueprint(self, name: str, version: int, digest: str, body: bytes) -> str | None:
         """See the port."""
         return await self._pool.fetchval(
@@ -323,6 +334,11 @@ class PostgresTransaction:
         rows = await self._c.fetch(MESSAGES, list(partitions), self._store.tenant, list(trace_ids))
         return [Command(**dict(r)) for r in rows]
 
+    async def places(self, keys: Sequence[str]) -> dict[str, int]:
+        """See the port."""
+        rows = await self._c.fetch(f"{_TAKEN} ORDER BY key FOR UPDATE", self._store.tenant, list(keys))
+        return {r["key"]: r["taken"] for r in rows}
+
     async def write(self, batch: Batch) -> None:
         """See the port."""
         b, c = batch, self._c
@@ -330,6 +346,7 @@ class PostgresTransaction:
         for sql, rows in (
             (PAUSES, b.pauses),
             (CLOSED, b.closed),
+            (PLACES, b.places),
             (DEAD_LETTERS, b.dead_letters),
             (QUARANTINE, b.quarantine),
             (BLOBS, b.blobs),

@@ -73,6 +73,25 @@ VALUES ($1, $2, $3, $4, $6, $7, $8, $9, to_timestamp($10::bigint / 1000.0), true
 ON CONFLICT (pause_id) DO UPDATE SET applied = true
 """
 
+PLACES = """
+INSERT INTO handrail.place AS t (tenant, key, taken) VALUES ($1, $2, greatest(0, $3))
+ON CONFLICT (tenant, key) DO UPDATE SET taken = greatest(0, t.taken + $3)
+"""
+
+LIMITS = """
+WITH newest AS (
+  SELECT DISTINCT ON (name, action) name, action, (manifest->>'max_in_flight')::int AS of_action,
+         (manifest->>'agent_max_in_flight')::int AS of_agent
+    FROM handrail.agent WHERE tenant = $1 ORDER BY name, action, registered_at DESC, last_seen DESC
+), limits AS (
+  SELECT name AS key, min(of_agent) AS most FROM newest WHERE of_agent IS NOT NULL GROUP BY name
+  UNION ALL SELECT name || '/' || action, of_action FROM newest WHERE of_action IS NOT NULL
+), made AS (
+  INSERT INTO handrail.place (tenant, key) SELECT $1, key FROM limits ON CONFLICT DO NOTHING
+)
+SELECT key, most FROM limits
+"""
+
 DEAD_LETTERS = """
 INSERT INTO handrail.dead_letter (tenant, dead_letter_id, trace_id, node_id, kind, agent, error_code, data, pause_id, state, at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, to_timestamp($11::bigint / 1000.0))

@@ -29,6 +29,7 @@ from handrail_engine.turn import Message
 from handrail_orchestrator.application.cache import Cache, Entry
 from handrail_orchestrator.application.inbound import command_input
 from handrail_orchestrator.application.ownership import Ownership
+from handrail_orchestrator.application.places import Places
 from handrail_orchestrator.application.ports import Batch, Store, Stored, StoredRow, Transaction
 from handrail_orchestrator.application.ports import Decided as DecidedRow
 from handrail_orchestrator.application.publisher import Publisher, Sending
@@ -57,6 +58,8 @@ class _Open:
     commands: list[tuple[int, Entry | None]] = field(default_factory=list[tuple[int, Entry | None]])
     touched: dict[str, Entry] = field(default_factory=dict[str, Entry])
     sendings: list[Sending] = field(default_factory=list[Sending])
+    room: dict[str, int] = field(default_factory=dict[str, int])
+    places: dict[str, int] = field(default_factory=dict[str, int])
 
 
 class Batcher:
@@ -80,6 +83,7 @@ class Batcher:
         self._tenant = tenant
         self._clock = clock
         self.last_claim: dict[str, int] = {}
+        self.places = Places(store, wakeups, clock)
         self._registry: Mapping[tuple[str, str], Mapping[str, Any]] = {}
         self._over: dict[str, Entry] = {}  # workflows that have ended, loaded for an answer that came after
 
@@ -90,13 +94,16 @@ class Batcher:
         await self._load(work)
         if any(isinstance(i.what, Result) and i.what.nodes for items in work.items.values() for i in items):
             self._registry = await self._store.registry()  # an agent hands in nodes: judged by what is registered now
-        opened = _Open(Batch(self._tenant), Now(self._clock(), self.last_claim))
+        room: dict[str, int] = {}
+        opened = _Open(Batch(self._tenant), Now(self._clock(), self.last_claim, room=room), room=room)
         try:
             pauses = [p for t in work.items if (e := self._cache.get(t)) for p in e.state.pauses]
-            if pauses:
+            limited = self.places.concerned(work, lambda t: e.state if (e := self._cache.get(t)) else None)
+            if pauses or limited:
                 async with self._store.transaction() as tx:
-                    decisions = await tx.decisions(pauses)
+                    decisions = await tx.decisions(pauses) if pauses else []
                     await self._said_before(tx, decisions, work)
+                    room.update(await self.places.lock(tx, limited))
                     self._decide(work, opened, decisions)
                     await self._in(tx, work, opened)
             else:
@@ -188,6 +195,7 @@ class Batcher:
         rows: list[Row] = []
         messages: list[Message] = []
         cause: str | None = None
+        taken: dict[str, int] = {}
         for item in items:
             if item.n is not None:
                 opened.commands.append((item.n, entry))
@@ -201,7 +209,9 @@ class Batcher:
                 what = item.what
                 if isinstance(what, Result) and what.nodes:
                     what = admit(entry.state, what, self._registry)
+                before = dict(entry.state.places)
                 answer = decide(entry.state, what, opened.now)
+                self.places.settle(entry.state, before, opened.room, taken)
             except Exception as e:  # noqa: BLE001  whatever a record does to the rules, it parks its workflow and no other
                 self._park(trace_id, entry, items, e, opened)
                 return
@@ -213,6 +223,8 @@ class Batcher:
             rows.extend(answer.rows)
             messages.extend(answer.messages)
             cause = cause or item.causation
+        for key, more in taken.items():
+            opened.places[key] = opened.places.get(key, 0) + more
         if entry is not None:
             if entry.state.exists and trace_id not in self._over:
                 opened.touched[trace_id] = entry
@@ -308,6 +320,7 @@ class Batcher:
             if new is not None:
                 b.summaries.append(new)
         b.commands = [(n, last.get(id(e), 0)) for n, e in opened.commands]
+        b.places = [(k, n) for k, n in sorted(opened.places.items()) if n]
         b.blobs.extend((mark, trace_id, "application/json", body) for trace_id, mark, body in work.blobs)
         b.quarantine.extend(quarantined(r, why, self._bus_id(r.partition), None) for r, why in work.unread)
         opened.sendings.extend(self._publisher.quarantine_copy(r, why) for r, why in work.unread)
@@ -326,6 +339,7 @@ class Batcher:
         for trace_id, entry in opened.touched.items():
             self._cache.put(trace_id, entry)
             self._wakeups.set(trace_id, entry.state.next_wake())
+        self.places.committed(opened.touched, opened.room)
         for type_, count in Counter([r.type for r in opened.batch.rows]).items():
             _rows.labels(type_).inc(count)
         self._publisher.put(opened.sendings)

@@ -293,6 +293,7 @@ class Orchestrator:
                 await self._takeover.partitions([self._own.held[o.p] for o in new if o.p in self._own.held])
         if self._publisher.overflowed and self._publisher.queued == 0:
             await self._takeover.unpublished([h for h in self._own.held.values() if h.p in self._publisher.overflowed])
+        await self._batcher.places.look()
         _held.set(len(self._own.held))
 
     async def _tell_time(self) -> None:

@@ -88,6 +88,7 @@ class Batch:
     )  # n, applied_pseq (0: it changed nothing)
     pauses: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
     closed: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
+    places: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])  # key, how many more are taken
     dead_letters: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
     quarantine: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
     blobs: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
@@ -110,6 +111,7 @@ class Batch:
         return bool(
             self.pauses
             or self.closed
+            or self.places
             or self.dead_letters
             or self.quarantine
             or self.blobs
@@ -185,6 +187,10 @@ class Transaction(Protocol):
         """What was said in these workflows and not applied yet, in order."""
         ...
 
+    async def places(self, keys: Sequence[str]) -> dict[str, int]:
+        """Locks these counts of `max_in_flight`, in order; answers how many places are taken."""
+        ...
+
     async def write(self, batch: Batch) -> None:
         """Writes the batch inside this transaction. Raises Fenced."""
         ...
@@ -246,6 +252,14 @@ class Store(Protocol):
 
     async def registry(self) -> dict[tuple[str, str], dict[str, Any]]:
         """(agent, action) -> the newest manifest that was registered."""
+        ...
+
+    async def limits(self) -> dict[str, int]:
+        """Every `max_in_flight` in force: agent, or `agent/action`, -> how many attempts may be out."""
+        ...
+
+    async def places(self, keys: Sequence[str]) -> dict[str, int]:
+        """How many places are taken now; nothing is locked."""
         ...
 
     async def save_blueprint(self, name: str, version: int, digest: str, body: bytes) -> str | None:
