@@ -42,7 +42,7 @@ class Options:
     data: Path = field(default_factory=lambda: Path(".handrail/stack"))
     host: str = "127.0.0.1"
     port: int = 8080
-    partitions: int = 24
+    partitions: int = 4  # a fetch costs broker and client for each; four let four orchestrators share a laptop
     orchestrators: int = 1
     agents: int = 1
     environment: dict[str, str] = field(default_factory=dict[str, str])

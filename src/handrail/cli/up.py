@@ -58,7 +58,7 @@ def stack(
     port: Annotated[int, _PORT] = 8080,
     partitions: Annotated[
         int, typer.Option("--partitions", envvar="HANDRAIL_PARTITIONS", help="Fixed when the data is made.")
-    ] = 24,
+    ] = 4,
     orchestrators: Annotated[int, typer.Option("--orchestrators", min=1, max=8, help="Processes.")] = 1,
     agents: Annotated[int, typer.Option("--agents", min=1, max=8, help="Processes.")] = 1,
 ) -> None:
