@@ -155,6 +155,28 @@ async def test_the_script_alone_refuses_duplicates_and_gaps(redis: Redis, source
     assert [entry[0] for entry in await stream_of(redis, "script")] == ["1-0", "2-0"]
 
 
+@pytest.mark.parametrize("seed", [3, 11, 42])
+async def test_however_events_are_cut_into_batches_redis_holds_the_same(redis: Redis, seed: int) -> None:
+    store, rng = RedisView(redis), random.Random(seed)
+    hashes: list[dict[bytes, bytes]] = []
+    for name, most in (("one-by-one", 1), ("by-chance", 7), ("at-once", 1000)):
+        events = random_journal(seed, max_events=250, trace_id=name)
+        view, key, at = live.LiveView(WorkflowView(name)), (TENANT, name), 0
+        deltas = [view.apply(event) for event in events]
+        writes = [Write(key, source_row(e), d) for e, d in zip(events, deltas, strict=True) if d is not None]
+        while at < len(writes):
+            again, ahead = rng.randint(0, min(3, at)), rng.randint(1, most)
+            answers = await store.write(writes[at - again : at + ahead])
+            assert answers[:again] == [Written.DUPLICATE] * again
+            assert set(answers[again:]) == {Written.DONE}
+            at += len(answers) - again
+        fields = await redis.hgetall(live.view_key(*key))
+        hashes.append({k: v.replace(name.encode(), b"") for k, v in fields.items()})
+        entries = await stream_of(redis, name)
+        assert [int(entry[0].partition("-")[0]) for entry in entries] == [w.row.seq for w in writes]
+    assert hashes[0] == hashes[1] == hashes[2]
+
+
 async def test_a_rebuild_never_lowers_what_is_there(redis: Redis) -> None:
     store, key = RedisView(redis), (TENANT, "rebuild")
     events = random_journal(31, trace_id="rebuild", max_events=30)

@@ -17,8 +17,7 @@ bytes: no JSON is parsed to answer `GET /workflows/{trace_id}/state`. Both keys 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import from_json, to_json
 
@@ -42,8 +41,7 @@ def stream_key(tenant: str, trace_id: str) -> str:
     return f"hr:{{{tenant}/{trace_id}}}:stream"
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
+class Delta(NamedTuple):
     """What one event changes in the hash, besides `seq`. `ended`: the keys may expire from now on."""
 
     seq: int

@@ -14,7 +14,7 @@ from pydantic_core import to_json
 
 from handrail_contracts import topics
 from handrail_contracts.codec import encode
-from handrail_contracts.envelope import Envelope, ce_type, to_headers
+from handrail_contracts.envelope import Envelope, ce_type, plain_headers, to_headers
 from handrail_contracts.ids import attempt_ce_id, partition, workflow_key
 from handrail_contracts.model import iso
 from handrail_contracts.tasks import Heartbeat, Outcome, Progress, Result, Task, TaskKind
@@ -33,9 +33,14 @@ MOST_HINTS = 10_000
 
 _answered = counter("agents_answers", "Answers by outcome", ["outcome"])
 _waiting = gauge("agents_answers_waiting", "Answers that wait for the bus")
-_TYPES = {outcome: ce_type(f"result_{outcome.value}") for outcome in Outcome}
+_SOURCE = SOURCE.encode()
+_TYPES = {outcome: ce_type(f"result_{outcome.value}").encode() for outcome in Outcome}
 _COUNTS = {outcome: _answered.labels(outcome.value) for outcome in Outcome}
-_HEARTBEAT, _PROGRESS, _QUARANTINED = ce_type("heartbeat"), ce_type("progress"), ce_type("quarantined")
+_HEARTBEAT, _PROGRESS, _QUARANTINED = (
+    ce_type("heartbeat").encode(),
+    ce_type("progress").encode(),
+    ce_type("quarantined"),
+)
 
 
 class Answers:
@@ -182,11 +187,11 @@ class Answers:
         return failed
 
     def _about(
-        self, topic: str, of: Task | Result, value: bytes, ce_id: str, at: str, type_: str | None = None
+        self, topic: str, of: Task | Result, value: bytes, ce_id: str, at: str, type_: bytes | None = None
     ) -> Outgoing:
         if type_ is None:
             type_ = _TYPES[of.outcome if isinstance(of, Result) else Outcome.OK]
-        headers = to_headers(Envelope(ce_id, type_, SOURCE, subject=of.trace_id, time=at))
+        headers = plain_headers(ce_id.encode(), type_, _SOURCE, of.trace_id.encode(), at.encode())
         key = workflow_key(of.tenant, of.trace_id).encode()
         return Outgoing(topic, key, value, headers, partition(of.tenant, of.trace_id, self._partitions))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from handrail_contracts.codec import Undecodable, decode
 from handrail_contracts.model import ms_of
@@ -15,8 +15,7 @@ _KEY_BYTES = 2_000
 """What an index of PostgreSQL takes, with room to spare."""
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """A task as read, with its bound for starting (milliseconds since 1970 UTC)."""
 
     task: Task

@@ -26,21 +26,30 @@ from handrail_contracts.live import (
 )
 from handrail_notifier.application.ports import Key, Row, Snapshot, Unavailable, Write, Written
 
-# KEYS view, stream; ARGV seq, event_type, event, ttl (0: none), how many fields, field, value, …, removed field, …
-_EVENT = """
+# Events that follow each other, and what all of them change. Answers how many of them were there already, -1 for a gap.
+# KEYS view, stream; ARGV first seq, ttl (0: none), how many events, how many fields, event_type, event, …, field, value, …,
+# removed field, …
+_EVENTS = """
 local last = tonumber(redis.call('HGET', KEYS[1], 'seq') or '0')
-local seq = tonumber(ARGV[1])
-if seq <= last then return 0 end
-if seq ~= last + 1 then return -1 end
-local upto = 5 + 2 * tonumber(ARGV[5])
-redis.call('XADD', KEYS[2], 'MAXLEN', '~', %(max)d, ARGV[1] .. '-0', 't', ARGV[2], 'd', ARGV[3])
-redis.call('HSET', KEYS[1], 'seq', ARGV[1], unpack(ARGV, 6, upto))
-if #ARGV > upto then redis.call('HDEL', KEYS[1], unpack(ARGV, upto + 1)) end
-if ARGV[4] ~= '0' then
-  redis.call('EXPIRE', KEYS[1], ARGV[4])
-  redis.call('EXPIRE', KEYS[2], ARGV[4])
+local first, count, fields = tonumber(ARGV[1]), tonumber(ARGV[3]), tonumber(ARGV[4])
+if first > last + 1 then return -1 end
+local known = last + 1 - first
+if known >= count then return count end
+for i = known, count - 1 do
+  redis.call('XADD', KEYS[2], 'MAXLEN', '~', %(max)d, (first + i) .. '-0', 't', ARGV[5 + 2 * i], 'd', ARGV[6 + 2 * i])
 end
-return 1
+local from = 5 + 2 * count
+local upto = from - 1 + 2 * fields
+for i = from, upto, 1000 do
+  redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, upto)))
+end
+redis.call('HSET', KEYS[1], 'seq', string.format('%%d', first + count - 1))
+if #ARGV > upto then redis.call('HDEL', KEYS[1], unpack(ARGV, upto + 1)) end
+if ARGV[2] ~= '0' then
+  redis.call('EXPIRE', KEYS[1], ARGV[2])
+  redis.call('EXPIRE', KEYS[2], ARGV[2])
+end
+return known
 """
 # KEYS view, stream; ARGV seq, ttl, how many fields, field, value, …, seq, event_type, event, …
 _REBUILD = """
@@ -61,8 +70,10 @@ if ARGV[2] ~= '0' then
 end
 return 1
 """
-_SCRIPTS = (_EVENT.replace("%(max)d", str(STREAM_EVENTS)), _REBUILD)
+_SCRIPTS = (_EVENTS.replace("%(max)d", str(STREAM_EVENTS)).replace("%%", "%"), _REBUILD)
 _READ_TOGETHER = 16
+_MOST_TOGETHER = 100
+"""Events of one workflow that one script takes at most: Lua's `unpack` and everybody else's patience are bounded."""
 
 
 async def read_state(redis: Redis, tenant: str, trace_id: str) -> bytes | None:
@@ -112,13 +123,20 @@ class RedisView:
     async def write(self, writes: Sequence[Write]) -> list[Written]:
         """As the port says."""
         try:
-            answers = await self._run(writes)
+            runs = _runs(writes)
+            answers = await self._run(writes, runs)
             if any(isinstance(answer, NoScriptError) for answer in answers):
                 self._sha = None
-                answers = await self._run(writes)
+                answers = await self._run(writes, runs)
         except RedisError as e:
             raise _unavailable(e) from e
-        return [_written(answer) for answer in answers]
+        written: list[Written] = [Written.DONE] * len(writes)
+        for places, answer in zip(runs, answers, strict=True):
+            known = _known(answer)
+            for i, place in enumerate(places):
+                if known is None or i < known:
+                    written[place] = Written.GAP if known is None else Written.DUPLICATE
+        return written
 
     async def rebuild(self, key: Key, whole: Delta, newest: Sequence[Row]) -> Written:
         """As the port says."""
@@ -153,15 +171,19 @@ class RedisView:
         names = view_key(*key), stream_key(*key)
         return await cast("Awaitable[int]", self._redis.evalsha(sha, 2, *names, *args))  # pyright: ignore[reportArgumentType]  the stub says str, bytes and int are sent as well
 
-    async def _run(self, writes: Sequence[Write]) -> list[Any]:
+    async def _run(self, writes: Sequence[Write], runs: Sequence[Sequence[int]]) -> list[Any]:
         sha = (await self._load())[0]
         pipe = self._redis.pipeline(transaction=False)
-        for write in writes:
-            delta, row = write.delta, write.row
-            args: list[Any] = [row.seq, row.type, row.data, ENDED_TTL_S if delta.ended else 0, len(delta.fields)]
-            for name, value in delta.fields.items():
+        for places in runs:
+            together = [writes[place] for place in places]
+            first, last = together[0], together[-1]
+            fields, removed = _merged(together)
+            args: list[Any] = [first.row.seq, ENDED_TTL_S if last.delta.ended else 0, len(together), len(fields)]
+            for write in together:
+                args += (write.row.type, write.row.data)
+            for name, value in fields.items():
                 args += (name, value)
-            pipe.evalsha(sha, 2, view_key(*write.key), stream_key(*write.key), *args, *delta.removed)
+            pipe.evalsha(sha, 2, view_key(*first.key), stream_key(*first.key), *args, *removed)
         return await pipe.execute(raise_on_error=False)
 
     async def _load(self) -> tuple[str, str]:
@@ -171,11 +193,39 @@ class RedisView:
         return self._sha
 
 
-def _written(answer: Any) -> Written:
+def _runs(writes: Sequence[Write]) -> list[list[int]]:
+    """The places of writes that one script takes: those of one workflow, as long as each follows the one before."""
+    runs: list[list[int]] = []
+    open_: dict[Key, list[int]] = {}
+    for place, write in enumerate(writes):
+        run = open_.get(write.key)
+        if run is None or len(run) >= _MOST_TOGETHER or writes[run[-1]].row.seq + 1 != write.row.seq:
+            run = open_[write.key] = []
+            runs.append(run)
+        run.append(place)
+    return runs
+
+
+def _merged(together: Sequence[Write]) -> tuple[dict[str, bytes], list[str]]:
+    """What the hash holds after all of them: later events win."""
+    if len(together) == 1:
+        return together[0].delta.fields, list(together[0].delta.removed)
+    fields: dict[str, bytes] = {}
+    removed: dict[str, None] = {}
+    for write in together:
+        for name in write.delta.removed:
+            fields.pop(name, None)
+            removed[name] = None
+        fields.update(write.delta.fields)
+    return fields, [name for name in removed if name not in fields]
+
+
+def _known(answer: Any) -> int | None:
+    """How many events of a run were there already; None where the workflow has to be replaced."""
     if not isinstance(answer, RedisError):
-        return Written(answer)
+        return None if answer < 0 else answer
     if isinstance(answer, ResponseError) and not isinstance(answer, (OutOfMemoryError, ReadOnlyError)):
-        return Written.GAP  # what lies there is not what we wrote: replace it
+        return None  # what lies there is not what we wrote
     raise _unavailable(answer) from answer
 
 

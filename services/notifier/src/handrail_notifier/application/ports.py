@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from handrail_contracts.live import Delta
 from handrail_runtime.ports import Record
@@ -30,8 +30,7 @@ class RefusedElsewhere(Exception):
         self.status, self.body, self.retry_after = status, body, retry_after
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One event of the journal: `data` is the JSON as on the wire."""
 
     seq: int
@@ -102,8 +101,7 @@ class Written(Enum):
     GAP = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """One event for Redis."""
 
     key: Key

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import from_json, to_json
 
@@ -17,8 +16,7 @@ from handrail_runtime.ports import Record
 TYPE_HEADER = "ce_type"
 
 
-@dataclass(frozen=True, slots=True)
-class EventRecord:
+class EventRecord(NamedTuple):
     """An event as it came from the bus: whose, the row as in the journal, and the decoded event."""
 
     key: Key
