@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import sys
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,9 +15,11 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from handrail.engines.addresses import free_port
 from handrail_contracts import topics
 from handrail_contracts.envelope import Envelope, ce_type, to_headers
 from handrail_contracts.ids import event_ce_id, partition, workflow_key
+from handrail_contracts.view import WorkflowView
 from handrail_notifier import bootstrap
 from handrail_notifier.bootstrap import Notifier
 from handrail_notifier.entrypoints.server import Listening
@@ -22,6 +27,7 @@ from handrail_notifier.settings import NotifierSettings
 from handrail_runtime.ports import Bus, Outgoing, Producer
 from handrail_store.journal_weeks import born
 from tests.journals import Event, wire
+from tests.waiting import wait_until
 
 PARTITIONS = 4
 BORN = born(datetime.now(UTC).date())
@@ -260,6 +266,60 @@ async def running(
         await listening.stop()
         await running
         await redis.aclose()
+
+
+class Process:
+    """`python -m handrail_notifier`, started again on the same port."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.port = free_port()
+        self._environment = {**os.environ, **environment, "HANDRAIL_NOTIFIER__PORT": str(self.port)}
+        self.child: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        self.child = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "handrail_notifier", env=self._environment, stderr=asyncio.subprocess.DEVNULL
+        )
+        await wait_until(self.ready, description="the notifier is ready")
+
+    async def ready(self) -> bool:
+        assert self.child is not None
+        assert self.child.returncode is None, f"Expected it to run, but it ended with {self.child.returncode}."
+        try:
+            answer = await Visitor(self.port).open("/readyz")
+        except OSError:
+            return False
+        return answer.status == 200
+
+    async def end(self, how: signal.Signals) -> int:
+        assert self.child is not None
+        if self.child.returncode is None:
+            self.child.send_signal(how)
+        return await self.child.wait()
+
+
+class Fold:
+    """What a good client does with its stream: fold events, take snapshots, remember where it is."""
+
+    def __init__(self, trace_id: str) -> None:
+        self.view = WorkflowView(trace_id)
+        self.position: str | None = None
+        self.order: list[int] = []
+        self._taken = 0
+        self._client: Wire | None = None
+
+    def take(self, client: Wire) -> None:
+        if client is not self._client:
+            self._client, self._taken = client, 0
+        for frame in client.frames[self._taken :]:
+            if frame.event == "snapshot":
+                self.view = WorkflowView.from_state(frame.json)
+                self.order.clear()
+            elif frame.id is not None:
+                assert self.view.apply(frame.json), f"Expected each event once, but {frame.id} came again."
+                self.order.append(int(frame.id))
+            self.position = frame.id or self.position
+        self._taken = len(client.frames)
 
 
 async def topics_for(bus: Bus) -> None:

@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 from redis.exceptions import RedisError
 from tests.journals import Event, Story, canonical, random_journal
-from tests.notifier_rig import PARTITIONS, Rig, Wire, running, topics_for
+from tests.notifier_rig import PARTITIONS, Fold, Rig, running, topics_for
 from tests.waiting import wait_until
 
 from handrail.engines.valkey import LocalValkey
@@ -97,30 +97,6 @@ def steps(trace_id: str, events: int, *, size: int = 0) -> Story:
     while len(story.events) < events:
         story.add("RESULT_IGNORED", node_id="a", attempt=1, reason="late", pad="x" * size)
     return story
-
-
-class Fold:
-    """What a good client does with its stream: fold events, take snapshots, remember where it is."""
-
-    def __init__(self, trace_id: str) -> None:
-        self.view = WorkflowView(trace_id)
-        self.position: str | None = None
-        self.order: list[int] = []
-        self._taken = 0
-        self._client: Wire | None = None
-
-    def take(self, client: Wire) -> None:
-        if client is not self._client:
-            self._client, self._taken = client, 0
-        for frame in client.frames[self._taken :]:
-            if frame.event == "snapshot":
-                self.view = WorkflowView.from_state(frame.json)
-                self.order.clear()
-            elif frame.id is not None:
-                assert self.view.apply(frame.json), f"Expected each event once, but {frame.id} came again."
-                self.order.append(int(frame.id))
-            self.position = frame.id or self.position
-        self._taken = len(client.frames)
 
 
 @ROUTES

@@ -14,10 +14,9 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 from tests.journals import canonical, random_journal
-from tests.notifier_rig import PARTITIONS, Source, Visitor, Wire, topics_for
+from tests.notifier_rig import PARTITIONS, Process, Source, Visitor, Wire, topics_for
 from tests.waiting import wait_until
 
-from handrail.engines.addresses import free_port
 from handrail_contracts import topics
 from handrail_contracts.view import WorkflowView
 from handrail_notifier import bootstrap
@@ -26,36 +25,6 @@ from handrail_runtime.bus_kafka import KafkaBus
 from handrail_store import connect, migrate
 
 pytestmark = pytest.mark.kafka
-
-
-class Process:
-    """`python -m handrail_notifier`, started again on the same port."""
-
-    def __init__(self, environment: dict[str, str]) -> None:
-        self.port = free_port()
-        self._environment = {**os.environ, **environment, "HANDRAIL_NOTIFIER__PORT": str(self.port)}
-        self.child: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        self.child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "handrail_notifier", env=self._environment, stderr=asyncio.subprocess.DEVNULL
-        )
-        await wait_until(self.ready, description="the notifier is ready")
-
-    async def ready(self) -> bool:
-        assert self.child is not None
-        assert self.child.returncode is None, f"Expected it to run, but it ended with {self.child.returncode}."
-        try:
-            answer = await Visitor(self.port).open("/readyz")
-        except OSError:
-            return False
-        return answer.status == 200
-
-    async def end(self, how: signal.Signals) -> int:
-        assert self.child is not None
-        if self.child.returncode is None:
-            self.child.send_signal(how)
-        return await self.child.wait()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
