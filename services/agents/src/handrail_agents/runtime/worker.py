@@ -265,7 +265,9 @@ class Worker:
             self._answer_stored(task, row.result)
         elif row.state is State.TOMBSTONE and not row.ran:
             self._answer(words.plain_result(task, Outcome.CANCELLED, worker=self._answers.worker))
-        # INTENT: whoever holds it was told too, or its lease runs out.
+        elif row.state is State.INTENT and row.attempt == task.attempt:
+            # Whoever holds it was told too, or is gone. Its own word may be lost: what was begun must not pass for unbegun.
+            self._answer_claimed(task, row)
 
     def _chore(self, work: Coroutine[Any, Any, None]) -> None:
         chore = asyncio.create_task(work)
