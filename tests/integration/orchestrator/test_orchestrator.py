@@ -351,3 +351,35 @@ async def test_what_was_said_before_a_decision_is_written_down_before_it_ends_th
     await rig.until("talk", "COMPLETED")
     types = [r.type for r in await rig.rows("talk")]
     assert types.index("MESSAGE_ADDED") < types.index("HITL_RESOLVED")
+
+
+async def test_a_decision_that_was_accepted_before_an_abort_was_applied_is_applied_too(rig: Rig) -> None:
+    """Two people decide two pauses of one workflow before the owner looks: the abort waits for the other."""
+    rig.answer = lambda task: failed(task, retryable=False)
+    nodes = [node("a", pause_scope="branch"), node("b", pause_scope="branch")]
+    o = await rig.orchestrator()
+    await rig.start("two", nodes)
+
+    async def both_open() -> bool:
+        found = await rig.pool.fetchval("SELECT count(*) FROM handrail.pause WHERE trace_id = 'two' AND state = 'open'")
+        return found == 2
+
+    await wait_until(both_open, description="two pauses are open")
+    await rig.end(o)
+    pauses = await rig.pool.fetch("SELECT pause_id FROM handrail.pause WHERE trace_id = 'two' ORDER BY node_id")
+    for pause, action in zip(pauses, ("RES_ABORT_SAGA", "RES_SKIP"), strict=True):
+        await rig.pool.execute(
+            "INSERT INTO handrail.decision (pause_id, trace_id, outcome, action_id, actor, channel, decided_at) "
+            "VALUES ($1, 'two', 'decided', $2, 'ana', 'api', handrail.clock())",
+            pause["pause_id"],
+            action,
+        )
+        await rig.command("two", "decide", {"pause_id": pause["pause_id"]}, f"decide-{action}")
+    await rig.orchestrator()
+    await rig.until("two", "COMPENSATED")
+    decided = await rig.pool.fetch(
+        "SELECT d.action_id, d.outcome, p.state FROM handrail.decision d JOIN handrail.pause p USING (pause_id) "
+        "WHERE d.trace_id = 'two' ORDER BY d.action_id"
+    )
+    assert [tuple(r) for r in decided] == [("RES_ABORT_SAGA", "decided", "decided"), ("RES_SKIP", "decided", "decided")]
+    await rig.check()

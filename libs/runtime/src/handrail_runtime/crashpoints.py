@@ -44,6 +44,15 @@ def crashpoint(name: str) -> None:
         _hit(name)
 
 
+def armed(name: str) -> bool:
+    """Whether this point may still kill: for code that must be cut in two to be killed in its middle."""
+    return _armed and _waits(name)
+
+
+def _waits(name: str) -> bool:
+    return _left.get(name, 0) > 0
+
+
 def _hit(name: str) -> None:
     left = _left.get(name)
     if left is None:

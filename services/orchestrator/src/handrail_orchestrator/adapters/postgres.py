@@ -42,6 +42,7 @@ from handrail_orchestrator.application.ports import (
     Position,
     Stored,
 )
+from handrail_runtime.crashpoints import crashpoint
 
 if TYPE_CHECKING:
     from handrail_store.connect import AnyConnection, Pool
@@ -343,6 +344,7 @@ class PostgresTransaction:
         """See the port."""
         b, c = batch, self._c
         await c.fetchval(COMMIT, *self._store.arguments(b))
+        crashpoint("K2")
         for sql, rows in (
             (PAUSES, b.pauses),
             (CLOSED, b.closed),

@@ -70,7 +70,7 @@ WITH closed AS (
 )
 INSERT INTO handrail.decision (tenant, pause_id, trace_id, outcome, action_id, actor, channel, comment, decided_at, applied)
 VALUES ($1, $2, $3, $4, $6, $7, $8, $9, to_timestamp($10::bigint / 1000.0), true)
-ON CONFLICT (pause_id) DO UPDATE SET applied = true
+ON CONFLICT (pause_id) DO UPDATE SET applied = true, outcome = excluded.outcome
 """
 
 PLACES = """

@@ -43,6 +43,7 @@ _log = structlog.get_logger(__name__)
 _rejected = counter("handrail_rejections_total", "Inputs that changed nothing", ["reason"])
 _rows = counter("handrail_journal_rows_total", "Journal rows written", ["type"])
 _inputs = histogram("handrail_batch_inputs", "Inputs per batch", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500))
+_WINDS_DOWN = ("compensate", "stop", "reject")
 _claims = (Outcome.STARTED, Outcome.OK, Outcome.FAILED, Outcome.ESCALATED, Outcome.IN_DOUBT)
 
 
@@ -110,7 +111,9 @@ class Batcher:
                 self._decide(work, opened, [])
                 self._build(work, opened)
                 crashpoint("K3")
-                if not opened.batch.idle:
+                if opened.batch.idle:
+                    opened.batch.positions.clear()  # nothing is stored, so no partition's counter moves
+                else:
                     await self._store.commit(opened.batch)
         except BaseException:
             for trace_id in work.items:
@@ -120,7 +123,6 @@ class Batcher:
 
     async def _in(self, tx: Transaction, work: Work, opened: _Open) -> None:
         self._build(work, opened)
-        crashpoint("K2")
         await tx.write(opened.batch)
         crashpoint("K3")
 
@@ -173,7 +175,7 @@ class Batcher:
 
     def _decide(self, work: Work, opened: _Open, decisions: list[DecidedRow]) -> None:
         by_trace: dict[str, list[Item]] = {}
-        for d in decisions:
+        for d in sorted(decisions, key=self._closes_others):
             what = Decision(d.pause_id, d.action_id, d.input, d.comment, d.actor, d.channel)
             by_trace.setdefault(d.trace_id, []).append(Item(what, f"decision/{d.pause_id}"))
         for trace_id, items in work.items.items():
@@ -190,6 +192,13 @@ class Batcher:
             decided = by_trace.get(trace_id, [])
             before = [i for i in items if decided and isinstance(i.what, Say) and i.what.role != AGENT]
             self._one(trace_id, entry, [*before, *decided, *(i for i in items if i not in before)], opened)
+
+    def _closes_others(self, d: DecidedRow) -> bool:
+        """Whether this decision may supersede other pauses: those come last, so that what was decided there is applied too."""
+        entry = self._cache.get(d.trace_id)
+        pause = entry.state.pauses.get(d.pause_id) if entry is not None else None
+        offered: list[dict[str, Any]] = pause.data["available_resolutions"] if pause is not None else []
+        return any(r["action_id"] == d.action_id and r["kind"] in _WINDS_DOWN for r in offered)
 
     def _one(self, trace_id: str, entry: Entry | None, items: list[Item], opened: _Open) -> None:
         rows: list[Row] = []
@@ -342,6 +351,8 @@ class Batcher:
         self.places.committed(opened.touched, opened.room)
         for type_, count in Counter([r.type for r in opened.batch.rows]).items():
             _rows.labels(type_).inc(count)
+        if opened.batch.dead_letters:
+            crashpoint("K12")
         self._publisher.put(opened.sendings)
         self._cache.shrink()
 

@@ -21,11 +21,12 @@ from handrail_orchestrator.application.batch import Batcher
 from handrail_orchestrator.application.cache import Cache
 from handrail_orchestrator.application.inbound import Inbound
 from handrail_orchestrator.application.ownership import Ownership
-from handrail_orchestrator.application.ports import CommitUnknown, Fenced, Store
+from handrail_orchestrator.application.ports import CommitUnknown, Fenced, Owned, Store
 from handrail_orchestrator.application.publisher import Publisher
 from handrail_orchestrator.application.takeover import Takeover
 from handrail_orchestrator.application.wakeups import Wakeups
 from handrail_orchestrator.application.work import Item, Work
+from handrail_runtime.crashpoints import crashpoint
 from handrail_runtime.errors import Misconfigured
 from handrail_runtime.lifecycle import backoff, supervise
 from handrail_runtime.ports import Bus, BusError, OffsetOutOfRange, Reader
@@ -71,10 +72,10 @@ class Orchestrator:
         self._stopping = asyncio.Event()
         self._stopped = asyncio.Event()
         self._clock = (0, 0.0)
-        self._stepped = 0.0
-        self._polled = 0.0
+        self._stepped = self._polled = 0.0
         self._nudged = True
         self._claimed: list[Result] = []
+        self._work = Work()  # what was read and is not committed yet: only here, for the reader has moved on
         self._healthy_at = 0.0
 
     def now_ms(self) -> int:
@@ -128,6 +129,8 @@ class Orchestrator:
                     delays = backoff()
                 except (Fenced, CommitUnknown) as e:
                     _log.warning("turn_interrupted", kind=type(e).__name__)
+                    if isinstance(e, CommitUnknown):
+                        self._give_up(set(self._own.held))
                     await asyncio.sleep(next(delays))
                 except Misconfigured:
                     raise
@@ -153,7 +156,14 @@ class Orchestrator:
     async def _turn(self) -> None:
         if time.monotonic() - self._stepped >= STEP_S:
             await self._step()
-        work = Work()
+        if self._work.empty:
+            await self._gather(self._work)
+        if not self._work.empty:
+            await self._process(self._work)
+            self._work = Work()
+
+    async def _gather(self, work: Work) -> None:
+        """What there is to do. When this fails halfway, what it has read is kept for the next turn."""
         await self._read(work)
         await self._orders(work)
         claimed, self._claimed = self._claimed, []
@@ -162,8 +172,7 @@ class Orchestrator:
             work.add(started.trace_id, p, Item(started))
         for trace_id in self._wakeups.due(self.now_ms(), self._most):
             work.add(trace_id, partition(self._tenant, trace_id, self._partitions), Item(Wake()))
-        if not work.empty:
-            await self._process(work)
+            crashpoint("K11")
 
     async def _read(self, work: Work) -> None:
         assert self._reader is not None
@@ -186,10 +195,13 @@ class Orchestrator:
             self._nudged |= self._inbound.records(ours, work)
 
     def _wait_s(self) -> float:
-        if self._nudged or self._claimed or self._stopping.is_set():
+        asks = bool(self._own.held)  # who owns nothing asks for no commands, so none of them may hurry it
+        if (self._nudged and asks) or self._claimed or self._stopping.is_set():
             return 0.0
         now = time.monotonic()
-        wait = min(self._stepped + STEP_S - now, self._polled + self._poll_s - now)
+        wait = self._stepped + STEP_S - now
+        if asks:
+            wait = min(wait, self._polled + self._poll_s - now)
         due = self._wakeups.next_ms()
         if due is not None:
             wait = min(wait, (due - self.now_ms()) / 1000)
@@ -204,7 +216,7 @@ class Orchestrator:
         self._inbound.commands(commands, work)
 
     async def _process(self, work: Work) -> None:
-        """Commits this work, whatever it takes: the records are in memory only, but their offsets have not moved."""
+        """Commits this work, whatever it takes."""
         delays = backoff()
         while True:
             before = {h.p: h.batch for h in self._own.held.values()}
@@ -235,7 +247,7 @@ class Orchestrator:
                 return
 
     async def _was_committed(self, before: dict[int, int]) -> bool:
-        """Asks the partitions' rows until PostgreSQL answers."""
+        """Asks the partitions' rows until PostgreSQL answers. True: everything was taken anew, what did not commit included."""
         delays = backoff()
         positions = [self._own.position(p, 0, 0, {}) for p in before if p in self._own.held]
         while True:
@@ -243,8 +255,8 @@ class Orchestrator:
                 moved = [await self._store.committed([x], before) for x in positions]
                 break
             except Fenced:
-                await self._step()
-                return False
+                moved = [True]  # one of them went to somebody else since: whether the others moved, their rows tell
+                break
             except Exception as e:  # noqa: BLE001  only an answer counts
                 _log.warning("outcome_not_known_yet", kind=type(e).__name__)
                 await asyncio.sleep(next(delays))
@@ -254,11 +266,21 @@ class Orchestrator:
         return False
 
     async def _forget_everything(self) -> None:
-        """Gives up what we hold and takes it again: the rows say where things stand."""
-        held = list(self._own.held)
-        await self._own.give_back(held, {p: self._publisher.published(p) for p in held})
-        self._lost(set(held))
+        """Takes everything anew: the rows say where things stand."""
+        await self._release(set(self._own.held))
         await self._step()
+
+    async def _release(self, leaving: set[int]) -> None:
+        """Gives partitions back and forgets them, whether or not the store could be told."""
+        try:
+            await self._own.give_back(leaving, {p: self._publisher.published(p) for p in leaving})
+        finally:
+            self._lost(leaving)
+
+    def _give_up(self, partitions: set[int]) -> None:
+        """Forgets partitions whose state is in doubt: their leases run out, and their next owner begins anew."""
+        self._own.drop(partitions)
+        self._lost(partitions)
 
     async def _isolate(self, work: Work) -> None:
         """One workflow's input cannot be stored: find it by committing them one at a time, and park it."""
@@ -278,39 +300,49 @@ class Orchestrator:
         """Once a second: time, leases, our share of partitions, and whatever the publisher fell behind with."""
         self._stepped = time.monotonic()
         await self._tell_time()
-        lost, new, surplus = await self._own.step({p: self._publisher.published(p) for p in self._own.held})
-        if lost:
-            self._lost(lost)
+        before = set(self._own.held)
+        try:
+            _, new, surplus = await self._own.step({p: self._publisher.published(p) for p in before})
+        finally:
+            self._lost(before - set(self._own.held))
+        try:
+            await self._take(new)
+        except BaseException:
+            self._give_up({o.p for o in new})
+            raise
         if surplus:
             await self._shed(surplus)
-        for o in new:
-            self._publisher.start_at(o.p, o.published_upto)
-        if any(not h.verified for h in self._own.held.values()):
-            await self._verify()
-        if lost or new or surplus:
-            self._assign()
-            if new:
-                await self._takeover.partitions([self._own.held[o.p] for o in new if o.p in self._own.held])
         if self._publisher.overflowed and self._publisher.queued == 0:
             await self._takeover.unpublished([h for h in self._own.held.values() if h.p in self._publisher.overflowed])
         await self._batcher.places.look()
         _held.set(len(self._own.held))
 
+    async def _take(self, new: list[Owned]) -> None:
+        """Makes new partitions ours: all of this, or none of them is."""
+        for o in new:
+            self._publisher.start_at(o.p, o.published_upto)
+        if any(not h.verified for h in self._own.held.values()):
+            await self._verify()
+        if new:
+            self._assign()
+            await self._takeover.partitions([self._own.held[o.p] for o in new if o.p in self._own.held])
+
     async def _tell_time(self) -> None:
         before = time.monotonic()
-        now = await self._store.now_ms()
-        self._clock = (now, before)
+        self._clock = (await self._store.now_ms(), before)
 
     def _lost(self, lost: set[int]) -> None:
+        if not lost:
+            return
         self._cache.drop_partitions(lost)
         self._publisher.forget(lost)
+        self._work.forget(lost)
         self._assign()
 
     async def _shed(self, surplus: int) -> None:
         leaving = sorted(self._own.held)[-surplus:]
         await self._publisher.flush(2.0)
-        await self._own.give_back(leaving, {p: self._publisher.published(p) for p in leaving})
-        self._lost(set(leaving))
+        await self._release(set(leaving))
 
     def _assign(self) -> None:
         if self._reader is not None and self._beats is not None:
@@ -332,7 +364,11 @@ class Orchestrator:
                 "HANDRAIL_ORCHESTRATOR__ON_FOREIGN_BUS=adopt takes it over."
             )
         if strangers:
-            await self._takeover.bus(strangers)
+            try:
+                await self._takeover.bus(strangers)
+            except BaseException:
+                self._give_up({h.p for h in strangers})
+                raise
 
     async def _take_over_bus(self, partitions: list[int]) -> None:
         """The log under our feet is another one: verify again, which adopts it."""

@@ -100,7 +100,7 @@ class Ownership:
         for h in fresh:
             if h.bus_id != bus_id or h.p in strange:
                 h.offsets = {t: (ranges[t, h.p].start, None) for t in OWNER_INPUTS}
-                h.foreign = h.bus_id is not None
+                h.foreign = bool(h.bus_id)
                 h.bus_id = bus_id
                 foreign.append(h)
             h.verified = True
@@ -147,7 +147,7 @@ class Ownership:
     def position(self, p: int, published: int, rows: int, offsets: dict[str, tuple[int, str | None]]) -> Position:
         """Where the partition stands after a batch that adds `rows` and reads up to `offsets`."""
         h = self.held[p]
-        return Position(p, h.epoch, h.next_pseq + rows, published, offsets, h.bus_id or "")
+        return Position(p, h.epoch, h.next_pseq + rows, published, offsets, h.bus_id)
 
     def committed(self, positions: Iterable[Position]) -> None:
         """Makes what was committed what we know."""

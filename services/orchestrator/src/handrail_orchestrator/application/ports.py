@@ -65,14 +65,14 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a partition stands after the batch."""
+    """Where a partition stands after the batch. `bus_id` None: no bus has been seen yet."""
 
     p: int
     epoch: int
     next_pseq: int
     published_upto: int
     offsets: dict[str, tuple[int, str | None]]
-    bus_id: str
+    bus_id: str | None
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ from handrail_contracts.codec import encode
 from handrail_contracts.envelope import Envelope, ce_type, plain_headers, to_headers
 from handrail_contracts.ids import attempt_ce_id, event_ce_id, task_id, workflow_key
 from handrail_contracts.tasks import DeadLetter, Task, TaskKind
-from handrail_runtime.crashpoints import crashpoint
+from handrail_runtime.crashpoints import armed, crashpoint
 from handrail_runtime.lifecycle import backoff
 from handrail_runtime.ports import Bus, BusError, Outgoing, Producer, Record, RecordRefused
 from handrail_runtime.telemetry import counter, gauge
@@ -187,7 +187,11 @@ class Publisher:
             if self._producer is None:
                 self._producer = await self._bus.producer()
             crashpoint("K5")
-            outcomes = await self._producer.send([await self._resolved(s) for s in batch])
+            messages = [await self._resolved(s) for s in batch]
+            if armed("K6"):  # somebody wants to see us die with half of it produced
+                await self._producer.send(messages[: (len(messages) + 1) // 2])
+                crashpoint("K6")
+            outcomes = await self._producer.send(messages)
         except BusError as e:
             _log.warning("publish_failed", error=type(e).__name__)
             await self._drop_producer()
@@ -200,9 +204,18 @@ class Publisher:
                 break
             done += 1
             if sending.pseq and sending.p in self._published:
-                self._published[sending.p] = max(self._published[sending.p], sending.pseq)
+                self._acknowledged(sending)
         _sent.labels("record").inc(done)
         return done
+
+    def _acknowledged(self, s: Sending) -> None:
+        """Moves on by one row, never over a row that nobody sent: that one is read again from the journal."""
+        upto = self._published[s.p]
+        if s.pseq == upto + 1:
+            self._published[s.p] = s.pseq
+        elif s.pseq > upto and s.p not in self.overflowed:
+            _log.error("rows_missing_between", partition=s.p, published=upto, sent=s.pseq)
+            self.overflowed.add(s.p)
 
     def _skippable(self, sending: Sending, outcome: BusError) -> bool:
         if sending.pseq or not isinstance(outcome, RecordRefused):

@@ -90,7 +90,7 @@ class Takeover:
                     break
                 after = rows[-1].pseq
                 self._publisher.put([self._event(r, r.pseq) for r in rows], catching_up=True)
-                for trace_id in {r.trace_id for r in rows}:
+                for trace_id in dict.fromkeys(r.trace_id for r in rows):
                     letters = [r for r in rows if r.trace_id == trace_id and r.type == EventType.TASK_DEAD_LETTERED]
                     await self._open_work(trace_id, letters)
             self._publisher.overflowed.discard(h.p)

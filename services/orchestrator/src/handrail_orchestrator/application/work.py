@@ -50,6 +50,15 @@ class Work:
             part.offsets, part.unread = self.offsets, self.unread
         return part
 
+    def forget(self, partitions: set[int]) -> None:
+        """Drops what belongs to these partitions: their next owner reads it again."""
+        for t in [t for t, p in self.partition_of.items() if p in partitions]:
+            self.count -= len(self.items.pop(t))
+            del self.partition_of[t]
+        self.offsets = {k: v for k, v in self.offsets.items() if k[0] not in partitions}
+        self.unread = [(r, why) for r, why in self.unread if r.partition not in partitions]
+        self.blobs = [b for b in self.blobs if b[0] in self.items]
+
     @property
     def empty(self) -> bool:
         """True when there is nothing to write."""
