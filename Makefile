@@ -3,7 +3,7 @@
 PY := .venv/bin/python
 SHELL := /bin/sh
 
-.PHONY: help setup console demo stack test torture torture-long check lint format members bench bench-sse lock clean
+.PHONY: help setup console demo stack test sim torture torture-long check lint format members bench bench-sse lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,11 @@ tests/strangers/node_modules: tests/strangers/package-lock.json
 test: setup tests/strangers/node_modules  ## Run every test that this machine can run, and name what it skips (at most 15 minutes)
 	@tools/console.sh
 	$(PY) -m pytest -m "not torture" -q
+
+SEEDS ?= 500
+FIRST ?= 1
+sim: setup  ## Play the whole engine by seed on simulated time, bus and store: SEEDS=500 FIRST=1
+	$(PY) -m tests.torture.sim --seeds $(SEEDS) --first $(FIRST)
 
 torture: setup  ## The long proofs: kills, races, simulation (at most 40 minutes)
 	@tools/console.sh

@@ -1,0 +1,297 @@
+"""One process's connection to the simulated database: implements `ports.Store`, with latency and with everything that breaks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from handrail_orchestrator.application.ports import (
+    Batch,
+    Command,
+    CommitUnknown,
+    Decided,
+    Fenced,
+    JournalRow,
+    Owned,
+    Position,
+    Stored,
+)
+from handrail_runtime.crashpoints import crashpoint
+from tests.torture.sim.database import CommandRow, Database, Locked, Refused, Transaction
+from tests.torture.sim.faults import Faults
+from tests.torture.sim.loop import Process, SimLoop
+
+T = TypeVar("T")
+LOCK_TIMEOUT_S = 2.0
+IDLE_IN_TRANSACTION_S = 10.0
+
+
+class LockTimeout(OSError):
+    """lock_timeout ran out: nothing was written."""
+
+
+class Server:
+    """The database behind a network: what reaches it, what comes back, and when it is away."""
+
+    def __init__(self, loop: SimLoop, faults: Faults, database: Database) -> None:
+        self.loop, self.faults, self.database = loop, faults, database
+        self.down = False
+
+    def restart(self) -> None:
+        """Every open transaction is gone, nothing answers until `up`."""
+        self.down = True
+        for tx in list(self.database.open):
+            self.database.end(tx, commit=False)
+
+    def up(self) -> None:
+        self.down = False
+
+    async def ask(self, process: Process, act: Callable[[], T], *, what: str = "store") -> T:
+        """Runs `act` at the server after a while and answers after another while, or fails on the way there or back."""
+        process.check()
+        f, loop = self.faults, self.loop
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        commit = what == "commit"
+        refused = f.hit("commit lost" if commit else "store refused", f.store)
+        unheard = not refused and commit and f.hit("answer of a commit lost", f.unheard)
+
+        def answer(value: Any, error: BaseException | None) -> None:
+            if done.done():
+                return
+            if error is not None:
+                done.set_exception(error)
+            else:
+                done.set_result(value)
+
+        def arrive(waited: float = 0.0) -> None:
+            error: BaseException | None = None
+            value: Any = None
+            if self.down or refused:
+                error = ConnectionError("Expected an answer of the database, but the connection broke.")
+            else:
+                try:
+                    value = act()
+                except Locked as e:
+                    if waited < LOCK_TIMEOUT_S:
+                        loop.outside(0.01, lambda: arrive(waited + 0.01))
+                        return
+                    error = LockTimeout(str(e))
+                except (Fenced, Refused, OSError) as e:
+                    error = e
+            if unheard and error is None:
+                error = ConnectionError("Expected the answer of a commit, but the connection broke.")
+            loop.outside(f.latency(), lambda: answer(value, error))
+
+        loop.outside(f.latency(), arrive)
+        return await done
+
+
+class SimStore:
+    """Implements `ports.Store` for the member `member`."""
+
+    def __init__(self, server: Server, process: Process, member: str, lease_s: float) -> None:
+        self._server, self._process, self._member, self._lease_s = server, process, member, lease_s
+        self._db = server.database
+
+    async def _ask(self, act: Callable[[], T], *, what: str = "store") -> T:
+        return await self._server.ask(self._process, act, what=what)
+
+    async def now_ms(self) -> int:
+        return await self._ask(self._db.now_ms)
+
+    async def beat(self, seen_within_s: float) -> tuple[int, int]:
+        def act() -> tuple[int, int]:
+            now = self._db.now_s()
+            self._db.members[self._member] = now
+            live = sum(1 for m, at in self._db.members.items() if m != self._member and at > now - seen_within_s)
+            return live + 1, len(self._db.partitions)
+
+        return await self._ask(act)
+
+    async def leave(self) -> None:
+        await self._ask(lambda: self._db.members.pop(self._member, None))
+
+    async def acquire(self, most: int) -> list[Owned]:
+        rows = await self._ask(lambda: self._db.acquire(self._member, most, self._lease_s))
+        return [Owned(r.p, r.epoch, r.bus_id, r.offsets, r.next_pseq, r.published_upto, r.batch) for r in rows]
+
+    async def renew(self, held: Mapping[int, tuple[int, int]]) -> set[int]:
+        if not held:
+            return set()
+        return await self._ask(lambda: self._db.renew(self._member, dict(held), self._lease_s))
+
+    async def release(self, held: Mapping[int, tuple[int, int]]) -> None:
+        await self._ask(lambda: self._db.release(self._member, dict(held)))
+
+    async def load(self, trace_ids: Sequence[str]) -> list[Stored]:
+        def act() -> list[Stored]:
+            found: list[Stored] = []
+            for t in trace_ids:
+                w, rows = self._db.workflows.get(t), self._db.by_trace.get(t)
+                if w is not None and rows:
+                    wake = None if t in self._db.parked else w.wake_ms
+                    found.append(
+                        Stored(t, w.p, w.born, w.status, wake, t in self._db.parked, self._db.journal_rows(rows))
+                    )
+            return found
+
+        return await self._ask(act)
+
+    async def open_workflows(
+        self, partitions: Sequence[int], after: str, limit: int
+    ) -> list[tuple[int, str, int | None]]:
+        def act() -> list[tuple[int, str, int | None]]:
+            open_ = sorted(
+                (w.trace_id, w.p, w.wake_ms)
+                for w in self._db.workflows.values()
+                if w.p in partitions and w.ended_ms is None and w.trace_id not in self._db.parked and w.trace_id > after
+            )
+            return [(p, t, wake) for t, p, wake in open_[:limit]]
+
+        return await self._ask(act)
+
+    async def commands(self, partitions: Sequence[int], limit: int) -> list[Command]:
+        def act() -> list[Command]:
+            rows = [r for r in self._db.unapplied.values() if r.p in partitions and r.trace_id not in self._db.parked]
+            return [_command(r) for r in rows[:limit]]
+
+        return await self._ask(act)
+
+    async def unpublished(self, p: int, after: int, limit: int) -> list[JournalRow]:
+        def act() -> list[JournalRow]:
+            return self._db.journal_rows([r for r in self._db.by_p[p] if r.pseq > after][:limit])
+
+        return await self._ask(act)
+
+    async def last_events(self, trace_ids: Sequence[str]) -> list[JournalRow]:
+        return await self._ask(
+            lambda: self._db.journal_rows(
+                [self._db.by_trace[t][-1] for t in sorted(trace_ids) if t in self._db.by_trace]
+            )
+        )
+
+    async def blobs(self, digests: Sequence[str]) -> dict[str, bytes]:
+        return await self._ask(lambda: {d: self._db.blobs[d] for d in digests if d in self._db.blobs})
+
+    async def registry(self) -> dict[tuple[str, str], dict[str, Any]]:
+        return await self._ask(lambda: dict(self._db.registry))
+
+    async def save_blueprint(self, name: str, version: int, digest: str, body: bytes) -> str | None:
+        return digest
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[SimTransaction]:
+        self._process.check()
+        db = self._db
+        tx = db.begin()
+        self._watch(tx)
+        try:
+            try:
+                yield SimTransaction(self, tx)
+            except BaseException:
+                # a broken connection or a dead process: the server notices a little later
+                self._server.loop.outside(self._server.faults.latency(), lambda: db.end(tx, commit=False))
+                raise
+            await self._ask(lambda: self._commit(tx), what="commit")
+        except LockTimeout:
+            raise
+        except OSError as e:
+            self._server.loop.outside(self._server.faults.latency(), lambda: db.end(tx, commit=False))
+            raise CommitUnknown(str(e)) from e
+
+    def _commit(self, tx: Transaction) -> None:
+        if tx.over:
+            raise ConnectionError("Expected an open transaction, but the server has ended it.")
+        self._db.end(tx, commit=True)
+
+    def _watch(self, tx: Transaction) -> None:
+        """A killed client's transaction ends at once, a silent one's after idle_in_transaction_session_timeout."""
+        began = self._server.loop.time()
+
+        def look() -> None:
+            if tx.over:
+                return
+            if not self._process.alive or self._server.loop.time() - began > IDLE_IN_TRANSACTION_S:
+                self._db.end(tx, commit=False)
+                return
+            self._server.loop.outside(0.2, look)
+
+        self._server.loop.outside(0.2, look)
+
+    async def write(self, tx: Transaction, batch: Batch) -> None:
+        await self._ask(lambda: self._db.write(tx, self._member, batch, self._lease_s))
+        crashpoint("K2")
+        if batch.rare:
+            await self._ask(lambda: self._db.write_rare(tx, batch))
+
+    async def commit(self, batch: Batch) -> None:
+        if batch.rare:
+            async with self.transaction() as t:
+                await t.write(batch)
+            return
+
+        def act() -> None:
+            tx = self._db.begin()
+            try:
+                self._db.write(tx, self._member, batch, self._lease_s)
+            except BaseException:
+                self._db.end(tx, commit=False)
+                raise
+            self._db.end(tx, commit=True)
+
+        try:
+            await self._ask(act, what="commit")
+        except LockTimeout:
+            raise
+        except OSError as e:
+            raise CommitUnknown(str(e)) from e
+
+    async def committed(self, positions: Sequence[Position], batches: Mapping[int, int]) -> bool:
+        def act() -> bool:
+            rows = [self._db.partitions[x.p] for x in positions]
+            if all(r.batch > batches[r.p] and r.epoch == x.epoch for r, x in zip(rows, positions, strict=True)):
+                return True
+            if any(r.owner != self._member or r.epoch != x.epoch for r, x in zip(rows, positions, strict=True)):
+                raise Fenced("Partitions changed hands while a commit was under way.")
+            return False
+
+        return await self._ask(act)
+
+    def is_transient(self, error: BaseException) -> bool:
+        return isinstance(error, OSError)
+
+
+def _command(r: CommandRow) -> Command:
+    return Command(r.n, r.trace_id, r.p, r.kind, r.body, r.actor, r.channel, r.command_id, None)
+
+
+class SimTransaction:
+    """An open transaction, as `ports.Transaction`."""
+
+    def __init__(self, store: SimStore, tx: Transaction) -> None:
+        self._store, self._tx = store, tx
+
+    async def decisions(self, pause_ids: Sequence[str]) -> list[Decided]:
+        db, ids = self._store._db, sorted(pause_ids)  # type: ignore[attr-defined]
+
+        def act() -> list[Decided]:
+            for pause_id in ids:
+                if pause_id in db.pauses:
+                    db.lock_pause(self._tx, pause_id)
+            return db.decided(ids)
+
+        return await self._store._ask(act)  # type: ignore[attr-defined]
+
+    async def messages(self, partitions: Sequence[int], trace_ids: Sequence[str]) -> list[Command]:
+        db = self._store._db  # type: ignore[attr-defined]
+
+        def act() -> list[Command]:
+            rows = [r for r in db.unapplied.values() if r.kind == "message" and r.trace_id in trace_ids]
+            return [_command(r) for r in rows if r.p in partitions]
+
+        return await self._store._ask(act)  # type: ignore[attr-defined]
+
+    async def write(self, batch: Batch) -> None:
+        await self._store.write(self._tx, batch)
