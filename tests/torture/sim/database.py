@@ -115,6 +115,8 @@ class Database:
         self.letters: dict[str, tuple[Any, ...]] = {}
         self.quarantine: dict[tuple[Any, ...], tuple[Any, ...]] = {}
         self.blobs: dict[str, bytes] = {}
+        self.limits: dict[str, int] = {}
+        self.places: dict[str, int] = {}
         self.registry: dict[tuple[str, str], dict[str, Any]] = {}
         self.locks: dict[str, Transaction] = {}
         self.row_locks: dict[int, Transaction] = {}
@@ -148,7 +150,7 @@ class Database:
             for step in [*tx.staged, *tx.afterwards]:
                 step()
 
-    def lock_pause(self, tx: Transaction, pause_id: str) -> None:
+    def lock(self, tx: Transaction, pause_id: str) -> None:
         if tx.over:
             raise ConnectionError("Expected an open transaction, but the server has ended it.")
         holder = self.locks.get(pause_id)
@@ -331,6 +333,8 @@ class Database:
             self.letters.setdefault(row[0], row)
         for row in b.quarantine:
             self.quarantine.setdefault((row[0], row[1], row[2], row[3]), row)
+        for key, more in b.places:
+            self.places[key] = self.places.get(key, 0) + more
         for mark, _, _, body in b.blobs:
             self.blobs.setdefault(mark, body)
 

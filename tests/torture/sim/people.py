@@ -161,7 +161,7 @@ class People:
         try:
             for _ in range(200):  # lock_timeout
                 try:
-                    db.lock_pause(tx, pause.pause_id)
+                    db.lock(tx, pause.pause_id)
                     break
                 except (Locked, ConnectionError):
                     await asyncio.sleep(0.01)

@@ -23,7 +23,6 @@ import handrail_runtime.crashpoints as crashpoints
 from handrail_contracts.envelope import header
 from handrail_contracts.topics import OWNER_INPUTS
 from handrail_orchestrator.application.orchestrator import Orchestrator
-from handrail_runtime.errors import Misconfigured
 from handrail_runtime.topic_plan import topic_plan
 from tests.torture.checker.history import Command, Decision, Entry, History, Letter, Partition, Pause, Seen, Summary
 from tests.torture.checker.invariants import Violation, check
@@ -86,6 +85,8 @@ class Simulation:
         self.faults = Faults(self.rng)
         self.bus = SimBus(self.loop, self.faults)
         self.database = Database(P, self.loop.time, self._log)
+        if self.rng.random() < 0.4:
+            self.database.limits = self.rng.choice(({"simulator": 2}, {"simulator/script": 1}, {"simulator": 3}))
         self.server = Server(self.loop, self.faults, self.database)
         self.outside = Outside()
         self.people = People(self.rng, self.server, self.bus, P)
@@ -171,8 +172,6 @@ class Simulation:
                     error = node.task.exception()
                     if error is not None and not isinstance(error, (Killed, OSError)) and not _of_the_bus(error):
                         self.deaths.append(f"{node.process.name}: {type(error).__name__}: {error}")
-                        if isinstance(error, Misconfigured):
-                            raise error
                 self.loop.kill(node.process)
                 node.down_until = self.loop.time() + self.rng.uniform(0.1, 1.5)
                 self._boot(node)
@@ -266,7 +265,7 @@ class Simulation:
         """Until everything that was started has ended and is published, or far too much time has gone by."""
         calm = 0
         until = self.loop.time() + MOST_S
-        while calm < 3 and self.loop.time() < until and self.loop.steps < MOST_STEPS:
+        while calm < 3 and not self.deaths and self.loop.time() < until and self.loop.steps < MOST_STEPS:
             await asyncio.sleep(1.0)
             await self.people.look(healed=True)
             calm = calm + 1 if self._over() else 0
@@ -315,7 +314,10 @@ class Simulation:
             commits=db.commits,
             torn=db.torn,
             cached=[c for o in orchestrators for c in _cached(o, {r.p: r.owner for r in db.partitions.values()})],
-            queues={f"{i} publisher": o._publisher.queued for i, o in enumerate(orchestrators)},
+            queues={
+                **{f"{i} publisher": o._publisher.queued for i, o in enumerate(orchestrators)},
+                **{f"place of {k}": n for k, n in db.places.items()},
+            },
             quiet=quiet,
             adopted=self.bus.id != "bus-1",
             faults=self.faults.counts,

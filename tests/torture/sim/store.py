@@ -178,6 +178,12 @@ class SimStore:
     async def registry(self) -> dict[tuple[str, str], dict[str, Any]]:
         return await self._ask(lambda: dict(self._db.registry))
 
+    async def limits(self) -> dict[str, int]:
+        return await self._ask(lambda: dict(self._db.limits))
+
+    async def places(self, keys: Sequence[str]) -> dict[str, int]:
+        return await self._ask(lambda: {k: self._db.places.get(k, 0) for k in keys})
+
     async def save_blueprint(self, name: str, version: int, digest: str, body: bytes) -> str | None:
         return digest
 
@@ -279,8 +285,18 @@ class SimTransaction:
         def act() -> list[Decided]:
             for pause_id in ids:
                 if pause_id in db.pauses:
-                    db.lock_pause(self._tx, pause_id)
+                    db.lock(self._tx, pause_id)
             return db.decided(ids)
+
+        return await self._store._ask(act)  # type: ignore[attr-defined]
+
+    async def places(self, keys: Sequence[str]) -> dict[str, int]:
+        db, wanted = self._store._db, sorted(keys)  # type: ignore[attr-defined]
+
+        def act() -> dict[str, int]:
+            for key in wanted:
+                db.lock(self._tx, f"place {key}")
+            return {k: db.places.get(k, 0) for k in wanted}
 
         return await self._store._ask(act)  # type: ignore[attr-defined]
 

@@ -41,10 +41,12 @@ from collections import Counter
 
 import pytest
 
+from handrail_orchestrator.application.ports import Store, Transaction
 from tests.torture.sim.bugs import BUGS
 from tests.torture.sim.faults import FAULTS
 from tests.torture.sim.play import play, report
 from tests.torture.sim.simulation import simulate
+from tests.torture.sim.store import SimStore, SimTransaction
 
 LONG = os.environ.get("HANDRAIL_TORTURE") == "long"
 SEEDS = int(os.environ.get("HANDRAIL_SIM_SEEDS", "250000" if LONG else "5000"))
@@ -66,6 +68,12 @@ def _all_hold(first: int, seeds: int, jobs: int) -> None:
 @pytest.mark.timeout(900)
 def test_every_invariant_holds_over_some_seeds() -> None:
     _all_hold(1, 200, 2)
+
+
+def test_the_simulated_store_has_everything_that_the_port_asks_for() -> None:
+    for port, twin in ((Store, SimStore), (Transaction, SimTransaction)):
+        wanted = {name for name in vars(port) if not name.startswith("_")}
+        assert wanted <= set(vars(twin)), wanted - set(vars(twin))
 
 
 @pytest.mark.torture

@@ -111,10 +111,10 @@ class Batcher:
                 self._decide(work, opened, [])
                 self._build(work, opened)
                 crashpoint("K3")
-                if opened.batch.idle:
-                    opened.batch.positions.clear()  # nothing is stored, so no partition's counter moves
-                else:
+                if not opened.batch.idle:
                     await self._store.commit(opened.batch)
+                else:
+                    opened.batch.positions.clear()  # no partition's counter moves
         except BaseException:
             for trace_id in work.items:
                 self._cache.drop(trace_id)
@@ -197,7 +197,7 @@ class Batcher:
         """Whether this decision may supersede other pauses: those come last, so that what was decided there is applied too."""
         entry = self._cache.get(d.trace_id)
         pause = entry.state.pauses.get(d.pause_id) if entry is not None else None
-        offered: list[dict[str, Any]] = pause.data["available_resolutions"] if pause is not None else []
+        offered = pause.data["available_resolutions"] if pause is not None else ()
         return any(r["action_id"] == d.action_id and r["kind"] in _WINDS_DOWN for r in offered)
 
     def _one(self, trace_id: str, entry: Entry | None, items: list[Item], opened: _Open) -> None:
@@ -391,11 +391,8 @@ class Batcher:
         node = entry.state.nodes.get(hb.node_id)
         if node is None or node.live is None or node.live.lease_until is not None:
             return None
-        undo = node.state.value == "COMPENSATING"
-        kind = "compensate" if undo else "execute"
-        return Result.model_validate(
-            {**hb.model_dump(exclude_unset=True), "kind": kind, "outcome": "started"},
-        )
+        kind = "compensate" if node.state.value == "COMPENSATING" else "execute"
+        return Result.model_validate({**hb.model_dump(exclude_unset=True), "kind": kind, "outcome": "started"})
 
 
 def _answered(items: list[Item]) -> bool:

@@ -230,9 +230,7 @@ class Orchestrator:
                 _retried.labels("unknown").inc()
                 await asyncio.sleep(next(delays))
                 if await self._was_committed(before):
-                    # what it wrote is in the journal: publish from there, and fold its states from there
-                    await self._takeover.unpublished(list(self._own.held.values()))
-                    return
+                    return  # what it wrote was published and folded from the journal as it was taken anew
             except Exception as e:  # noqa: BLE001  sorted by kind: the store tells transient from deterministic
                 if self._store.is_transient(e):
                     _retried.labels("transient").inc()
