@@ -30,13 +30,14 @@ from handrail_agents.settings import AgentsSettings
 from handrail_gateway import bootstrap as gateway
 from handrail_gateway.settings import GatewaySettings
 from handrail_notifier import bootstrap as notifier
+from handrail_notifier.outbound.settings import ChannelSettings
 from handrail_notifier.settings import NotifierSettings
 from handrail_orchestrator import bootstrap as orchestrator
 from handrail_orchestrator.settings import OrchestratorSettings
 from handrail_runtime.bus_memory import MemoryBus
 from handrail_runtime.errors import Misconfigured
 from handrail_runtime.lifecycle import Service, supervise
-from handrail_runtime.settings import EngineSettings
+from handrail_runtime.settings import EngineSettings, load
 from handrail_store import connect, migrate
 
 PARTITIONS = 4
@@ -135,6 +136,7 @@ class Embedded:
             redis=redis,
             origins=engines.origins(),
             gateway_url=lambda: self.url,
+            channels=load(ChannelSettings),
             **common,
         )
         settings = GatewaySettings(host=o.host, port=o.port)

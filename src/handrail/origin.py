@@ -12,7 +12,7 @@ from handrail_contracts.problems import problem
 from handrail_notifier.bootstrap import listening
 from handrail_runtime.lifecycle import Service
 
-STREAMS = re.compile(r"/workflows/[^/]+/events|/inbox/events|/events|/ag-ui|/sse-tickets")
+STREAMS = re.compile(r"/workflows/[^/]+/events|/inbox/events|/events|/ag-ui|/sse-tickets|/slack/interactions")
 """The paths that belong to the notifier; the compose stack's front and the gateway's forwarding follow the same list."""
 
 

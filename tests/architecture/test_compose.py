@@ -141,6 +141,7 @@ def test_the_engines_addresses_are_settings_that_every_service_knows(monkeypatch
         ("/console/events", "gateway"),
         ("/events.json", "gateway"),
         ("/sse-tickets", "notifier"),
+        ("/slack/interactions", "notifier"),
         ("/healthz", "gateway"),
     ],
 )

@@ -19,6 +19,8 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "idempotency-key-invalid": (400, "Not an idempotency key"),
     "ticket-required": (401, "This stream opens with a ticket"),
     "ticket-invalid": (401, "This ticket opens nothing"),
+    "bad-signature": (401, "This is not signed by whom it should be"),
+    "stale-request": (401, "This request is too old, or was seen before"),
     "foreign-host": (403, "This host name is not ours"),
     "foreign-origin": (403, "This origin is not ours"),
     "agent-not-allowed": (403, "This agent is not allowed here"),

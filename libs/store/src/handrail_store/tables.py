@@ -276,8 +276,20 @@ outbound = Table(
     Column("body", JSON, nullable=False),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("due_at", _TS),
-    Column("state", Text, nullable=False, server_default=text("'due'")),
+    Column("state", Text, nullable=False, server_default=text("'due'")),  # due | sent | parked
+    Column("kind", Text, nullable=False, server_default=text("'callback'")),  # opened | resolved | ended | callback
+    Column("answer", JSON),  # what the channel said: where the message stands
+    Column("error", Text),
+    Column("sent_at", _TS),
+    Column("followed", Boolean, nullable=False, server_default=text("false")),  # what comes after it is written
     Index("outbound_due", "due_at", postgresql_where=text("state = 'due'")),
+    Index(
+        "outbound_unfollowed",
+        "tenant",
+        "kind",
+        postgresql_where=text("NOT followed AND kind IN ('opened', 'resolved')"),
+    ),
+    Index("outbound_workflow", "tenant", "trace_id"),
 )
 
 blob = Table(

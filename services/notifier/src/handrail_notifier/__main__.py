@@ -6,6 +6,7 @@ from typing import cast
 
 from handrail_notifier import bootstrap
 from handrail_notifier.entrypoints.server import Listening
+from handrail_notifier.outbound.settings import ChannelSettings
 from handrail_notifier.settings import NotifierSettings
 from handrail_runtime import crashpoints, lifecycle
 from handrail_runtime.bus_kafka import KafkaBus
@@ -16,7 +17,10 @@ from handrail_store.connect import pool as connect_pool
 
 async def main() -> int:
     """Runs until SIGTERM or SIGINT; answers the exit code."""
-    engines, own = cast("tuple[EngineSettings, NotifierSettings]", load_all(EngineSettings, NotifierSettings))
+    engines, own, channels = cast(
+        "tuple[EngineSettings, NotifierSettings, ChannelSettings]",
+        load_all(EngineSettings, NotifierSettings, ChannelSettings),
+    )
     configure("notifier", engines.log_level)
     crashpoints.arm()
     bus = KafkaBus(engines.kafka, client_id="handrail-notifier")
@@ -24,7 +28,13 @@ async def main() -> int:
     pool = await connect_pool(engines.postgres_dsn.get_secret_value(), app="handrail-notifier", max_size=8)
     try:
         service = bootstrap.build(
-            own, bus=bus, pool=pool, redis=redis, tenant=engines.tenant, origins=engines.origins()
+            own,
+            bus=bus,
+            pool=pool,
+            redis=redis,
+            tenant=engines.tenant,
+            origins=engines.origins(),
+            channels=channels,
         )
         return await lifecycle.serve(Listening(service, own.host, own.port))
     finally:

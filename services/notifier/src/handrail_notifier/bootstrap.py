@@ -35,6 +35,8 @@ from handrail_notifier.entrypoints.server import Listening
 from handrail_notifier.entrypoints.sse import Streams, WorkflowEvents
 from handrail_notifier.entrypoints.tickets import SseTickets
 from handrail_notifier.entrypoints.transport import StreamProtocol
+from handrail_notifier.outbound.desk import open_channels
+from handrail_notifier.outbound.settings import ChannelSettings
 from handrail_notifier.settings import NotifierSettings
 from handrail_runtime.cors import Cors
 from handrail_runtime.errors import Misconfigured
@@ -75,6 +77,7 @@ class Notifier:
         tenant: str,
         origins: Iterable[str],
         gateway_url: Callable[[], str] | None,
+        channels: ChannelSettings | None,
     ) -> None:
         frames = SseFrames()
         self._bus = bus
@@ -102,8 +105,11 @@ class Notifier:
         self.inbox = InboxFeed(self._journal, frames, tenant=tenant, changed=self.hub.changed, grace_s=settings.grace_s)
         self.bundles = Bundles(self.rings, self._journal, frames, tenant=tenant, changed=self.hub.changed)
         self.tracks = Tracks(self.rings, AguiFrames(), changed=self.hub.changed)
-        self._desk = GatewayDesk(gateway_url or (lambda: settings.gateway_url))
-        self._fan_out = FanOut(bus, self.rings, self.inbox, self.bundles)
+        where = gateway_url or (lambda: settings.gateway_url)
+        self._desk = GatewayDesk(where)
+        self._channels = open_channels(channels, pool, tenant, where)
+        heard = self._channels.nudge if self._channels is not None else None
+        self._fan_out = FanOut(bus, self.rings, self.inbox, self.bundles, heard)
         tickets = Tickets(
             RedisTickets(redis),
             tenant=tenant,
@@ -122,6 +128,7 @@ class Notifier:
                 "/events": BundleEvents(self.bundles, streams),
                 "/sse-tickets": SseTickets(tickets, self.rings, tenant),
                 "/ag-ui": AguiRun(self.tracks, self.rings, self._desk, streams, tenant),
+                **(self._channels.routes if self._channels is not None else {}),
             },
             allowed=settings.hosts(),
             cors=Cors(origins),
@@ -191,6 +198,7 @@ class Notifier:
                 project(reader, projection, self._stopping),
                 mind_redis(self._store, projection, self.rings, self._stopping),
                 tidy(self.rings, self.inbox, self._recheck_s, self._stopping),
+                *([self._channels.run(self._stopping)] if self._channels is not None else []),
                 until=self._stopping,
             )
         finally:
@@ -216,11 +224,21 @@ def build(
     tenant: str = "default",
     origins: Iterable[str] = (),
     gateway_url: Callable[[], str] | None = None,
+    channels: ChannelSettings | None = None,
 ) -> Notifier:
     """A notifier on engines that the caller owns and closes. `pool` is any asyncpg pool, `redis` as `connect_redis` makes
     it, `origins` are those of pages that may listen, `gateway_url` is asked for where the settings do not know it yet.
-    Nothing is connected or read before `start`."""
-    return Notifier(settings, bus=bus, pool=pool, redis=redis, tenant=tenant, origins=origins, gateway_url=gateway_url)
+    `channels` lead out: without them nothing leaves. Nothing is connected or read before `start`."""
+    return Notifier(
+        settings,
+        bus=bus,
+        pool=pool,
+        redis=redis,
+        tenant=tenant,
+        origins=origins,
+        gateway_url=gateway_url,
+        channels=channels,
+    )
 
 
 def listening(inner: Any, host: str, port: int) -> Listening:

@@ -1,4 +1,4 @@
-"""The gateway over HTTP: what a person decides by way of AG-UI is stored by the same door as everywhere else."""
+"""The gateway over HTTP: what a person decides by way of AG-UI or Slack is stored by the same door as everywhere else."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ TIMEOUT_S = 10.0
 
 
 class GatewayDesk:
-    """Implements `ports.Desk`. `base_url` is asked for at each call: in a single process it is known late."""
+    """Implements `ports.Desk`. `base_url` is asked for at each call: in a single process it is known late.
+    `channel` is recorded with every decision."""
 
-    def __init__(self, base_url: Callable[[], str]) -> None:
-        self._base_url = base_url
+    def __init__(self, base_url: Callable[[], str], channel: str = "ag-ui") -> None:
+        self._base_url, self._channel = base_url, channel
         self._client: httpx2.AsyncClient | None = None
 
     async def start(self, order: Mapping[str, Any], *, key: str, actor: str) -> None:
@@ -43,7 +44,7 @@ class GatewayDesk:
             "host": "localhost",
             "content-type": "application/json",
             "idempotency-key": key,
-            "handrail-channel": "ag-ui",
+            "handrail-channel": self._channel,
             **({"handrail-actor": actor} if actor else {}),
         }
         try:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from handrail_contracts import topics
 from handrail_contracts.codec import Undecodable
 from handrail_contracts.envelope import ce_type, header
-from handrail_contracts.events import EventType
+from handrail_contracts.events import TERMINAL_EVENTS, EventType
 from handrail_notifier.application.bundle import Bundles
 from handrail_notifier.application.inbox_feed import InboxFeed
 from handrail_notifier.application.ports import LiveStore, Unavailable
@@ -35,14 +35,20 @@ COMMIT_S = 1.0
 EPOCH_S = 0.5
 SWEEP_S = 5.0
 _ACCEPTED = ce_type(EventType.WORKFLOW_ACCEPTED).encode()
+_TOLD_OUTSIDE = frozenset(
+    ce_type(kind).encode()
+    for kind in (EventType.WORKFLOW_PAUSED_HITL, EventType.HITL_RESOLVED, EventType.MESSAGE_ADDED, *TERMINAL_EVENTS)
+)
 
 
 class FanOut:
     """Reads all of `handrail.events` and `handrail.progress` from the end and hands each watched workflow its own, and
-    the inbox what concerns operators."""
+    the inbox what concerns operators. `heard` is called when outbound channels may have something to tell."""
 
-    def __init__(self, bus: Bus, rings: Rings, inbox: InboxFeed, bundles: Bundles) -> None:
-        self._bus, self._rings, self._inbox, self._bundles = bus, rings, inbox, bundles
+    def __init__(
+        self, bus: Bus, rings: Rings, inbox: InboxFeed, bundles: Bundles, heard: Callable[[], None] | None = None
+    ) -> None:
+        self._bus, self._rings, self._inbox, self._bundles, self._heard = bus, rings, inbox, bundles, heard
         self._reader: Reader | None = None
         self._missed = False
         self._skipped = counter("sse_undecodable_records", "Records of watched workflows that could not be read")
@@ -95,6 +101,8 @@ class FanOut:
         for record in records:
             if inbox is not None and record.topic == topics.EVENTS:
                 inbox.offer(record)
+            if self._heard is not None and header(record.headers, "ce_type") in _TOLD_OUTSIDE:
+                self._heard()
             if bundles is not None and header(record.headers, "ce_type") == _ACCEPTED:
                 self._announce(bundles, record)
             watched = find(record.key)

@@ -18,7 +18,7 @@ from handrail_contracts.problems import problem
 from handrail_gateway.entrypoints.http import answers
 from handrail_gateway.entrypoints.http.door import App, Receive, Scope, Send
 
-STREAMS = re.compile(r"/workflows/[^/]+/events|/inbox/events|/events|/ag-ui|/sse-tickets")
+STREAMS = re.compile(r"/workflows/[^/]+/events|/inbox/events|/events|/ag-ui|/sse-tickets|/slack/interactions")
 _HOP_BY_HOP = frozenset(
     b"connection keep-alive proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade".split()
 )

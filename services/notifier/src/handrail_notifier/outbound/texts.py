@@ -1,0 +1,93 @@
+"""Mail by SMTP and other text channels by Apprise: words and a link to a page with buttons, never a link that decides."""
+
+from __future__ import annotations
+
+import asyncio
+import smtplib
+import ssl
+from email.message import EmailMessage
+from hashlib import sha256
+from urllib.parse import unquote, urlsplit
+
+from handrail_notifier.outbound.notices import GiveUp, Notice, TryLater, title, words
+from handrail_notifier.outbound.settings import ChannelSettings
+from handrail_notifier.outbound.slack import console_link
+
+TIMEOUT_S = 20.0
+
+
+class Email:
+    """One mail for each notice. Its Message-ID is made of the notice's id: a second copy is known as one."""
+
+    def __init__(self, settings: ChannelSettings) -> None:
+        self._settings = settings
+
+    async def deliver(self, notice: Notice) -> None:
+        """One try. Raises TryLater, GiveUp."""
+        try:
+            await asyncio.to_thread(self._send, self.mail(notice))
+        except smtplib.SMTPRecipientsRefused as e:
+            raise GiveUp("the mail server refuses every receiver") from e
+        except smtplib.SMTPResponseException as e:
+            raise TryLater(f"the mail server answered {e.smtp_code}") from e
+        except (smtplib.SMTPException, OSError) as e:
+            raise TryLater(f"the mail server: {type(e).__name__}") from e
+
+    def mail(self, notice: Notice) -> EmailMessage:
+        """The mail, plain text only."""
+        domain = self._settings.mail_from.rpartition("@")[2].rstrip("> ") or "handrail"
+        mail = EmailMessage()
+        mail["From"] = self._settings.mail_from
+        mail["To"] = ", ".join(self._settings.receivers())
+        mail["Subject"] = title(notice)
+        mail["Message-ID"] = f"<{sha256(notice.id.encode()).hexdigest()[:32]}@{domain}>"
+        thread = f"<{sha256(notice.trace_id.encode()).hexdigest()[:32]}@{domain}>"
+        mail["References"] = thread
+        mail["Auto-Submitted"] = "auto-generated"
+        mail.set_content(words(notice, console_link(self._settings.public_url, notice.trace_id)))
+        return mail
+
+    def _send(self, mail: EmailMessage) -> None:
+        at = urlsplit(self._settings.smtp_url.get_secret_value())
+        host, tls = at.hostname or "127.0.0.1", ssl.create_default_context()
+        if at.scheme == "smtps":
+            server: smtplib.SMTP = smtplib.SMTP_SSL(host, at.port or 465, timeout=TIMEOUT_S, context=tls)
+        else:
+            server = smtplib.SMTP(host, at.port or 587, timeout=TIMEOUT_S)
+        with server:
+            server.ehlo()
+            if at.scheme == "smtp" and server.has_extn("starttls"):
+                server.starttls(context=tls)
+                server.ehlo()
+            if at.username:
+                # A password goes out only where nobody listens: over TLS, or not at all.
+                if at.scheme == "smtp" and not isinstance(server.sock, ssl.SSLSocket):
+                    raise smtplib.SMTPNotSupportedError("Expected STARTTLS before a password is sent.")
+                server.login(unquote(at.username), unquote(at.password or ""))
+            server.send_message(mail)
+
+
+class Texts:
+    """All Apprise addresses together: told when every one of them took it."""
+
+    def __init__(self, settings: ChannelSettings) -> None:
+        self._settings = settings
+
+    async def deliver(self, notice: Notice) -> None:
+        """One try. Raises TryLater."""
+        import apprise  # half a second and 10 MB, only where it is used
+
+        tellers = apprise.Apprise()
+        for url in self._settings.texts():
+            if not tellers.add(url):
+                raise GiveUp("an address in HANDRAIL_NOTIFIER__TEXT_URLS is none that Apprise knows")
+        body = words(notice, console_link(self._settings.public_url, notice.trace_id))
+        try:
+            async with asyncio.timeout(60):
+                taken = await tellers.async_notify(
+                    body=body, title=title(notice), body_format=apprise.NotifyFormat.TEXT
+                )
+        except TimeoutError as e:
+            raise TryLater("a text channel does not answer") from e
+        if not taken:
+            raise TryLater("a text channel did not take it")
