@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
@@ -14,6 +16,7 @@ from handrail.cli.main import build
 from handrail.engines.errors import EngineUnavailable
 from handrail.engines.kafka import LocalKafka
 from handrail_contracts.topics import TOPICS, task_topic
+from handrail_store import migrate
 
 
 async def handrail(*words: str, **env: str) -> Result:
@@ -64,3 +67,21 @@ async def test_topics_are_made_once_with_their_partitions(tmp_path: Path) -> Non
         }
     finally:
         await kafka.stop()
+
+
+async def test_what_was_not_delivered_is_listed_and_sent_again(empty_database: str) -> None:
+    await migrate.upgrade(empty_database, 4)
+    connection: Any = await asyncpg.connect(empty_database)
+    await connection.execute(
+        "INSERT INTO handrail.outbound (id, channel, kind, body, attempts, state, error)"
+        " VALUES ('default/slack/opened/p1', 'slack', 'opened', '{}', 11, 'parked', 'the receiver answered 503')"
+    )
+    listed = await handrail("channels", "ls", "--postgres", empty_database, "--json")
+    assert [(r["id"], r["state"], r["error"]) for r in json.loads(listed.stdout)] == [
+        ("default/slack/opened/p1", "parked", "the receiver answered 503")
+    ]
+    assert (await handrail("channels", "retry", "nobody", "--postgres", empty_database)).exit_code == 1
+    assert (await handrail("channels", "retry", "--postgres", empty_database)).exit_code == 2
+    assert (await handrail("channels", "retry", "default/slack/opened/p1", "--postgres", empty_database)).exit_code == 0
+    assert await connection.fetchval("SELECT (state, attempts)::text FROM handrail.outbound") == "(due,0)"
+    await connection.close()

@@ -64,9 +64,9 @@ Postgres = Annotated[
 
 Data = Annotated[
     Path,
-    typer.Option("--data", envvar="HANDRAIL_DATA", help="Where no database is named: that of the `handrail up` here."),
+    typer.Option("--data", envvar="HANDRAILDATA", help="Where no database is named: that of the `handrail up` here."),
 ]
-_DATA = Path(".handrail")
+DATA = Path(".handrail")
 
 
 @topics.command("apply")
@@ -169,7 +169,7 @@ def upgrade(postgres: Postgres = None, partitions: Partitions = None) -> None:
 
 
 @clock.command("show")
-def show_clock(postgres: Postgres = None, data: Data = _DATA, as_json: AsJson = False) -> None:
+def show_clock(postgres: Postgres = None, data: Data = DATA, as_json: AsJson = False) -> None:
     """Show what the stack's clock says, and how far it was moved."""
     from handrail_contracts.model import iso
     from handrail_store import clock as stored
@@ -177,7 +177,7 @@ def show_clock(postgres: Postgres = None, data: Data = _DATA, as_json: AsJson = 
     async def ask(connection: Any) -> tuple[int, int]:
         return await stored.now_ms(connection), await stored.offset_ms(connection)
 
-    now_ms, offset_ms = _with_database(postgres or _running_in(data), ask)
+    now_ms, offset_ms = with_database(postgres or running_in(data), ask)
     if as_json:
         print_json({"now": iso(now_ms), "offset_s": offset_ms / 1000})
         return
@@ -188,7 +188,7 @@ def show_clock(postgres: Postgres = None, data: Data = _DATA, as_json: AsJson = 
 def advance_clock(
     by: Annotated[str, typer.Argument(metavar="TIME", help="How far: 90s, 15m, 24h, 7d.", show_default=False)],
     postgres: Postgres = None,
-    data: Data = _DATA,
+    data: Data = DATA,
 ) -> None:
     """Move the stack's clock on, so that deadlines and retries come sooner. It cannot be moved back."""
     from handrail_contracts.model import iso
@@ -202,7 +202,7 @@ def advance_clock(
         await stored.advance(connection, by_ms)
         return await stored.now_ms(connection)
 
-    out().print(f"It is now {iso(_with_database(postgres or _running_in(data), move))}.")
+    out().print(f"It is now {iso(with_database(postgres or running_in(data), move))}.")
 
 
 @config.command("show")
@@ -234,6 +234,8 @@ def _every_settings() -> tuple[Any, ...]:
         # A machine may have some of the services only.
         if importlib.util.find_spec(f"handrail_{service}") and importlib.util.find_spec(name):
             classes.append(getattr(importlib.import_module(name), f"{service.title()}Settings"))
+        if service == "notifier" and importlib.util.find_spec("handrail_notifier"):
+            classes.append(importlib.import_module("handrail_notifier.outbound.settings").ChannelSettings)
     return load_all(*classes)
 
 
@@ -256,7 +258,7 @@ def _settings(
         raise typer.BadParameter(told) from e
 
 
-def _running_in(data: Path) -> str | None:
+def running_in(data: Path) -> str | None:
     """The database of the `handrail up` that keeps its data there, if one runs: its postmaster's file says where."""
     try:
         told = (data / "postgres" / "pgdata" / "postmaster.pid").read_text().splitlines()
@@ -266,7 +268,7 @@ def _running_in(data: Path) -> str | None:
     return f"postgresql://handrail@/handrail?host={quote(directory)}&port={port}" if directory else None
 
 
-def _with_database(postgres: str | None, ask: Callable[[Any], Awaitable[T]]) -> T:
+def with_database(postgres: str | None, ask: Callable[[Any], Awaitable[T]]) -> T:
     import asyncpg
 
     settings = _settings(postgres=postgres)

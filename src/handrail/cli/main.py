@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from handrail.cli import act, doctor, engines, escalate, export, inbox, look, run, set_aside
+from handrail.cli import act, channels, doctor, engines, escalate, export, inbox, look, run, set_aside
 
 _EPILOG = (
     "Start everything on this machine: handrail up --demo (or make demo).\n\n"
@@ -59,6 +59,7 @@ def build() -> typer.Typer:
     app.add_typer(export.export, name="export", rich_help_panel=_LOOK)
     app.add_typer(set_aside.dead_letters, name="dead-letters", rich_help_panel=_OPERATE)
     app.add_typer(set_aside.quarantine, name="quarantine", rich_help_panel=_OPERATE)
+    app.add_typer(channels.channels, name="channels", rich_help_panel=_OPERATE)
     app.command(rich_help_panel=_OPERATE)(doctor.doctor)
     app.add_typer(engines.topics, name="topics", rich_help_panel=_OPERATE)
     app.add_typer(engines.db, name="db", rich_help_panel=_OPERATE)
