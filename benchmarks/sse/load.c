@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 enum { KEPT = 64, BUCKETS = 200000 /* of 20 us: 4 s */ };
-typedef struct { int fd; long last; int kept; char tail[KEPT]; char connected, done; } Reader;
+typedef struct { int fd; long last; int kept; char tail[KEPT]; char connected, answered, done; } Reader;
 
 static const char *host; static int port;
 static long histogram[BUCKETS + 1], deliveries, holes;
@@ -104,12 +104,12 @@ int main(int argc, char **argv) {
     host = argv[1]; port = atoi(argv[2]); const char *stream = argv[3]; int herd = argv[4][0] == '-';
     int clients = atoi(argv[5]); double rate = atof(argv[6]), seconds = atof(argv[7]); long until = atol(argv[7]);
     struct rlimit most; getrlimit(RLIMIT_NOFILE, &most); most.rlim_cur = most.rlim_max; setrlimit(RLIMIT_NOFILE, &most);
-    Reader *readers = calloc(clients, sizeof *readers); int ep = epoll_create1(0), connected = 0, finished = 0;
+    Reader *readers = calloc(clients, sizeof *readers); int ep = epoll_create1(0), connected = 0, answered = 0, finished = 0;
     struct epoll_event event, events[1024]; int64_t begin = now_ns(), stop = 0; pthread_t thread; int dialled = 0;
     double plan[3] = {rate, seconds}; memcpy(plan + 2, &argv[4], sizeof(char *));
     int64_t first = 0, last_delivery = 0;
     for (;;) {
-        for (int i = 0; dialled < clients && i < 64 && (herd || dialled - connected < 256); i++, dialled++) {
+        for (int i = 0; dialled < clients && i < 64 && (herd || dialled - answered < 256); i++, dialled++) {
             Reader *r = readers + dialled; r->fd = dial(dialled, 0);
             event.events = EPOLLIN | EPOLLOUT; event.data.u32 = dialled; epoll_ctl(ep, EPOLL_CTL_ADD, r->fd, &event);
         }
@@ -128,12 +128,13 @@ int main(int argc, char **argv) {
             }
             long before = deliveries;
             int gone = feed(r);
+            if (!r->answered) { r->answered = 1; answered++; } /* the head of the stream: only now it is one */
             if (deliveries != before) { last_delivery = now_ns(); if (!first) first = last_delivery; }
             if (gone || (herd && r->last >= until)) { r->done = 1; finished++; epoll_ctl(ep, EPOLL_CTL_DEL, r->fd, 0); if (gone) holes += herd && r->last < until; }
         }
         int64_t t = now_ns();
         if (herd) { if (finished == clients || t - begin > 60000000000LL) break; continue; }
-        if (!stop && connected == clients && dialled == clients) {
+        if (!stop && answered == clients) {
             if (!first && !published && t - begin > 0) { struct timespec calm = {1, 0}; nanosleep(&calm, 0); } /* let the server write its heads */
             for (int i = 0; i < clients; i++) feed(readers + i);
             deliveries = holes = 0; memset(histogram, 0, sizeof histogram);

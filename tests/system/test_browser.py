@@ -71,7 +71,7 @@ class House:
 async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[House]:
     port, stranger = free_port(), free_port()
     site = f"http://127.0.0.1:{port}"
-    up = Up(tmp_path_factory.mktemp("browser") / "data", HANDRAIL_CORS_ORIGINS=site)
+    up = Up(tmp_path_factory.mktemp("browser") / "data", HANDRAIL_CORS_ORIGINS=site, HANDRAIL_LOG_LEVEL="debug")
     await up.start()
     servers = [await asyncio.start_server(_page, "127.0.0.1", at) for at in (port, stranger)]
     async with async_playwright() as playwright:
@@ -94,13 +94,14 @@ async def _page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-async def opened(page: Page, base: str, trace_id: str, more: str = "") -> None:
-    """The page orders a ticket and opens the stream with it."""
+async def opened(page: Page, base: str, trace_id: str, more: str = "") -> str:
+    """The page orders a ticket and opens the stream with it; answers the ticket."""
     ticket = await page.evaluate("([url, body]) => call(url, body)", [f"{base}/sse-tickets", {"trace_id": trace_id}])
     assert ticket["status"] == 201
     await page.evaluate(
         "([url, types]) => listen(url, types)", [f"{base}{ticket['body']['url']}{more}", list(EventType)]
     )
+    return ticket["body"]["ticket"]
 
 
 async def seqs(page: Page) -> list[int]:
@@ -110,7 +111,7 @@ async def seqs(page: Page) -> list[int]:
 async def test_a_page_of_a_named_origin_follows_to_the_end_with_a_ticket(house: House) -> None:
     trace_id = await house.start()
     page = await house.page()
-    await opened(page, house.up.url, trace_id)
+    ticket = await opened(page, house.up.url, trace_id)
     await house.let_go(trace_id)
 
     async def ended() -> bool:
@@ -120,6 +121,9 @@ async def test_a_page_of_a_named_origin_follows_to_the_end_with_a_ticket(house: 
     events = [one["data"] for one in await page.evaluate("seen")]
     assert [e["seq"] for e in events] == list(range(1, len(events) + 1))
     assert canonical(WorkflowView(trace_id).apply_all(events).state()) == canonical(await house.state(trace_id))
+    log = (house.up.data / "up.log").read_text()
+    assert "handrail" in log
+    assert ticket not in log, "a ticket is a credential: no log may hold it"
     await page.close()
 
 
