@@ -140,6 +140,17 @@ async def test_a_blueprint_or_an_agent_counts_from_its_registration_on(rig: Rig)
     assert (await rig.post("/workflows", {"blueprint": "fresh"})).status_code == 202
 
 
+async def test_a_planner_that_only_knows_by_heart_is_not_asked_for_anything_else(postgres_server: str) -> None:
+    from tests.engines import drop_database, fresh_database
+
+    dsn = await fresh_database(postgres_server)
+    async with running_gateway(dsn) as other:
+        await other.add_agent("planner", "plan", {"effect_class": "pure", "knows": ["bake a cake"]})
+        assert (await other.post("/workflows", {"intent": "Bake a cake!"})).status_code == 202
+        await refused(other, {"intent": "bake two cakes"}, 422, "no-plan")
+    await drop_database(postgres_server, dsn)
+
+
 async def test_an_intent_that_nothing_matches_needs_a_planner(rig: Rig, postgres_server: str) -> None:
     await refused(rig, {"intent": "bake a cake"}, 422, "no-plan")
     from tests.engines import drop_database, fresh_database

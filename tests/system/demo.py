@@ -72,17 +72,17 @@ class Demo:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("HANDRAIL_")}
         return {**kept, "HANDRAIL_URL": self.url, "HANDRAIL_ACTOR": "ada", "COLUMNS": "100"}
 
-    async def spawn(self, *words: str) -> asyncio.subprocess.Process:
+    async def spawn(self, *words: str, **environment: str) -> asyncio.subprocess.Process:
         """A command that goes on in the background, its output to be read."""
         pipe = asyncio.subprocess.PIPE
         nothing = asyncio.subprocess.DEVNULL
         return await asyncio.create_subprocess_exec(
-            *_COMMAND, *words, stdin=nothing, stdout=pipe, stderr=pipe, env=self.environment()
+            *_COMMAND, *words, stdin=nothing, stdout=pipe, stderr=pipe, env={**self.environment(), **environment}
         )
 
-    async def handrail(self, *words: str) -> Shown:
+    async def handrail(self, *words: str, **environment: str) -> Shown:
         """Runs a command to its end."""
-        process = await self.spawn(*words)
+        process = await self.spawn(*words, **environment)
         try:
             out, err = await asyncio.wait_for(process.communicate(), 120)
         except TimeoutError:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
 from handrail_contracts.model import Door
 from handrail_contracts.plan import Node
+
+_WORD = re.compile(r"[^\W_]+")
+
+
+def spoken(intent: str) -> str:
+    """The words of an intent, lower case, without punctuation: two that are spoken alike are the same."""
+    return " ".join(_WORD.findall(intent.casefold()))
+
 
 BlueprintName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from handrail_contracts.plan import EffectClass, Gate, Plan
 from handrail_contracts.tasks import Failure, Outcome, Result
-from handrail_engine.plan import Registry, compile_plan, validate
+from handrail_engine.plan import PlanProblem, Registry, compile_plan, validate
 from handrail_engine.state import WorkflowState
 
 
@@ -28,7 +29,9 @@ def admit(s: WorkflowState, r: Result, registry: Registry) -> Result:
         plan = Plan.model_validate(asked)
     except ValueError as e:
         return _refused(r, node.spec.effect_class, [{"code": "validation", "message": str(e)[:2000]}])
-    problems = validate(plan, registry, known=s.nodes)
+    writer = registry.get((node.spec.agent, node.spec.action)) or {}
+    seen = node.spec.untrusted or node.spec.tainted or bool(writer.get("untrusted"))
+    problems = validate(plan, registry, known=s.nodes) or (list(_only_for_people(plan)) if seen else [])
     if problems:
         shown = [{"code": p.code, "pointer": p.pointer, "message": p.message} for p in problems[:20]]
         return _refused(r, node.spec.effect_class, shown)
@@ -36,11 +39,22 @@ def admit(s: WorkflowState, r: Result, registry: Registry) -> Result:
         if n.gate is not None:  # an agent may ask for a person, and never puts words into the question
             n.gate = Gate.model_validate(n.gate.model_dump(include=_GATE_OF_AGENTS, exclude_unset=True))
     known = {k: n.spec for k, n in s.nodes.items()}
-    seen = node.spec.untrusted or node.spec.tainted
     return r.model_copy(update={"nodes": compile_plan(plan, registry, known=known, tainted=seen)["nodes"]})
 
 
 _GATE_OF_AGENTS = {"decide", "on_reject", "four_eyes"}
+
+
+_ONLY_FOR_PEOPLE = ("resolutions", "expiry", "may_add_nodes", "compensation", "irreversible")
+
+
+def _only_for_people(plan: Plan) -> Iterator[PlanProblem]:
+    """Whoever has read content from outside writes no buttons, no deadlines that press them, and no way around an undo."""
+    for i, n in enumerate(plan.nodes):
+        for name in _ONLY_FOR_PEOPLE:
+            if name in n.model_fields_set:
+                text = f"Expected no {name} on {n.id!r}, because the plan was written after content from outside."
+                yield PlanProblem("validation", f"/nodes/{i}/{name}", text)
 
 
 def _placed(n: Any, by: str) -> Any:

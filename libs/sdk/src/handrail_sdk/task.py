@@ -58,6 +58,7 @@ class TaskDefinition(Generic[Out]):
         self._context = options.context or {}
         self._resolutions = options.resolutions
         self._description = options.description or inspect.getdoc(function) or ""
+        self.facts: dict[str, Any] = {}  # what the registry holds besides the manifest
         check_pause(options, signature.fields_of(read.first), where)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Awaitable[Out]:

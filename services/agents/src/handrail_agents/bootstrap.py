@@ -13,6 +13,7 @@ from handrail_agents.adapters.clock import Clock
 from handrail_agents.adapters.ledger import PostgresLedger
 from handrail_agents.adapters.quarantine import PostgresQuarantine
 from handrail_agents.adapters.registry import Registry
+from handrail_agents.catalog.planner import ModelPlanner, plan_settings
 from handrail_agents.drivers import faust_app
 from handrail_agents.drivers.bus import BusDriver
 from handrail_agents.loading import distinct, load
@@ -25,6 +26,8 @@ from handrail_runtime.bus_kafka import KafkaBus
 from handrail_runtime.errors import Misconfigured
 from handrail_runtime.ports import Bus
 from handrail_sdk.agent import Agent
+from handrail_sdk.ai import EndpointModel, ModelScorer, endpoint_from
+from handrail_sdk.failures import DefinitionError
 from handrail_simulators import World, ensure
 
 if TYPE_CHECKING:
@@ -45,7 +48,7 @@ def build(
     happens before `start`. Raises Misconfigured."""
     worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     if agents is None:
-        shipped = catalog.agents(World(pool, tenant), delay_ms=settings.demo_delay_ms) if settings.catalog else []
+        shipped = _catalog(settings, pool, tenant) if settings.catalog else []
         agents = distinct([*shipped, *load(settings.load)])
         if not agents:
             raise Misconfigured(
@@ -75,6 +78,21 @@ def build(
         driver=_driver(settings, bus, [task_topic(a.name) for a in agents], hands),
         drain_s=settings.drain_s,
     )
+
+
+def _catalog(settings: AgentsSettings, pool: Pool, tenant: str) -> list[Agent]:
+    """The agents that ship. Where the environment names an endpoint for models, those that think ask it."""
+    world = World(pool, tenant)
+    try:
+        endpoint = endpoint_from()
+        if endpoint is None:
+            return catalog.agents(world, delay_ms=settings.demo_delay_ms)
+        model = EndpointModel(endpoint)
+        budget, allowed = plan_settings()
+        maker = ModelPlanner(endpoint, Registry(pool, tenant, ()).known, budget, allowed)
+    except DefinitionError as e:
+        raise Misconfigured(str(e)) from e
+    return catalog.agents(world, delay_ms=settings.demo_delay_ms, model=model, scorer=ModelScorer(model), maker=maker)
 
 
 def _driver(settings: AgentsSettings, bus: Bus, names: list[str], worker: Worker) -> Driver:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import orjson
@@ -42,12 +42,20 @@ class Registry:
     async def register(self) -> None:
         """Writes a row per action. Idempotent. Raises asyncpg.PostgresError, OSError."""
         rows = [
-            (agent.name, action, agent.version, orjson.dumps(task.manifest()))
+            (agent.name, action, agent.version, orjson.dumps({**task.manifest(), **task.facts}))
             for agent in self._agents
             for action, task in agent.tasks.items()
         ]
         names, actions, versions, manifests = (list(column) for column in zip(*rows, strict=True))
         await self._pool.execute(_REGISTER, self._tenant, names, actions, versions, manifests)
+
+    async def known(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """(agent, action) -> the newest manifest of everything that ever registered, here or elsewhere."""
+        rows = await self._pool.fetch(
+            "SELECT name, action, manifest::text AS manifest FROM handrail.agent WHERE tenant = $1 ORDER BY registered_at",
+            self._tenant,
+        )
+        return {(r["name"], r["action"]): orjson.loads(r["manifest"]) for r in rows}
 
     async def run(self, stopping: asyncio.Event, every_s: float = 5.0) -> None:
         """Renews `last_seen` until `stopping`; a database that is away is tried again."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from handrail_contracts.blueprint import spoken
 from handrail_contracts.commands import CommandKind, StartRequest
 from handrail_contracts.events import WorkflowStatus
 from handrail_contracts.ids import TRACE_ID
@@ -149,13 +150,13 @@ class Submit:
             name = best(intent, known.candidates)
         if name is not None:
             return await self._instantiate(request, known, name)
-        if PLANNER in known.manifests:
+        if _plans(known, intent):
             return _command(request, input=request.input, plan=None, output=None)
         names = ", ".join(sorted(known.blueprints)[:_KNOWN_SHOWN]) or "none is loaded"
         raise Refusal(
             "no-plan",
             f"Expected an intent that means one of the blueprints ({names}), but it matches none of them, or several"
-            " alike, and no planner is registered. Name a blueprint or send a plan.",
+            " alike, and no planner knows it. Name a blueprint or send a plan.",
             errors=[{"pointer": "/intent", "code": "no-plan", "message": "Matches no blueprint."}],
         )
 
@@ -194,6 +195,15 @@ class Submit:
                     f"Expected the agents of {name} to be registered, but never saw {', '.join(missing)}. Start them once.",
                 )
         return ready(known, blueprint, {**schemas.defaults(blueprint.input_schema), **blueprint.defaults})
+
+
+def _plans(known: Known, intent: str) -> bool:
+    """Whether a planner takes this intent: one that thinks takes all, one that only knows by heart those that it knows."""
+    manifest = known.manifests.get(PLANNER)
+    if manifest is None:
+        return False
+    by_heart = manifest.get("knows")
+    return by_heart is None or spoken(intent) in by_heart
 
 
 class _NotKept(Exception):
