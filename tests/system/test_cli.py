@@ -164,7 +164,13 @@ async def test_history_export_and_the_python_client_tell_the_same(demo: Demo) ->
     kept = state.model_dump(mode="json", by_alias=True, exclude_unset=True)
     kept.pop("history")
     assert canonical(WorkflowView(trace_id).apply_all(exported).state()) == canonical(kept)
-    assert len((await demo.handrail("trace", trace_id)).lines) == len(exported) + 1
+    traced = (await demo.handrail("trace", trace_id, "--json")).json
+    assert [{k: v for k, v in e.items() if k != "source"} for e in traced if e["source"] == "journal"] == exported
+    effects = await demo.ledger(trace_id)
+    assert len(effects) == 5 and [e for e in traced if e["source"] == "ledger"] == [
+        {"source": "ledger", **e} for e in effects
+    ]
+    assert len((await demo.handrail("trace", trace_id)).lines) == len(exported) + len(effects) + 1
 
 
 async def test_lists_and_the_doctor_find_everything_well(demo: Demo) -> None:

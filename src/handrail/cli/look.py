@@ -1,4 +1,4 @@
-"""`handrail ls`, `show`, `explain`, `trace`, `blueprints`, `agents`: looking, without changing anything."""
+"""`handrail ls`, `show`, `explain`, `blueprints`, `agents`: looking, without changing anything."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from handrail.cli.pause_card import card
 from handrail.cli.picture import Frame, picture
 from handrail.cli.sentences import line, what
 from handrail.cli.session import block, call, dump, out, print_json, program, url_option
-from handrail.cli.text import clock_time, duration, pretty, safe, seconds_of, short, to_json_line
+from handrail.cli.text import pretty, safe, seconds_of, short, to_json_line
 from handrail_contracts.view import WorkflowView
 
 if TYPE_CHECKING:
@@ -145,28 +145,6 @@ def explain(trace_id: TraceId, as_json: AsJson = False, url: Url = DEFAULT_URL) 
         console.print(Text(f"  {rest}", style="dim"))
 
 
-def trace(trace_id: TraceId, as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
-    """Print the timeline of a workflow: every event with its time and the time since the one before."""
-
-    async def work(client: Client) -> list[dict[str, Any]]:
-        return [event async for event in client.history(trace_id)]
-
-    events = call(url, None, work)
-    if as_json:
-        print_json(events)
-        return
-    console = out()
-    before = began = seconds_of(events[0]["at"]) if events else None
-    for event in events:
-        at = seconds_of(event["at"])
-        since = "" if at is None or before is None else f"+{duration(at - before)}"
-        text = Text(f"{clock_time(event['at'])}  ", style="dim").append(f"{since:>10}  ", style="dim")
-        console.print(text.append(f"#{event['seq']:<4} ", style="dim").append(what(event), style=_style(event)))
-        before = at
-    if events and began is not None and before is not None:
-        console.print(Text(f"{len(events)} events in {duration(before - began)}", style="dim"))
-
-
 def blueprints(as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
     """List what can run, with the inputs that it takes."""
     found = call(url, None, lambda client: client.blueprints())
@@ -248,11 +226,3 @@ def _server_now(state: Mapping[str, Any]) -> float:
     # A server whose clock is ahead of ours (a development stack may be days ahead) has written the newest time.
     newest = seconds_of(state.get("updated_at"))
     return max(time.time(), newest or 0.0)
-
-
-def _style(event: Mapping[str, Any]) -> str:
-    if event["event_type"] == "NODE_STATE_CHANGED":
-        return looks.node(event["to"]).style
-    if event["event_type"] == "WORKFLOW_PAUSED_HITL":
-        return "bold yellow"
-    return looks.workflow(event["status"]).style if "status" in event else "default"

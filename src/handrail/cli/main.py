@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from handrail.cli import act, channels, doctor, engines, escalate, export, inbox, look, run, set_aside
+from handrail.cli import act, channels, doctor, engines, escalate, export, inbox, look, run, set_aside, timeline
 
 _EPILOG = (
     "Start everything on this machine: handrail up --demo (or make demo).\n\n"
@@ -54,7 +54,7 @@ def build() -> typer.Typer:
     app.command(rich_help_panel=_DECIDE, epilog=escalate.ESCALATE_EPILOG)(escalate.escalate)
     for command in (act.claim, act.release, escalate.say, act.pause, act.cancel):
         app.command(rich_help_panel=_DECIDE)(command)
-    for command in (look.ls, look.show, look.explain, look.trace, look.blueprints, look.agents):
+    for command in (look.ls, look.show, look.explain, timeline.trace, look.blueprints, look.agents):
         app.command(rich_help_panel=_LOOK)(command)
     app.add_typer(export.export, name="export", rich_help_panel=_LOOK)
     app.add_typer(set_aside.dead_letters, name="dead-letters", rich_help_panel=_OPERATE)

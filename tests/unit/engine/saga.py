@@ -73,6 +73,7 @@ class Saga:
         self.witness = Witness(self.state)
         self.now_ms = T0
         self.last_claim: dict[str, int] = {}
+        self.limits: dict[str, int] = start.pop("room", {})
         self.messages: list[Message] = []
         self.last: list[Row] = []
         plan = compiled(*nodes) if nodes else None
@@ -84,7 +85,8 @@ class Saga:
 
     def do(self, what: Input) -> Decided | Rejection:
         before = None if self.large else self.state.facts()
-        answer = decide(self.state, what, Now(self.now_ms, self.last_claim, self.policies))
+        room = {k: n - self.state.places.get(k, 0) for k, n in self.limits.items()}
+        answer = decide(self.state, what, Now(self.now_ms, self.last_claim, self.policies, room=room))
         self.last = []
         if isinstance(answer, Rejection):
             assert self.large or self.state.facts() == before, f"a rejection changed the state: {answer}"

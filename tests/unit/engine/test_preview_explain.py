@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from handrail_engine.evolve import fold
-from handrail_engine.explain import explain
+from handrail_engine.explain import Around, explain
 from handrail_engine.inputs import Claim
 from handrail_engine.preview import preview
 from unit.engine.checks import through_json
@@ -71,8 +71,8 @@ def test_a_preview_of_what_is_not_there_is_refused() -> None:
 # explain
 
 
-def sentence(s: Saga) -> str:
-    said = explain(s.state, s.now_ms)
+def sentence(s: Saga, **around: Any) -> str:
+    said = explain(s.state, s.now_ms, Around(**around))
     assert said["trace_id"] == "w" and said["status"] == s.status
     return said["sentence"]
 
@@ -89,7 +89,7 @@ def test_it_is_being_worked_on() -> None:
 
 def test_it_waits_for_a_retry() -> None:
     s = Saga(node("a")).fails("a")
-    assert sentence(s) == "Node a waits for retry 2/3 at 2027-01-15T08:00:01.000Z."
+    assert sentence(s) == "Node a waits for retry 2/3 at 2027-01-15T08:00:01.000Z after E."
 
 
 def test_it_waits_for_its_dead_letter() -> None:
@@ -120,3 +120,55 @@ def test_it_has_ended_or_has_not_begun() -> None:
 
     assert sentence(Saga(node("a")).ok("a")) == "It has ended: COMPLETED."
     assert explain(WorkflowState("t", "w"), 0)["sentence"].startswith("It is accepted")
+
+
+def test_it_names_the_nodes_that_wait_for_another() -> None:
+    s = Saga(node("a"), node("b", "a"), node("c", "a"), node("z", "b")).started("a")
+    assert sentence(s) == "Node a, attempt 1/3, is being worked on by w1 for 0.0 s. b, c wait for it."
+    s = Saga(node("a"), node("b", "a")).fails("a")
+    assert sentence(s).endswith(" after E. b waits for it.")
+
+
+def test_it_says_that_no_worker_lives_and_when_a_person_is_asked() -> None:
+    s = Saga(node("a", timeouts={"schedule_to_start_s": 30})).wait(4)
+    assert sentence(s, silent={"bot": "2027-01-15T07:00:00.000Z"}) == (
+        "Node a was sent 4.0 s ago, but no worker of bot lives (last seen 2027-01-15T07:00:00.000Z); "
+        "a person is asked at 2027-01-15T08:00:30.000Z."
+    )
+
+
+def test_it_says_which_limit_leaves_no_room() -> None:
+    s = Saga(node("a"), node("b"), room={"bot": 1})
+    assert s.state_of("a", "b") == ["SCHEDULED", "PENDING"]
+    said = explain(s.state, s.now_ms, Around(limits={"bot": 1}, taken={"bot": 1}))
+    assert [f["waiting_for"] for f in said["facts"]] == ["worker", "room"]
+    assert said["facts"][1]["max_in_flight"] == 1
+    s.started("a").ok("a")
+    assert s.state_of("a", "b") == ["COMPLETE", "SCHEDULED"], "the place that came back is taken at once"
+    alone = Saga(node("a"), room={"bot/act": 0})
+    assert sentence(alone, limits={"bot/act": 2}, taken={"bot/act": 2}) == (
+        "Node a is ready, but bot/act has 2 of 2 attempts in flight (max_in_flight) over all workflows."
+    )
+    assert sentence(alone, limits={"bot/act": 2}, taken={"bot/act": 1}) == "Node a is ready and about to be sent."
+
+
+def test_it_says_that_handrail_itself_is_late() -> None:
+    s = Saga(node("a"))
+    assert sentence(s, owned=False, p=3).startswith("No orchestrator owns its partition 3")
+    assert sentence(s, behind=5_000) == ("The bus lags: 5000 events of its partition are stored and not published yet.")
+    assert "about to apply a cancel by ana, stored 2.0 s ago" in sentence(
+        s, orders=({"kind": "cancel", "since_ms": s.now_ms - 2_000, "actor": "ana", "action_id": None},)
+    )
+    s = Saga(node("a")).exhaust("a")
+    pressed = {"kind": "decide", "since_ms": s.now_ms, "actor": "ana", "action_id": "RES_SKIP"}
+    assert sentence(s, orders=(pressed,)) == "It is about to apply a decision (RES_SKIP) by ana, stored 0.0 s ago."
+    assert sentence(s, owned=False, p=3).startswith("It waits for a person"), "nobody pressed anything yet"
+
+
+def test_a_claim_that_is_over_is_not_told_and_a_deadline_is() -> None:
+    s = Saga(node("a", expiry={"after_s": 60, "action_id": "RES_SKIP"})).exhaust("a")
+    s.do(Claim(s.pause["pause_id"], "ada", "2027-01-15T08:00:03.000Z"))
+    assert "claimed by ada until 2027-01-15T08:00:03.000Z" in sentence(s)
+    s.wait(2)
+    assert "claimed" not in sentence(s)
+    assert sentence(s).endswith("; at 2027-01-15T08:01:02.000Z RES_SKIP is pressed by itself.")

@@ -196,6 +196,8 @@ class FakeHandrail:
         if queued:
             return queued.popleft() if len(queued) > 1 else queued[0]
         parts = request.path.strip("/").split("/")
+        if request.method == "GET" and parts == ["dead-letters"]:
+            return Answer(body={"items": [], "next_cursor": None})
         if request.method == "GET" and parts[:2] == ["workflows", self.trace_id]:
             if parts[2:] == ["state"]:
                 history = {"history": self.journal} if request.query.get("history") else {}

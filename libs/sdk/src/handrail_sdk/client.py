@@ -25,6 +25,7 @@ from handrail_contracts.answers import WorkflowSummary as Summary
 from handrail_contracts.plan import Plan
 from handrail_contracts.view import WorkflowView
 from handrail_sdk.calls import Calls, path
+from handrail_sdk.client_errors import Problem
 from handrail_sdk.connection import Connection
 from handrail_sdk.desk import Desk
 from handrail_sdk.pages import UNSET, Page, one, page
@@ -238,6 +239,15 @@ class Client(Desk):
     async def explain(self, trace_id: str) -> dict[str, Any]:
         """Why it is not moving: `{trace_id, status, sentence, facts}`."""
         return await self._calls.get(path("workflows", trace_id, "explain"))
+
+    async def ledger(self, trace_id: str) -> list[dict[str, Any]]:
+        """What the simulators really did for it, oldest first; empty where none run."""
+        try:
+            return await self._calls.get("/simulators/ledger", {"trace_id": trace_id})
+        except Problem as e:
+            if e.status == 404:
+                return []
+            raise
 
     async def blueprints(self) -> Page[BlueprintView]:
         """What can run."""

@@ -193,6 +193,28 @@ async def agents(connection: AnyConnection, tenant: str) -> Rows:
     )
 
 
+async def surroundings(connection: AnyConnection, tenant: str, trace_id: str) -> Any:
+    """(p, owned, behind, orders) of a workflow: whether an orchestrator has its partition, how many rows of that are not on
+    the bus yet, and as json the commands of this workflow that are not applied; None when it is unknown."""
+    return await connection.fetchrow(
+        "SELECT t.p, t.owner IS NOT NULL AND t.lease_until > clock_timestamp() AS owned,"
+        " t.next_pseq - 1 - t.published_upto AS behind, (SELECT coalesce(json_agg(json_build_object('kind', c.kind,"
+        " 'since_ms', (extract(epoch FROM c.at) * 1000)::bigint, 'actor', c.actor, 'action_id', d.action_id)"
+        " ORDER BY c.n), '[]') FROM handrail.command c LEFT JOIN handrail.decision d ON d.pause_id = c.body->>'pause_id'"
+        " WHERE c.p = t.p AND c.applied_pseq IS NULL AND c.tenant = $1 AND c.trace_id = $2) AS orders"
+        " FROM handrail.partition t WHERE t.p = (SELECT p FROM handrail.workflow WHERE tenant = $1 AND trace_id = $2"
+        " UNION ALL SELECT p FROM handrail.command WHERE tenant = $1 AND trace_id = $2 AND kind = 'start' LIMIT 1)",
+        tenant,
+        trace_id,
+    )
+
+
+async def places(connection: AnyConnection, tenant: str) -> dict[str, int]:
+    """How many attempts of each limited agent, or agent/action, are out."""
+    rows = await connection.fetch("SELECT key, taken FROM handrail.place WHERE tenant = $1", tenant)
+    return {r["key"]: r["taken"] for r in rows}
+
+
 async def blueprints(connection: AnyConnection, tenant: str) -> Rows:
     """The newest version of every blueprint."""
     return await connection.fetch(

@@ -117,6 +117,16 @@ class PostgresViews:
         async with self._database.connection() as c:
             return await views.agents(c, tenant)
 
+    async def surroundings(self, tenant: str, trace_id: str) -> Row | None:
+        """See the port."""
+        async with self._database.connection() as c:
+            return await views.surroundings(c, tenant, trace_id)
+
+    async def places(self, tenant: str) -> dict[str, int]:
+        """See the port."""
+        async with self._database.connection() as c:
+            return await views.places(c, tenant)
+
     async def blueprints(self, tenant: str) -> list[Row]:
         """See the port."""
         async with self._database.connection() as c:

@@ -9,12 +9,14 @@ import orjson
 
 from handrail_contracts.pauses import ResolutionOutcome
 from handrail_engine.evolve import fold
-from handrail_engine.explain import explain
+from handrail_engine.explain import Around, explain
 from handrail_engine.preview import preview
 from handrail_engine.state import Row as EngineRow
 from handrail_engine.state import WorkflowState
 from handrail_gateway.application.faults import Refusal, pause_not_found, quote, workflow_not_found
+from handrail_gateway.application.lists import ALIVE_S
 from handrail_gateway.application.ports import Row, Views
+from handrail_gateway.application.resume import rfc3339
 
 _MANY = 1_000
 
@@ -50,7 +52,8 @@ class Foresight:
                 pause_id=pause_id,
             )
         try:
-            return preview(await self._state(trace_id), pause_id, action_id, input_, await self._views.now_ms())
+            now_ms, room = await self._views.now_ms(), await self._room()
+            return preview(await self._state(trace_id), pause_id, action_id, input_, now_ms, room=room)
         except LookupError:
             # Decided between the two reads.
             raise Refusal("stale-pause", "Expected an open pause, but it is over.", pause_id=pause_id) from None
@@ -66,7 +69,45 @@ class Foresight:
             sentence = f"It is parked: {reason} Replay its records in quarantine, or discard them."
             fact = {"waiting_for": "operator", "parked_reason": reason}
             return {"trace_id": trace_id, "status": summary.status, "sentence": sentence, "facts": [fact]}
-        return explain(await self._state(trace_id), await self._views.now_ms())
+        around = await self._around(trace_id)
+        return explain(await self._state(trace_id), await self._views.now_ms(), around)
+
+    async def _around(self, trace_id: str) -> Around:
+        """What the journal does not say: its owner, orders under way, workers, limits."""
+        found = await self._views.surroundings(self._tenant, trace_id)
+        if found is None:
+            return Around()
+        limits, silent = await self._agents()
+        return Around(
+            owned=found["owned"],
+            p=found["p"],
+            behind=found["behind"],
+            orders=tuple(orjson.loads(found["orders"])),
+            silent=silent,
+            limits=limits,
+            taken=await self._views.places(self._tenant) if limits else {},
+        )
+
+    async def _agents(self) -> tuple[dict[str, int], dict[str, str]]:
+        """Every `max_in_flight`, by agent and by agent/action; and of agents without a living worker, when one was seen last."""
+        limits: dict[str, int] = {}
+        seen: dict[str, tuple[float, str]] = {}
+        for r in await self._views.agents(self._tenant):
+            manifest = orjson.loads(r["manifest"])
+            for key, most in (
+                (r["name"], manifest.get("agent_max_in_flight")),
+                (f"{r['name']}/{r['action']}", manifest.get("max_in_flight")),
+            ):
+                if most is not None:
+                    limits[key] = most
+            last = (r["seen_ago_s"], rfc3339(r["last_seen"]))
+            seen[r["name"]] = min(seen.get(r["name"], last), last)
+        return limits, {name: at for name, (ago_s, at) in seen.items() if ago_s > ALIVE_S}
+
+    async def _room(self) -> dict[str, int]:
+        limits, _ = await self._agents()
+        taken = await self._views.places(self._tenant) if limits else {}
+        return {key: most - taken.get(key, 0) for key, most in limits.items()}
 
     async def _state(self, trace_id: str) -> WorkflowState:
         rows = await self._views.journal(self._tenant, trace_id)

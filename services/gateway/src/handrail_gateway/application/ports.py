@@ -307,6 +307,14 @@ class Views(Protocol):
         """Every action ever registered."""
         ...
 
+    async def surroundings(self, tenant: str, trace_id: str) -> Row | None:
+        """p, owned, behind, orders (json): what of a workflow its journal does not say."""
+        ...
+
+    async def places(self, tenant: str) -> dict[str, int]:
+        """How many attempts of what has a `max_in_flight` are out: by agent, and by agent/action."""
+        ...
+
     async def blueprints(self, tenant: str) -> list[Row]:
         """The newest version of every blueprint."""
         ...

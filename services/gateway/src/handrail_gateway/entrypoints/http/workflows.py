@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import partial
 
+import orjson
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
@@ -152,13 +153,18 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             "What a button would do, only what changes",
             answer=Preview,
             path=("trace_id", "pause_id", "action_id"),
+            query={"input": "What would be given with it, as JSON: a substitute output, another value."},
             problems=("workflow-not-found", "pause-not-found", "action-not-allowed", "already-resolved", "stale-pause"),
         ),
     )
     async def preview_action(request: Request) -> Response:
-        return answers.value(
-            await use.foresight.preview(trace_id_of(request), pause_id_of(request), request.path_params["action_id"])
-        )
+        given = Query(request, ("input",)).text("input")
+        try:
+            value = None if given is None else orjson.loads(given)
+        except orjson.JSONDecodeError:
+            value = given  # a bare text, as a link is
+        action_id = request.path_params["action_id"]
+        return answers.value(await use.foresight.preview(trace_id_of(request), pause_id_of(request), action_id, value))
 
     @router.get(
         "/workflows/{trace_id}/journal",
