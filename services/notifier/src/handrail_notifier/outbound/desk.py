@@ -31,7 +31,13 @@ class Channels:
         if settings.secrets():
             from handrail_notifier.outbound.webhook import Webhooks
 
-            hooks = Webhooks(settings.webhooks(), settings.secrets(), settings.inner_hosts())
+            hooks = Webhooks(
+                settings.webhooks(),
+                settings.secrets(),
+                settings.inner_hosts(),
+                ca_file=settings.webhook_ca_file,
+                proxy=settings.webhook_proxy.get_secret_value(),
+            )
             ways |= dict.fromkeys([*settings.webhooks(), CALLBACK], hooks)
         if SLACK in served:
             from handrail_notifier.outbound.doors import PATH, SlackDoor

@@ -34,6 +34,11 @@ class ChannelSettings(Settings):
         default="", description="host:port of inner receivers that may be called although they are not public; http is allowed there"
     )  # fmt: skip
 
+    webhook_ca_file: str = Field(
+        default="", description="PEM of a CA to trust besides the public ones, for inner receivers"
+    )
+    webhook_proxy: SecretStr = Field(default=_NONE, description="http://host:port through which webhooks leave")
+
     slack_bot_token: SecretStr = Field(default=_NONE, description="xoxb-… with chat:write and users:read")
     slack_channel: str = Field(default="", description="id of the channel that messages go to")
     slack_signing_secret: SecretStr = Field(default=_NONE, description="verifies clicks that come over HTTP")

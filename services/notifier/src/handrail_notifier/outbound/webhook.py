@@ -34,9 +34,17 @@ class Webhooks:
     """Delivers to the configured addresses and to the callbacks of escalations. `keys`: the newest first; all of them sign."""
 
     def __init__(
-        self, urls: dict[str, str], keys: Sequence[str], inner_hosts: frozenset[str], resolver: Resolve = resolve
+        self,
+        urls: dict[str, str],
+        keys: Sequence[str],
+        inner_hosts: frozenset[str],
+        resolver: Resolve = resolve,
+        *,
+        ca_file: str = "",
+        proxy: str = "",
     ) -> None:
         self._urls, self._inner, self._resolve = urls, inner_hosts, resolver
+        self._ca_file, self._proxy = ca_file, proxy
         self._keys = [Webhook(key) for key in keys]
         self._client: httpx2.AsyncClient | None = None
 
@@ -46,7 +54,7 @@ class Webhooks:
         body = webhook_body(notice)
         target, host, pinned = await self._target(url)
         if self._client is None:
-            self._client = httpx2.AsyncClient(timeout=TIMEOUT_S, trust_env=False, follow_redirects=False)
+            self._client = self._connected()
         headers = {"host": host, "content-type": "application/json", "user-agent": "handrail-webhook/1"}
         extensions = {"sni_hostname": pinned} if pinned else {}
         try:
@@ -80,6 +88,21 @@ class Webhooks:
         if self._client is not None:
             await self._client.aclose()
             self._client = None
+
+    def _connected(self) -> httpx2.AsyncClient:
+        trust = httpx2.create_ssl_context(trust_env=False)
+        if self._ca_file:
+            trust.load_verify_locations(self._ca_file)
+        # No connection is used twice: it is known by its address, and was proven for one name only.
+        alone = httpx2.Limits(max_keepalive_connections=0)
+        return httpx2.AsyncClient(
+            timeout=TIMEOUT_S,
+            trust_env=False,
+            follow_redirects=False,
+            verify=trust,
+            limits=alone,
+            proxy=self._proxy or None,
+        )
 
     async def _target(self, url: str) -> tuple[str, str, str]:
         """The URL to connect to, the Host to name, and the name that the certificate must have."""

@@ -1,0 +1,205 @@
+"""A webhook is sent to the address that was checked, and only to whom the certificate names; and words to text channels."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import json
+import ssl
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from standardwebhooks import Webhook
+from tests.integration.test_channels import callback
+from tests.unit.notifier.test_channel_notices import PAUSE, RESOLVED
+
+from handrail_notifier.outbound import webhook
+from handrail_notifier.outbound.notices import Kind, Notice, TryLater
+from handrail_notifier.outbound.settings import ChannelSettings
+from handrail_notifier.outbound.texts import Email, Texts
+from handrail_notifier.outbound.webhook import Webhooks
+from handrail_simulators.channels import Serving
+from handrail_simulators.channels import office as play
+
+NAME = "hooks.example"
+
+
+def certificate(path: Path) -> ssl.SSLContext:
+    """A server context for NAME alone; its certificate is at `path`."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(who)
+        .issuer_name(who)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=400))
+        .not_valid_after(now + datetime.timedelta(days=400))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    plain = serialization.NoEncryption()
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    (path.parent / "key.pem").write_bytes(pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path, path.parent / "key.pem")
+    return context
+
+
+class Receiver:
+    """A TLS server on 127.0.0.1:8443's stand-in; counts what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[dict[str, str], bytes]] = []
+        self.port = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = {k.lower(): v for k, _, v in (line.partition(": ") for line in head[1:] if line)}
+            body = await reader.readexactly(int(headers["content-length"]))
+            self.asked.append((headers, body))
+            writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+            await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def receiver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Receiver]:
+    """This machine plays a public one: 127.0.0.1 passes for a public address, and any port for an allowed one."""
+    made = Receiver()
+    server = await asyncio.start_server(made.serve, "127.0.0.1", 0, ssl=certificate(tmp_path / "ca.pem"))
+    made.port = server.sockets[0].getsockname()[1]
+    monkeypatch.setattr(webhook, "is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr(webhook, "refused_rule", lambda url: None)
+    yield made
+    server.close()
+
+
+async def here(host: str, port: int) -> Sequence[str]:
+    return ["127.0.0.1"]
+
+
+async def test_the_checked_address_is_called_under_its_name(receiver: Receiver, tmp_path: Path) -> None:
+    sender = Webhooks({}, [play.WEBHOOK_SECRET], frozenset(), here, ca_file=str(tmp_path / "ca.pem"))
+    await sender.deliver(callback(f"https://{NAME}:{receiver.port}/hook?x=1"))
+    [(headers, body)] = receiver.asked
+    assert headers["host"] == f"{NAME}:{receiver.port}"
+    assert Webhook(play.WEBHOOK_SECRET).verify(body, headers)["type"] == "x"
+    # The same address under a name that the certificate does not have: no connection of before is used again.
+    with pytest.raises(TryLater, match="ConnectError"):
+        await sender.deliver(callback(f"https://other.example:{receiver.port}/hook"))
+    await sender.close()
+    untrusting = Webhooks({}, [play.WEBHOOK_SECRET], frozenset(), here)
+    with pytest.raises(TryLater, match="ConnectError"):
+        await untrusting.deliver(callback(f"https://{NAME}:{receiver.port}/hook"))
+    await untrusting.close()
+    assert len(receiver.asked) == 1
+
+
+async def test_a_proxy_is_asked_for_the_address_and_sees_nothing_else(receiver: Receiver, tmp_path: Path) -> None:
+    asked: list[bytes] = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append((await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0])
+        inward, outward = await asyncio.open_connection("127.0.0.1", receiver.port)
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            while piece := await source.read(65_536):
+                sink.write(piece)
+                await sink.drain()
+            sink.close()
+
+        await asyncio.gather(pump(reader, outward), pump(inward, writer), return_exceptions=True)
+
+    server = await asyncio.start_server(proxy, "127.0.0.1", 0)
+    at = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    sender = Webhooks({}, [play.WEBHOOK_SECRET], frozenset(), here, ca_file=str(tmp_path / "ca.pem"), proxy=at)
+    await sender.deliver(callback(f"https://{NAME}:{receiver.port}/hook"))
+    await sender.close()
+    server.close()
+    assert asked == [f"CONNECT 127.0.0.1:{receiver.port} HTTP/1.1".encode()]
+    assert len(receiver.asked) == 1
+
+
+def opened(channel: str) -> Notice:
+    return Notice(f"default/{channel}/opened/p1", channel, Kind.OPENED, "t", "p1", {"event": PAUSE}, 1)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def played() -> AsyncGenerator[Serving]:
+    played = Serving()
+    await played.start()
+    yield played
+    await played.stop()
+
+
+async def test_a_mail_is_sent_again_with_the_same_id_after_the_server_was_busy(played: Serving) -> None:
+    settings = ChannelSettings(
+        smtp_url=f"smtp://127.0.0.1:{played.smtp_port}",  # pyright: ignore[reportArgumentType]
+        mail_from="Handrail <handrail@corp.example>",
+        mail_to="a@corp.example, b@corp.example",
+    )
+    mail = Email(settings)
+    played.office.failing["smtp"] = 451
+    with pytest.raises(TryLater, match="451"):
+        await mail.deliver(opened("email"))
+    played.office.failing.clear()
+    for _ in range(2):
+        await mail.deliver(opened("email"))
+    first, second = played.office.mails
+    ids = [[line for line in m.splitlines() if line.startswith("Message-ID")] for m in (first, second)]
+    assert ids[0] == ids[1]
+    assert "To: a@corp.example, b@corp.example" in first
+    hostile = {**RESOLVED, "actor": "x\r\nBcc: evil@evil.example"}
+    said = mail.mail(Notice("n", "email", Kind.RESOLVED, "t", "p1", {"event": hostile}, 1))
+    assert said["Bcc"] is None
+
+
+async def test_no_password_goes_out_without_tls(played: Serving) -> None:
+    settings = ChannelSettings(
+        smtp_url=f"smtp://me:secret@127.0.0.1:{played.smtp_port}",  # pyright: ignore[reportArgumentType]
+        mail_from="handrail@corp.example",
+        mail_to="a@corp.example",
+    )
+    with pytest.raises(TryLater):
+        await Email(settings).deliver(opened("email"))
+    assert played.office.mails == []
+
+
+async def test_other_text_channels_hear_words_and_a_link() -> None:
+    heard: list[dict[str, Any]] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        length = int(head.partition("content-length: ")[2].split("\r\n")[0])
+        heard.append(json.loads(await reader.readexactly(length)))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    texts = Texts(ChannelSettings(text_urls=f"json://127.0.0.1:{port}/"))  # pyright: ignore[reportArgumentType]
+    await texts.deliver(opened("text"))
+    server.close()
+    await server.wait_closed()
+    assert heard[0]["title"] == "Handrail needs you: t"
+    assert "http://127.0.0.1:8080/console/workflows/t" in heard[0]["message"]
+    with pytest.raises(TryLater, match="did not take it"):
+        await texts.deliver(opened("text"))
