@@ -31,6 +31,8 @@ from benchmarks.sse.server import BORN, TRACE_ID, event
 from handrail.engines.postgres import LocalPostgres
 from handrail.engines.valkey import LocalValkey
 from handrail_contracts.ids import partition
+from handrail_contracts.live import view_key
+from handrail_notifier.bootstrap import connect_redis
 from handrail_store import connect, migrate
 
 HERE = Path(__file__).parent
@@ -153,6 +155,18 @@ def stats(port: int) -> dict[str, Any]:
         return json.load(answer)
 
 
+async def emptied(redis_url: str) -> dict[str, Any]:
+    """How soon a watched workflow is back in Redis after everything there was lost."""
+    redis = connect_redis(redis_url)
+    await redis.flushall()
+    began = time.perf_counter()
+    while not await redis.exists(view_key("default", TRACE_ID)):  # noqa: ASYNC110  another process writes it
+        await asyncio.sleep(0.005)
+    took = time.perf_counter() - began
+    await redis.aclose()
+    return {"what": "Redis emptied", "watched_back_ms": round(took * 1000)}
+
+
 async def measure(chosen: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     """Everything, in order; prints as it goes."""
     rows: list[dict[str, Any]] = []
@@ -165,7 +179,7 @@ async def measure(chosen: argparse.Namespace, folder: Path) -> list[dict[str, An
     postgres, valkey = await LocalPostgres.start(folder / "pg"), await LocalValkey.start(folder / "valkey")
     try:
         await accepted(postgres.dsn, chosen.journal)
-        ladder = [tuple(step.split(":")) for step in chosen.ladder.split(",")]
+        ladder = [tuple(step.split(":")) for step in chosen.ladder.split(",") if step]
         for clients, rate in ladder:
             port = chosen.port
             options = ("--dsn", postgres.dsn, "--redis", valkey.url)
@@ -191,6 +205,7 @@ async def measure(chosen: argparse.Namespace, folder: Path) -> list[dict[str, An
             # Their events were published long ago: only how soon the last client has the last one is of interest.
             row = {name: value for name, value in row.items() if not name.endswith("_ms") and name != "published"}
             say({**row, "postgres_queries": stats(server.port)["postgres"] - before})
+            say(await emptied(valkey.url))
         say(await projection.measure(postgres.dsn, valkey.url))
         say(await state.measure(folder / "data"))
     finally:

@@ -171,6 +171,21 @@ async def test_what_cannot_be_run_is_told_before_the_stream(
     assert (wire.status, json.loads(wire.body)["type"]) == (status, f"/problems/{code}"), wire.body
 
 
+async def test_large_events_do_not_pile_up_for_runs_that_may_come(rig: Rig) -> None:
+    story = Story("large")
+    story.accepted()
+    for n in range(120):
+        story.add("RESULT_IGNORED", node_id="a", attempt=n, reason="late", pad="x" * 200_000)
+    await rig.source.write(story.events)
+    wire = await rig.open("/workflows/large/events?format=agui&after=121")
+    await wait_until(lambda: wire.status == 200, description="it is open")
+    [track] = [t for t in rig.notifier.tracks._tracks.values() if t.watched.key[1] == "large"]  # pyright: ignore[reportPrivateUsage]
+    kept = track.entries_after(track.head - 20)
+    assert kept is not None
+    assert track.entries_after(0) is None
+    await wire.close()
+
+
 async def test_other_methods_and_forms_are_refused(rig: Rig) -> None:
     get = await rig.open("/ag-ui")
     assert (get.status, get.headers["allow"]) == (405, "POST")

@@ -68,7 +68,7 @@ class Track:
         self.loading: asyncio.Task[None] | None = None
         self.translator = Translator(watched.key[1])
         self._window = Window(0, [], max_frames=WINDOW, max_bytes=MAX_RING_BYTES)
-        self._entries: deque[_Entry] = deque(maxlen=WINDOW)
+        self._entries: deque[_Entry] = deque()
 
     @property
     def head(self) -> int:
@@ -113,6 +113,9 @@ class Track:
             told = self.translator.tell(event)
             self._window.push(self._joined(told.all(), seq))
             self._entries.append(self._entry(told))
+            # The window is bounded by bytes, too; what it has no longer, runs need not have.
+            while len(self._entries) > self._window.head - self._window.base:
+                self._entries.popleft()
 
     def pull(self) -> bool:
         """Tells what the workflow has new; False when that has to be read from the journal."""
