@@ -86,9 +86,17 @@ async def load(binary: Path, server: Server, *args: str) -> dict[str, Any]:
     if await process.wait():
         raise SystemExit(f"{server.name}: the load generator ended with {process.returncode}")
     line = json.loads(await reading)
-    cpu = (server.cpu_s() - before) / (time.perf_counter() - began)
+    cpu_s = server.cpu_s() - before
+    cpu = cpu_s / (time.perf_counter() - began)
+    each = round(cpu_s / max(1, line["deliveries"]) * 1e6, 2)
     per_client = round((peak - idle) / line["clients"] / 1024, 1)
-    return {"server": server.name, **line, "server_cores": round(cpu, 2), "rss_kb_per_client": per_client}
+    return {
+        "server": server.name,
+        **line,
+        "server_cores": round(cpu, 2),
+        "cpu_us_each": each,
+        "rss_kb_per_client": per_client,
+    }
 
 
 def python(*args: str) -> subprocess.Popen[bytes]:
@@ -216,7 +224,18 @@ async def measure(chosen: argparse.Namespace, folder: Path) -> list[dict[str, An
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The fan-out as a table in Markdown."""
-    names = ("server", "clients", "rate", "per_s", "p50_ms", "p99_ms", "holes", "server_cores", "rss_kb_per_client")
+    names = (
+        "server",
+        "clients",
+        "rate",
+        "per_s",
+        "p50_ms",
+        "p99_ms",
+        "holes",
+        "cpu_us_each",
+        "server_cores",
+        "rss_kb_per_client",
+    )
     lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
     lines += ["| " + " | ".join(str(row.get(name, "")) for name in names) + " |" for row in rows if "rate" in row]
     return "\n".join(lines)
