@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -19,6 +21,7 @@ from tests.llm_stub import running, says, tool_call
 from tests.system.house import Up
 from tests.waiting import wait_until
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 ASKED: dict[str, Any] = {
     "reason": "The customer disputes a charge.",
     "summary": "Two charges on one order.",
@@ -155,3 +158,50 @@ async def test_a_published_agent_framework_hands_over_by_itself(url: str) -> Non
             return any(p["failure_reason"] == ASKED["reason"] and p["pause_id"] in heard for p in items)
 
         await wait_until(waiting, description="what the model asked for is in the inbox")
+
+
+async def decide(url: str, seen: set[str], *, hand_back: bool) -> str:
+    """A person: says a sentence to the newest escalation, then hands back or answers with it. Answers its pause."""
+    text = "It is settled."
+    async with httpx2.AsyncClient(base_url=url, trust_env=False) as http:
+        pause: dict[str, Any] = {}
+
+        async def waiting() -> bool:
+            items = (await http.get("/inbox", params={"kind": "escalation"})).json()["items"]
+            pause.update(next((p for p in items if p["pause_id"] not in seen), {}))
+            return bool(pause)
+
+        await wait_until(waiting, description="the agent has asked for a person", timeout_s=60)
+        said = {"role": "operator", "text": text}
+        if hand_back:
+            assert (await http.post(f"/pauses/{pause['pause_id']}/messages", json=said)).status_code == 202
+            body: dict[str, Any] = {"action_id": "RES_HAND_BACK"}
+        else:
+            body = {"action_id": "RES_RESPOND", "input": text}
+        assert (await http.post(f"/workflows/{pause['trace_id']}/resume", json=body)).status_code == 202
+        return (await http.get(f"/pauses/{pause['pause_id']}")).json()
+
+
+@pytest.mark.parametrize("hand_back", [True, False])
+@pytest.mark.parametrize("name", ["pydantic_ai", "openai_agents", "langgraph"])
+async def test_the_examples_run_as_they_stand(
+    url: str, name: str, hand_back: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    example = importlib.import_module(f"handover_{name}")
+    async with httpx2.AsyncClient(base_url=url, trust_env=False) as http:
+        items = (await http.get("/inbox", params={"kind": "escalation"})).json()["items"]
+    async with asyncio.timeout(90), asyncio.TaskGroup() as both:
+        person = both.create_task(decide(url, {p["pause_id"] for p in items}, hand_back=hand_back))
+        agent = both.create_task(example.main(url))
+    pause, answer = person.result(), agent.result()
+    assert pause["failure_reason"] == "The customer disputes a charge."
+    assert pause["context_snapshot"] == {"order_id": "7"}
+    told = [(line["role"], line["text"]) for line in pause["conversation"]]
+    assert told[0] == ("user", "I dispute the second charge") and told[1][0] == "system"
+    if not hand_back:
+        assert answer == "It is settled."
+    elif name == "pydantic_ai":
+        assert answer.startswith("As my colleague said")
+    elif name == "langgraph":
+        assert answer == "My colleague says: It is settled."

@@ -1,0 +1,54 @@
+"""For LangGraph (extra `langgraph`): a node that hands over and interrupts the graph until the person is done.
+
+graph.add_node("human", escalation_node(handover, reason=lambda state: state["why"]))
+await app.ainvoke(inputs, config)                                   # stops at the interrupt, whose value names the pause
+back = await handover.wait()
+await app.ainvoke(Command(resume=resume_with(back)), config)        # also in another process, days later
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.types import interrupt
+
+from handrail_sdk.handover import Back, Handover
+
+
+def escalation_node(
+    handover: Handover,
+    *,
+    reason: Callable[[Mapping[str, Any]], str],
+    summary: Callable[[Mapping[str, Any]], str] = lambda state: "",
+    transcript: Callable[[Mapping[str, Any]], Iterable[Mapping[str, Any]]] | None = None,
+    into: str = "human",
+) -> Callable[..., Any]:
+    """A node. `transcript` reads the state (default: its `messages`); what comes back is stored as `into`: {handed_back, response,
+    conversation}. The graph runs a node from its beginning when it is resumed: the thread's id makes that the same escalation."""
+
+    async def human(state: Mapping[str, Any], config: RunnableConfig) -> dict[str, Any]:
+        lines = list(transcript(state) if transcript is not None else lines_of(state.get("messages", ())))
+        thread = (config.get("configurable") or {}).get("thread_id")
+        key = f"langgraph-{thread}-{len(lines)}" if thread is not None else None
+        over = await handover.escalate(reason(state), summary=summary(state), transcript=lines, idempotency_key=key)
+        told = {"message": over.message, "trace_id": over.trace_id, "pause_id": over.pause_id}
+        return {into: interrupt(told)}
+
+    return human
+
+
+def resume_with(back: Back) -> dict[str, Any]:
+    """What the graph goes on with."""
+    return {"handed_back": back.handed_back, "response": back.response, "conversation": back.conversation}
+
+
+def lines_of(messages: Iterable[Any]) -> list[dict[str, Any]]:
+    """Messages of LangChain as {role, text}."""
+    roles = {"human": "user", "ai": "agent"}
+    return [
+        {"role": roles[m.type], "text": m.content if isinstance(m.content, str) else str(m.content)}
+        for m in messages
+        if getattr(m, "type", None) in roles
+    ]
