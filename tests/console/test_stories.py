@@ -128,9 +128,9 @@ async def test_the_panic_button_pauses_and_cancels_after_a_preview(console: Cons
 
 
 async def test_alike_failures_are_decided_together_one_first(console: Console) -> None:
-    started = [await console.paused() for _ in range(3)]
+    started = [await console.paused(trace_id=f"alike-{i}") for i in range(3)]
     async with console.desk() as desk:
-        page = await desk.open("inbox")
+        page = await desk.open("inbox?q=alike-")
         cluster = page.get_by_test_id("cluster").filter(has_text="SKU_UNAVAILABLE")
         await expect(cluster).to_contain_text("3 alike")
         await cluster.get_by_role("button").click()
@@ -151,8 +151,6 @@ async def test_a_dead_letter_is_replayed_and_another_is_discarded(console: Conso
     (first, _), (second, _) = await console.paused(), await console.paused()
     async with console.desk() as desk:
         page = await desk.open("dead-letters")
-        rows = page.locator(".letter[data-state=open]")
-        await expect(rows).to_have_count(2)
         for trace_id, button in ((first, "Discard"), (second, "Replay")):
             letters = await page.evaluate("fetch('/dead-letters?state=open').then(r => r.json())")
             id_ = next(x["dead_letter_id"] for x in letters["items"] if x["trace_id"] == trace_id)

@@ -284,7 +284,8 @@ export const text = {
     sending: "Sending",
     accepted: "Accepted, waiting for the orchestrator",
     doneYou: (label: string) => `Done: ${label}`,
-    doneOther: (who: string, channel: string, when: string, label: string) => `Resolved by ${who} over ${channel} ${when}: ${label}`,
+    doneOther: (who: string, channel: string, when: string, label: string) =>
+      `Resolved by ${who} over ${channel}${when ? ` ${when}` : ""}: ${label}`,
     superseded: "This pause is over: the workflow has moved on without it.",
     cancelled: "This pause is over: the workflow was cancelled.",
     expired: (what: string) => `The time was up. What was declared for that was done: ${what}.`,

@@ -125,6 +125,8 @@ export class Elements {
       className,
       type: undo ? "default" : "smoothstep",
       focusable: false,
+      ariaRole: "presentation",
+      domAttributes: { "aria-hidden": true, "aria-roledescription": undefined } as never,
       markerEnd: { type: "arrowclosed" as never, width: 14, height: 14, markerUnits: "userSpaceOnUse", color: MARKS[className] ?? "var(--line-strong)" },
       ...(undo ? { sourceHandle: "back", targetHandle: "back" } : {}),
     };

@@ -19,6 +19,8 @@ const TYPES = { step: Step, lane: Lane };
 const ONLY_VISIBLE_FROM = 300;
 const MINIMAP_FROM = 30;
 const FIT = { padding: 0.08, maxZoom: 1.1, minZoom: 0.05 };
+/** At first a large plan is shown so that it can be read, from its beginning; F shows all of it. */
+const FIRST = { ...FIT, minZoom: 0.3 };
 
 export interface PictureProps {
   nodes: readonly NodeView[];
@@ -57,14 +59,14 @@ function Drawn({ nodes, selected, onSelect, added = NONE, calm = false }: Pictur
   useEffect(() => {
     const element = box.current;
     if (!element) return;
-    const observer = new ResizeObserver(() => void flow.fitView(FIT));
+    const observer = new ResizeObserver(() => void flow.fitView(FIRST));
     observer.observe(element);
     // The library says "application", which takes the reading keys away from screen readers.
     element.querySelector(".react-flow")?.setAttribute("role", "presentation");
     return () => observer.disconnect();
   }, [flow]);
   useEffect(() => {
-    if (places) requestAnimationFrame(() => void flow.fitView(FIT));
+    if (places) requestAnimationFrame(() => void flow.fitView(FIRST));
   }, [flow, places]);
   useFollow(nodes, flow, still);
 
@@ -131,7 +133,7 @@ function Drawn({ nodes, selected, onSelect, added = NONE, calm = false }: Pictur
         minZoom={0.05}
         maxZoom={2}
         fitView
-        fitViewOptions={FIT}
+        fitViewOptions={FIRST}
       >
         <Background gap={24} size={1} />
         {nodes.length >= MINIMAP_FROM ? <MiniMap<Any> pannable nodeClassName={(node) => `mini mini-${nodeLook(node.data.node.state).token}`} ariaLabel={null} /> : null}

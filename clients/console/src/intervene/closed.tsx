@@ -22,15 +22,17 @@ export function sentenceOf(pause: Pause, event: WorkflowEvent, actor: string, no
   return text.pause.doneOther(String(event.actor), String(event.channel), relative(event.at, now), label);
 }
 
-export function Closed({ pause, event }: { pause: Pause; event: WorkflowEvent | null }) {
+/** `watched`: it was open while somebody looked at it here. */
+export function Closed({ pause, event, watched }: { pause: Pause; event: WorkflowEvent | null; watched: boolean }) {
   const heading = useRef<HTMLHeadingElement>(null);
   const actor = usePreferences((p) => p.actor);
   const now = useNow(1000);
   const seq = event?.seq;
   useEffect(() => {
     // After a decision the focus goes to its result; the buttons that had it are gone.
+    if (!watched) return;
     if (document.activeElement === document.body || document.activeElement?.id === "main") heading.current?.focus();
-  }, []);
+  }, [watched]);
   return (
     <div className="notice closed" data-tone="good" data-testid="closed" data-seq={seq}>
       <h3 ref={heading} tabIndex={-1} className="wrap">

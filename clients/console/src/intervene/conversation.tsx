@@ -15,7 +15,8 @@ export default function Conversation({ pause, open }: { pause: Pause; open: bool
   // A pause that is over has its conversation with the server, with what was said since.
   const whole = useQuery({ queryKey: ["conversation", pause.pause_id, open], queryFn: () => client.getPause(pause.pause_id), enabled: !open });
   const said = ((whole.data as unknown as { conversation?: Said[] } | undefined)?.conversation ?? (pause.transcript as Said[] | null)) ?? [];
-  const last = said.findLastIndex((each) => each.role !== "operator");
+  const asked = said.findLastIndex((each) => each.role === "user");
+  const last = asked >= 0 ? asked : said.findLastIndex((each) => each.role !== "operator");
   return (
     <section className="conversation">
       <div className="row">

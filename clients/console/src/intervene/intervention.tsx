@@ -3,7 +3,6 @@
 import type { Pause, WorkflowEvent } from "@handrail/client";
 import { lazy, Suspense, useEffect, useRef } from "react";
 import { useNow } from "../live/hooks.js";
-import { usePreferences } from "../live/preferences.js";
 import { attemptsOfPause } from "../model/attempts.js";
 import { Link, to } from "../model/router.js";
 import { clock, relative } from "../model/time.js";
@@ -31,10 +30,14 @@ interface Props {
 
 export function Intervention({ pause, resolved, open, stale, workflow, onAgain }: Props) {
   const over = resolved !== null || !open;
+  const watched = useRef<string | null>(null);
+  useEffect(() => {
+    if (!over) watched.current = pause.pause_id;
+  }, [over, pause.pause_id]);
   return (
     <article className="intervention" aria-label={text.pause.label} data-pause={pause.pause_id} data-kind={pause.kind}>
-      <Head pause={pause} workflow={workflow} />
-      {over ? <Closed pause={pause} event={resolved} /> : null}
+      <Head pause={pause} workflow={workflow} over={over} />
+      {over ? <Closed pause={pause} event={resolved} watched={watched.current === pause.pause_id} /> : null}
       {pause.kind === "gate" ? (
         <Suspense fallback={null}>
           <Proposal pause={pause} />
@@ -63,7 +66,7 @@ export function Intervention({ pause, resolved, open, stale, workflow, onAgain }
   );
 }
 
-function Head({ pause, workflow }: { pause: Pause; workflow: string }) {
+function Head({ pause, workflow, over }: { pause: Pause; workflow: string; over: boolean }) {
   const heading = useRef<HTMLHeadingElement>(null);
   const shown = useRef<string | null>(null);
   useEffect(() => {
@@ -103,7 +106,7 @@ function Head({ pause, workflow }: { pause: Pause; workflow: string }) {
           </span>
         ) : null}
       </p>
-      <Claim pause={pause} />
+      {over ? null : <Claim pause={pause} />}
     </header>
   );
 }
@@ -168,8 +171,6 @@ function AttemptHistory({ pause }: { pause: Pause }) {
 
 function Deadline({ pause }: { pause: Pause }) {
   const now = useNow(1000, Boolean(pause.expires_at));
-  const actor = usePreferences((p) => p.actor);
-  const others = pause.assignees ?? [];
   return (
     <p className="deadline dim small">
       {pause.expires_at ? (
@@ -178,8 +179,7 @@ function Deadline({ pause }: { pause: Pause }) {
         </time>
       ) : (
         text.pause.noDeadline
-      )}{" "}
-      {others.length > 0 && !others.includes(actor) ? text.pause.notYours(others.join(", ")) : null}
+      )}
     </p>
   );
 }

@@ -5,8 +5,11 @@ import { useQuery } from "@tanstack/react-query";
 import { useId, useMemo, useRef, useState } from "react";
 import { client } from "../live/client.js";
 import { useNarrow, useOnline } from "../live/hooks.js";
+import { usePreferences } from "../live/preferences.js";
 import { curl } from "../model/curl.js";
 import { consequence, touchesIrreversible } from "../model/effects.js";
+import { Link, to } from "../model/router.js";
+import { relative } from "../model/time.js";
 import { formOf, placed, type Raw, rawOf, read } from "../model/forms.js";
 import { text } from "../text.js";
 import { Fields, focusFirstError } from "../ui/form.js";
@@ -37,6 +40,8 @@ export function Options({ pause, stale, onAgain }: Props) {
   const box = useRef<HTMLElement>(null);
   const fire = useRef<(() => void) | null>(null);
   const commentId = useId();
+  const actor = usePreferences((p) => p.actor);
+  const forOthers = (pause.assignees ?? []).includes(actor) ? [] : (pause.assignees ?? []);
   const busy = phase.name === "sending" || phase.name === "accepted";
   const over = phase.name === "refused" && OVER.has(phase.problem.code);
   const disabled = busy || stale || !online || over;
@@ -50,7 +55,7 @@ export function Options({ pause, stale, onAgain }: Props) {
     forget();
     requestAnimationFrame(() => {
       const place = box.current?.querySelector(`[data-option="${CSS.escape(button.action_id)}"]`);
-      place?.querySelector<HTMLElement>("input, textarea, select")?.focus() ?? place?.querySelector<HTMLElement>("button")?.focus();
+      (place?.querySelector<HTMLElement>("input, textarea, select") ?? place?.querySelector<HTMLElement>("button"))?.focus();
       place?.scrollIntoView({ block: "nearest" });
     });
     return true;
@@ -82,6 +87,11 @@ export function Options({ pause, stale, onAgain }: Props) {
       }}
     >
       <h3>{text.pause.options}</h3>
+      {forOthers.length > 0 ? (
+        <p className="notice" data-tone="warn">
+          {text.pause.notYours(forOthers.join(", "))}
+        </p>
+      ) : null}
       <Told pause={pause} phase={phase} override={override} setOverride={setOverride} onAgain={onAgain} />
       <ol>
         {buttons.map((each, i) => (
@@ -154,15 +164,25 @@ function Told(props: { pause: Pause; phase: Phase; override: boolean; setOverrid
   }
   if (phase.name !== "refused") return null;
   const { problem } = phase;
-  const { resolved_by: who, channel, action_id: action } = problem.body as Record<string, unknown>;
+  const { resolved_by: who, resolved_at: at, channel, action_id: action } = problem.body as Record<string, unknown>;
   return (
     <div className="notice" data-tone="bad" role="alert" data-testid="phase" data-code={problem.code}>
       <strong>
         {problem.code === "already-resolved" && who
-          ? text.pause.doneOther(String(who), String(channel ?? ""), "", labelOf(pause, action))
+          ? text.pause.doneOther(String(who), String(channel ?? ""), relative(at as string | undefined, Date.now()), labelOf(pause, action))
           : `${text.pause.refused}: ${problem.code}`}
       </strong>
       <p className="wrap">{problem.detail}</p>
+      {OVER.has(problem.code) ? (
+        <p className="row">
+          <Link className="button" href={to(["workflows", pause.trace_id], { tab: "graph" })}>
+            {text.pause.viewResult}
+          </Link>
+          <Link className="button quiet" href={to(["workflows", pause.trace_id], { tab: "audit" })}>
+            {text.pause.viewAudit}
+          </Link>
+        </p>
+      ) : null}
       {problem.code === "evidence-changed" ? (
         <button type="button" className="button" onClick={onAgain}>
           {text.pause.readAgain}

@@ -131,11 +131,10 @@ function TopBar({ page, onRun, onSearch }: { page: string; onRun: boolean; onSea
         <span className="chip environment" title={text.nav.environment(window.location.host)}>
           {window.location.host}
         </span>
-        <button type="button" className="button quiet" onClick={onSearch} aria-label={text.nav.search} title={text.nav.search}>
+        <button type="button" className="button quiet" onClick={onSearch} title={text.nav.search}>
           <Search size={16} aria-hidden />
-          <kbd className="wide-only" aria-hidden>
-            ⌘K
-          </kbd>
+          <span className="visually-hidden">{text.nav.search}</span>
+          <kbd className="wide-only">⌘K</kbd>
         </button>
         <DeskPill hidden={onRun} />
         <span id="run-pill" />

@@ -1,0 +1,206 @@
+"""The console keeps up: reloads, closed tabs, a notifier that is gone, two people at once, many events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+
+from playwright.async_api import Page, expect
+
+from tests.console.rig import PATIENCE_MS, Console
+from tests.console.stream_cut import StreamCut
+from tests.waiting import wait_until
+
+expect.set_options(timeout=PATIENCE_MS)
+
+
+async def drawn(page: Page) -> list[list[str]]:
+    """Every step as it is shown, without what ticks."""
+    return await page.eval_on_selector_all(
+        ".step", "steps => steps.map(s => [s.dataset.step, s.dataset.token, s.getAttribute('aria-label')]).sort()"
+    )
+
+
+async def test_a_reload_and_a_closed_tab_amid_a_run_lose_nothing(console: Console) -> None:
+    slow = [{"id": f"s{i}", "depends_on": [f"s{i - 1}"] if i else [], "inputs": {"duration_ms": 250}} for i in range(6)]
+    trace_id = await console.plan(slow)
+    async with console.desk() as desk:
+        page = await desk.open(f"workflows/{trace_id}")
+        await expect(page.locator(".step[data-step=s1][data-token=complete]")).to_be_visible()
+        await page.reload()
+        await expect(page.locator(".step")).to_have_count(6)
+        await expect(page.locator(".step[data-token=complete]")).not_to_have_count(0)
+        context = page.context
+        await page.close()
+        again = await context.new_page()
+        await again.goto(f"{console.url}/console/workflows/{trace_id}")
+        await expect(again.get_by_test_id("workflow-status")).to_have_attribute("data-status", "COMPLETED")
+        await expect(again.locator(".step")).to_have_count(6)
+        first = await drawn(again)
+        await again.reload()
+        await expect(again.locator(".step")).to_have_count(6)
+        assert await drawn(again) == first
+        await again.get_by_role("tab", name="Events").click()
+        state = await console.wait(trace_id, lambda s: True)
+        await expect(again.locator(".event-seq")).to_have_count(int(state["cursor"]))
+        seqs = [int(text[1:]) for text in await again.locator(".event-seq").all_text_contents()]
+        assert seqs == list(range(1, int(state["cursor"]) + 1))
+
+
+async def test_two_people_press_at_once_and_the_loser_is_told_who_won(console: Console) -> None:
+    trace_id, _ = await console.paused()
+    async with console.desk("ada") as left, console.desk("grace") as right:
+        pages = [await desk.open(f"workflows/{trace_id}") for desk in (left, right)]
+        skip = pages[0].get_by_role("button", name="Skip Hardware Step")
+        await pages[1].get_by_role("button", name="Abort and Rollback Onboarding").click()
+        abort = pages[1].locator("[data-confirm=RES_ABORT_SAGA]")
+        await expect(skip).to_be_enabled()
+        await expect(abort).to_be_enabled()
+        await asyncio.gather(skip.click(no_wait_after=True), abort.click(no_wait_after=True))
+        closed = [page.get_by_test_id("closed") for page in pages]
+        for each in closed:
+            await expect(each).to_be_visible()
+        texts = [await each.inner_text() for each in closed]
+        won = [("Done:" in text) for text in texts]
+        assert sorted(won) == [False, True], texts
+        loser = texts[won.index(False)]
+        assert re.search(r"Resolved by (ada|grace) over console", loser), loser
+    state = await console.call("GET", f"/workflows/{trace_id}/state?history=true")
+    assert [e["outcome"] for e in state["history"] if e["event_type"] == "HITL_RESOLVED"] == ["decided"]
+
+
+async def test_a_late_press_is_refused_in_words(console: Console) -> None:
+    trace_id, pause = await console.paused()
+    async with console.desk() as desk:
+        page = await desk.open(f"workflows/{trace_id}")
+        await expect(page.get_by_role("button", name="Skip Hardware Step")).to_be_enabled()
+        # The news of it does not reach this window before the press.
+        await page.context.route("**/workflows/*/resume", lambda route: decided_first(route))
+
+        async def decided_first(route: object) -> None:
+            body = {"action_id": "RES_SKIP", "pause_id": pause["pause_id"]}
+            await console.call("POST", f"/workflows/{trace_id}/resume", body, **{"Handrail-Actor": "grace"})
+            await route.continue_()  # type: ignore[attr-defined]
+
+        await page.get_by_role("button", name="Abort and Rollback Onboarding").click()
+        await page.locator("[data-confirm=RES_ABORT_SAGA]").click()
+        await expect(page.get_by_test_id("closed")).to_contain_text("Resolved by grace over api")
+        await page.context.unroute_all(behavior="wait")
+
+
+async def test_streams_gone_for_five_seconds_lose_and_double_nothing(console: Console) -> None:
+    trace_id, _ = await console.paused()
+    async with StreamCut(console.up.port) as line, console.desk(url=line.url) as desk:
+        page = await desk.open(f"workflows/{trace_id}")
+        pill = page.get_by_test_id("connection")
+        await expect(pill).to_have_text("Live")
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        line.cut()
+        await expect(pill).to_contain_text("Reconnecting")
+        await expect(page.locator(".step")).to_have_count(5)
+        # Deciding does not need the stream.
+        await page.get_by_role("button", name="Skip Hardware Step").click()
+        await expect(page.get_by_test_id("phase")).to_contain_text("waiting for the orchestrator")
+        await console.wait(trace_id, lambda s: s["status"] == "COMPLETED_WITH_SKIPS")
+        await wait_until(lambda: loop.time() - began > 5, description="five seconds have passed")
+        assert line.refused > 0
+        line.mend()
+        await expect(page.get_by_test_id("workflow-status")).to_have_attribute("data-status", "COMPLETED_WITH_SKIPS")
+        await expect(page.get_by_test_id("closed")).to_contain_text("Done: Skip Hardware Step")
+        await page.get_by_role("tab", name="Events").click()
+        state = await console.call("GET", f"/workflows/{trace_id}/state?history=true")
+        await expect(page.locator(".event-seq")).to_have_count(len(state["history"]))
+        assert await page.locator(".event-seq").all_text_contents() == [f"#{e['seq']}" for e in state["history"]]
+
+
+async def test_what_is_too_old_cannot_be_decided_on(console: Console) -> None:
+    trace_id, _ = await console.paused()
+    async with StreamCut(console.up.port) as line, console.desk(url=line.url) as desk:
+        await desk.page.clock.install()
+        page = await desk.open(f"workflows/{trace_id}")
+        await expect(page.get_by_test_id("connection")).to_have_text("Live")
+        line.cut()
+        await page.clock.run_for(40_000)
+        await expect(page.locator(".run .banner[data-tone=bad]")).to_contain_text("Showing the state of")
+        await expect(page.get_by_role("button", name="Skip Hardware Step")).to_be_disabled()
+        line.mend()
+        await page.clock.run_for(40_000)
+        await expect(page.get_by_role("button", name="Skip Hardware Step")).to_be_enabled()
+
+
+async def test_a_claim_is_seen_by_others_and_can_be_taken_over(console: Console) -> None:
+    trace_id, _ = await console.paused()
+    async with console.desk("ada") as left, console.desk("grace") as right:
+        ada, grace = await left.open(f"workflows/{trace_id}"), await right.open(f"workflows/{trace_id}")
+        await ada.get_by_role("button", name="Claim (c)").click()
+        await expect(ada.locator(".claim")).to_contain_text("You have this until")
+        await expect(grace.locator(".claim")).to_contain_text("ada has this until")
+        await grace.get_by_role("button", name="Skip Hardware Step").click()
+        await expect(grace.locator("[data-code=claimed]")).to_be_visible()
+        await grace.get_by_label("Take it over all the same").check()
+        await grace.get_by_role("button", name="Skip Hardware Step").click()
+        await expect(ada.get_by_test_id("closed")).to_contain_text("Resolved by grace over console")
+
+
+async def test_the_past_can_be_walked_through(console: Console) -> None:
+    trace_id = await console.start("MBP-16")
+    await console.wait(trace_id, lambda s: s["status"] == "COMPLETED")
+    async with console.desk() as desk:
+        page = await desk.open(f"workflows/{trace_id}?tab=events")
+        scrubber = page.get_by_role("slider", name="Replay")
+        await scrubber.focus()
+        await page.keyboard.press("Home")
+        await expect(page.get_by_test_id("replay-at")).to_contain_text("Event 1 of")
+        for _ in range(2):
+            await page.keyboard.press("ArrowRight")
+        await expect(page.locator(".replay .step[data-token=pending]")).to_have_count(5)
+        events = await page.locator(".event").count()
+        assert events == 3
+        await page.get_by_role("button", name="Back to now").click()
+        await expect(page.locator(".event")).not_to_have_count(3)
+
+
+async def test_filters_of_the_list_are_its_address(console: Console) -> None:
+    trace_id = await console.start("MBP-16")
+    await console.wait(trace_id, lambda s: s["status"] == "COMPLETED")
+    async with console.desk() as desk:
+        page = await desk.open("workflows")
+        await page.get_by_label("Find").fill(trace_id[:30])
+        await expect(page.locator("tr[data-trace]")).to_have_count(1)
+        await page.get_by_label("Status").select_option("COMPLETED")
+        await expect(page).to_have_url(re.compile(r"status=COMPLETED"))
+        await expect(page).to_have_url(re.compile(rf"q={trace_id[:30]}"))
+        await page.reload()
+        await expect(page.get_by_label("Status")).to_have_value("COMPLETED")
+        await expect(page.locator(f"tr[data-trace='{trace_id}']")).to_be_visible()
+        await page.get_by_role("link", name="Waiting for a person").click()
+        await expect(page.locator(f"tr[data-trace='{trace_id}']")).to_have_count(0)
+        await page.go_back()
+        await expect(page.locator(f"tr[data-trace='{trace_id}']")).to_be_visible()
+
+
+async def test_a_row_of_the_list_follows_its_workflow(console: Console) -> None:
+    trace_id, pause = await console.paused()
+    async with console.desk() as desk:
+        page = await desk.open(f"workflows?q={trace_id}")
+        row = page.locator(f"tr[data-trace='{trace_id}']")
+        await expect(row).to_have_attribute("data-status", "PAUSED_HITL")
+        await console.call(
+            "POST", f"/workflows/{trace_id}/resume", {"action_id": "RES_SKIP", "pause_id": pause["pause_id"]}
+        )
+        await expect(row).to_have_attribute("data-status", "COMPLETED_WITH_SKIPS")
+
+
+async def test_nothing_polls(console: Console) -> None:
+    """A page that is looked at for a while without news asks for nothing."""
+    trace_id, _ = await console.paused()
+    async with console.desk() as desk:
+        asked: list[str] = []
+        await desk.page.clock.install()
+        page = await desk.open(f"workflows/{trace_id}")
+        await expect(page.locator("[data-option=RES_SKIP] .effect")).to_contain_text("skips")
+        page.on("request", lambda request: asked.append(request.url))
+        await page.clock.run_for(20_000)
+        assert [json.dumps(url) for url in asked if "/events" not in url] == []
