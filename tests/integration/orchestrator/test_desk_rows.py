@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest_asyncio
-from tests.integration.orchestrator.rig import Rig, failed, node, rig_on
+from tests.integration.orchestrator.rig import P, Rig, failed, node, rig_on
 from tests.waiting import wait_until
+
+from handrail_contracts import ids, topics
+from handrail_runtime.ports import Outgoing
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -34,6 +38,38 @@ async def test_a_claim_that_is_applied_late_does_not_restore_an_older_one(rig: R
 
     await wait_until(told, description="the claim is journaled")
     assert await rig.pool.fetchval("SELECT claimed_by FROM handrail.pause") == "bob"
+
+
+async def test_a_dead_letter_from_anybody_opens_a_pause_and_is_listed_and_one_that_names_nobody_is_set_aside(
+    rig: Rig,
+) -> None:
+    rig.answer = lambda task: None
+    await rig.orchestrator()
+    await rig.start("w", [node("a")])
+    await rig.until("w", "RUNNING")
+    p = ids.partition("default", "w", P)
+    for body in (
+        {"trace_id": "w", "node_id": "a", "reason": "seen by the watchdog"},
+        {"trace_id": "w", "node_id": "nobody", "reason": "lost"},
+    ):  # as a console producer sends it: no headers, no key
+        await rig.send(Outgoing(topics.DEAD_LETTERS, None, json.dumps(body).encode(), [], p))
+    await rig.until("w", "PAUSED_HITL")
+    pause: Any = await rig.pool.fetchrow(
+        "SELECT pause_id, node_id, data->>'failure_reason' AS reason FROM handrail.pause"
+    )
+    assert (pause["node_id"], pause["reason"]) == ("a", "seen by the watchdog")
+    letter: Any = await rig.pool.fetchrow("SELECT kind, node_id, state, pause_id FROM handrail.dead_letter")
+    assert dict(letter) == {"kind": "foreign", "node_id": "a", "state": "open", "pause_id": pause["pause_id"]}
+
+    async def aside() -> bool:
+        return (
+            await rig.pool.fetchval("SELECT count(*) FROM handrail.quarantine WHERE reason LIKE '%unknown-node%'") == 1
+        )
+
+    await wait_until(aside, description="the letter for nobody is in quarantine")
+    await rig.press("w", "RES_SKIP")
+    await rig.until("w", "COMPLETED_WITH_SKIPS")
+    assert await rig.pool.fetchval("SELECT state FROM handrail.dead_letter") == "discarded"
 
 
 async def test_a_deadline_is_found_in_the_inbox_by_its_code(rig: Rig) -> None:

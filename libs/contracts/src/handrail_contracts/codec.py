@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from handrail_contracts import topics
 from handrail_contracts.commands import Nudge
-from handrail_contracts.envelope import BadEnvelope, Envelope, read
+from handrail_contracts.envelope import BadEnvelope, Envelope, ce_type, read, to_headers
 from handrail_contracts.tasks import DeadLetter, Heartbeat, Progress, Result, Task
 
 Message = Nudge | Result | Heartbeat | Progress | DeadLetter | Task | dict[str, Any]
@@ -22,6 +22,7 @@ _MODELS: dict[str, type[Nudge | Result | Heartbeat | Progress | DeadLetter]] = {
     topics.PROGRESS: Progress,
     topics.DEAD_LETTERS: DeadLetter,
 }
+_PLAIN = to_headers(Envelope("", ce_type("dead_letter"), "/elsewhere"))
 MAX_VALUE_BYTES = 4 * 1024 * 1024
 
 
@@ -43,6 +44,12 @@ def decode(topic: str, headers: Sequence[tuple[str, bytes]], value: bytes | None
     if value is not None and len(value) > MAX_VALUE_BYTES:
         raise Undecodable(f"Expected at most {MAX_VALUE_BYTES} bytes, but the record has {len(value)}.")
     try:
+        if (
+            topic == topics.DEAD_LETTERS
+            and value is not None
+            and not any(name.startswith("ce_") for name, _ in headers)
+        ):
+            headers = _PLAIN  # anybody may put one there, with nothing but its JSON
         envelope, data = read(headers, value)
     except BadEnvelope as e:
         raise Undecodable(str(e)) from e

@@ -49,6 +49,7 @@ def open_pause(
     then: dict[str, Any] | None = None,
     silence: bool = True,
     callback: str | None = None,
+    foreign: bool = False,
     **payload: Any,
 ) -> None:
     """Emits WORKFLOW_PAUSED_HITL with the payload of CONTRACT section 5. `payload` overrides single fields of it. Without
@@ -91,7 +92,7 @@ def open_pause(
         "on_expiry": expiry["action_id"] if expiry else None,
     }
     body.update(payload)
-    meta = {"scope": scope.value, "expiry": expiry, "then": then, "callback": callback}
+    meta = {"scope": scope.value, "expiry": expiry, "then": then, "callback": callback, "foreign": foreign}
     meta = {k: v for k, v in meta.items() if v}
     t.emit(T.WORKFLOW_PAUSED_HITL, meta, **body)
 
@@ -152,7 +153,8 @@ def open_foreign(t: Turn, node: NodeState, d: DeadLetter) -> Rejection | None:
         t.move(node, N.AWAITING_HUMAN, meta if out else None, error=error, finished_at=t.at)
     evidence, mark = evidence_of(body)
     own = None if active else _FOREIGN_ABORTABLE[: 2 if s.ends else 3]
-    open_pause(t, PauseKind.FAILURE, node, reason=reason, resolutions=own, raw_evidence=evidence, evidence_digest=mark)
+    shows: dict[str, Any] = {"raw_evidence": evidence, "evidence_digest": mark}
+    open_pause(t, PauseKind.FAILURE, node, reason=reason, resolutions=own, foreign=True, **shows)
     return None
 
 

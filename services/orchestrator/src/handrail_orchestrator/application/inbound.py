@@ -36,14 +36,14 @@ class Inbound:
             ce_id: str | None = None
             try:
                 envelope, message = decode(r.topic, r.headers, r.value)
-                ce_id = envelope.id
+                ce_id = envelope.id or None
                 nudged |= self._one(r, ce_id, message, work)
             except Undecodable as e:
                 work.unread.append((r, e.reason))
             work.offsets[r.partition, r.topic] = (r.offset + 1, ce_id)
         return nudged
 
-    def _one(self, r: Record, ce_id: str, message: Any, work: Work) -> bool:
+    def _one(self, r: Record, ce_id: str | None, message: Any, work: Work) -> bool:
         if isinstance(message, Nudge):
             return True
         if not isinstance(message, (Result, DeadLetter)):

@@ -9,7 +9,7 @@ import orjson
 
 from handrail_contracts.codec import encode
 from handrail_contracts.events import EventType as T
-from handrail_contracts.ids import event_ce_id
+from handrail_contracts.ids import dead_letter_id, event_ce_id
 from handrail_contracts.model import ms_of
 from handrail_engine.outgoing import late_letter
 from handrail_engine.state import Row
@@ -49,7 +49,9 @@ def about(row: Row, entry: Entry, b: Batch) -> None:
                     expires,
                 )
             )
-            if attempts and d["node_id"] is not None:
+            if (row.meta or {}).get("foreign"):
+                b.dead_letters.append(_foreign(entry, row))
+            elif attempts and d["node_id"] is not None:
                 letter = entry.letters.get(d["node_id"])
                 if letter is not None:
                     b.dead_letters.append(_letter(entry, letter, d["node_id"], {}, d["pause_id"], row.at_ms))
@@ -83,6 +85,15 @@ def about(row: Row, entry: Entry, b: Batch) -> None:
             b.dead_letters.append(letter)
         case _:
             pass
+
+
+def _foreign(entry: Entry, row: Row) -> tuple[Any, ...]:
+    """The row of a dead letter that somebody else put onto the topic: replay and discard act on the pause that it opened."""
+    d = row.data
+    code, data = "dead-letter", {"reason": d["failure_reason"], "evidence": (d["raw_evidence"] or {}).get("body")}
+    where = (entry.state.trace_id, d["node_id"], "foreign", d["failed_agent"], code)
+    letter_id = dead_letter_id(entry.state.tenant, entry.state.trace_id, row.seq)
+    return (letter_id, *where, orjson.dumps(data), d["pause_id"], "open", row.at_ms)
 
 
 def _code(body: Any) -> str | None:
