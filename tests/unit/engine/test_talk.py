@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handrail_contracts.events import MAX_EVENT_BYTES
-from handrail_contracts.tasks import Escalation
+from handrail_contracts.tasks import Escalation, Outcome
 from handrail_engine.decide import decide
 from handrail_engine.explain import explain
 from handrail_engine.inputs import Now, Outside, Rejection, Say, Start
@@ -74,6 +74,20 @@ def test_no_event_grows_beyond_its_limit_however_long_they_talked() -> None:
     assert talk(s)[0][1].endswith("earlier lines are not shown here.")
 
 
+def test_not_even_with_all_the_evidence_of_earlier_attempts() -> None:
+    s = Saga(node("a", retry={"max_attempts": 9, "backoff": "fixed", "initial_delay_s": 0, "jitter": "none"}))
+    for _ in range(4):
+        s.fails("a", evidence="x" * 47_000)
+    talk = [{"role": "user", "text": "ü" * 19_000} for _ in range(20)]
+    s.answer(
+        "a", Outcome.ESCALATED, escalation=Escalation(reason="r" * 9_000, transcript=talk, metadata={"m": "y" * 47_000})
+    )
+    assert all(len(json.dumps(r.data, ensure_ascii=False).encode()) <= MAX_EVENT_BYTES for r in s.rows)
+    s.press("RES_HAND_BACK")
+    assert (s.sent()[-1].conversation or [])[-1]["role"] == "user"
+
+
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 60_000), max_size=12))
 def test_the_newest_lines_are_kept_and_the_others_counted(sizes: list[int]) -> None:
     lines = [{"role": "user", "text": f"{i}" + "x" * size, "at": "t"} for i, size in enumerate(sizes)]
@@ -142,6 +156,7 @@ def test_what_was_accepted_before_a_pause_closed_is_written_down_after_it() -> N
     assert isinstance(s.do(Say("p-unknown", "operator", "bye")), Rejection)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["agent", "operator", "user", "escalate", "back", "owner"]), max_size=14))
 def test_no_agent_message_passes_while_a_person_holds_the_conversation(steps: list[str]) -> None:
     """Kills: no check in `say`; a check of the named pause only, not of the node's; `talks` not folded."""

@@ -23,8 +23,9 @@ OUTSIDE_AGENT, OUTSIDE_ACTION, OUTSIDE_NODE = "outside", "conversation", "conver
 QUIET_S = 86_400.0
 """A conversation that was handed back to an agent outside ends by itself after so long."""
 TEXT_CHARS = 20_000
-LINES_BYTES = 128 * 1024
-"""What a pause shows, and a task carries, of a conversation: the newest lines that fit. All of it stands in the journal."""
+SHOWN_BYTES, CARRIED_BYTES = 48 * 1024, 256 * 1024
+"""What a pause shows, beside evidence and metadata, and what a task carries of a conversation: the newest lines that fit. All of
+it stands in the journal."""
 AGENT, OPERATOR, SYSTEM = "agent", "operator", "system"
 
 
@@ -104,9 +105,9 @@ def lines_of(raw: list[dict[str, Any]], at: str) -> list[dict[str, Any]]:
     return found
 
 
-def newest(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def newest(lines: list[dict[str, Any]], room: int = SHOWN_BYTES) -> list[dict[str, Any]]:
     """The newest lines that fit, oldest first; a line of the system says how many were left out."""
-    room, kept = LINES_BYTES, 0
+    kept = 0
     for line in reversed(lines):
         room -= 64 + len(json.dumps(line, ensure_ascii=False).encode("utf-8", "surrogatepass"))
         if room < 0:
@@ -162,7 +163,8 @@ def closed(t: Turn, node: NodeState, response: str | None) -> None:
 
 def hand_back(t: Turn, node: NodeState, pause: PauseState) -> None:
     """The agent has the word again, with all that was said meanwhile."""
-    conversation = newest([line for line in pause.data["transcript"] or () if not line.get("withheld")])
+    said = [line for line in pause.data["transcript"] or () if not line.get("withheld")]
+    conversation = newest(said, CARRIED_BYTES)
     if node.spec.outside:
         _hand_to_outside(t, node, round=True, conversation=conversation)
     else:
