@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 
+from handrail.stack import Options, Stack
 from handrail_contracts.view import WorkflowView
 from tests.system.demo import Demo
-from tests.system.house import Up
+from tests.system.house import Up, free_port
 from tests.waiting import wait_until
 
 PERSON: dict[str, Any] = {"order_id": "12345", "message": "I was charged twice, I want a person"}
@@ -31,6 +33,42 @@ async def until(http: httpx2.AsyncClient, trace_id: str, status: str) -> dict[st
 
     await wait_until(there, description=f"{trace_id} is {status}", timeout_s=90)
     return found
+
+
+@pytest.mark.torture
+@pytest.mark.kafka
+async def test_on_real_kafka_too_with_its_log_gone(tmp_path: Path) -> None:
+    """Every service and every engine ends; Kafka's and Valkey's folders are deleted; PostgreSQL alone is kept."""
+    environment = {"HANDRAIL_DEV": "1", "HANDRAIL_AGENTS__DEMO_DELAY_MS": "0"}
+    options = Options(tmp_path, port=free_port() // 16 * 16, partitions=4, environment=environment)
+    first = Stack(options)
+    await first.start()
+    try:
+        async with httpx2.AsyncClient(base_url=first.url, timeout=30, trust_env=False) as http:
+            talk = (await http.post("/workflows", json={"blueprint": "refund-support", "input": PERSON})).json()[
+                "trace_id"
+            ]
+            outside = (await http.post("/escalations", json={"reason": "A dispute."})).json()["trace_id"]
+            before = {t: await until(http, t, "PAUSED_HITL") for t in (talk, outside)}
+        demo = Demo(tmp_path)
+        moved = await demo.handrail("clock", "advance", "7d", "--postgres", first.postgres.dsn, HANDRAIL_DEV="1")
+        assert moved.code == 0, moved.err
+    finally:
+        await first.stop()
+    shutil.rmtree(tmp_path / "kafka")
+    shutil.rmtree(tmp_path / "valkey")
+    second = Stack(options)
+    await second.start()
+    try:
+        async with httpx2.AsyncClient(base_url=second.url, timeout=30, trust_env=False) as http:
+            for t in (talk, outside):
+                assert (await state(http, t))["history"][: len(before[t]["history"])] == before[t]["history"]
+            for trace_id, action in ((talk, "RES_HAND_BACK"), (outside, "RES_CLOSE")):
+                answer = await http.post(f"/workflows/{trace_id}/resume", json={"action_id": action})
+                assert answer.status_code == 202, answer.text
+                await until(http, trace_id, "COMPLETED")
+    finally:
+        await second.stop()
 
 
 async def test_a_pause_is_answered_a_week_later_by_other_processes(tmp_path: Path) -> None:
