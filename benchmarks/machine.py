@@ -18,6 +18,17 @@ def versions(**engines: str) -> dict[str, str]:
     return {"python": platform.python_version(), "cores": str(os.cpu_count()), **engines, **ours}
 
 
+async def postgres_version(dsn: str) -> str:
+    """What the server says."""
+    import asyncpg
+
+    connection = await asyncpg.connect(dsn)
+    try:
+        return str(await connection.fetchval("SHOW server_version"))
+    finally:
+        await connection.close()
+
+
 class Cpu:
     """CPU seconds of named process trees during a block, and of everything else."""
 
@@ -36,6 +47,13 @@ class Cpu:
         self.by_process = {name: round(after[name] - self._before.get(name, 0.0), 3) for name in after}
         self.ours_s = sum(self.by_process.values())
         self.others_cores = round(max(0.0, _busy() - self._all_before - self.ours_s) / self.wall_s, 2)
+
+    def per(self, count: int) -> dict[str, Any]:
+        """What one of `count` steps (or calls) cost each process, and how busy the machine was with us and with others."""
+        each = {name: round(s / max(1, count) * 1e3, 4) for name, s in self.by_process.items()}
+        total = sum(ms for name, ms in each.items() if name != "driver")
+        cores = round(self.ours_s / self.wall_s, 2)
+        return {"cpu_ms": each, "cpu_ms_all": round(total, 4), "cores": cores, "others": self.others_cores}
 
     def _read(self) -> dict[str, float]:
         found: dict[str, float] = {}
