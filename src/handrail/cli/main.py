@@ -9,7 +9,20 @@ from typing import Annotated
 
 import typer
 
-from handrail.cli import act, channels, doctor, engines, escalate, export, inbox, look, run, set_aside, timeline
+from handrail.cli import (
+    act,
+    archive,
+    channels,
+    doctor,
+    engines,
+    escalate,
+    export,
+    inbox,
+    look,
+    run,
+    set_aside,
+    timeline,
+)
 
 _EPILOG = (
     "Start everything on this machine: handrail up --demo (or make demo).\n\n"
@@ -62,7 +75,7 @@ def build() -> typer.Typer:
     app.add_typer(channels.channels, name="channels", rich_help_panel=_OPERATE)
     app.command(rich_help_panel=_OPERATE)(doctor.doctor)
     app.add_typer(engines.topics, name="topics", rich_help_panel=_OPERATE)
-    app.add_typer(engines.db, name="db", rich_help_panel=_OPERATE)
+    app.add_typer(archive.db, name="db", rich_help_panel=_OPERATE)
     app.add_typer(engines.clock, name="clock", rich_help_panel=_OPERATE)
     app.add_typer(engines.config, name="config", rich_help_panel=_OPERATE)
     return app

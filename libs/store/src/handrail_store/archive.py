@@ -1,0 +1,164 @@
+"""Weeks of the journal that are over: written to files, then dropped (DESIGN section 5, `journal`).
+
+A week may go when every workflow accepted in it has ended, all of its rows are published, and it is old enough that no
+record of it can come from the bus any more. What goes with the journal: the workflows' summaries, commands, snapshots
+and stored payloads. Pauses, decisions and dead letters stay: they are the record of what people did.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from handrail_store.journal_weeks import born, existing_weeks
+
+LEAST_DAYS = 14
+"""As long as Kafka keeps events: until then a consumer may still ask the journal for what lies before them."""
+_WEEK = re.compile(r"journal_(\d{6})")
+_LOCK_S = 2
+_TRIES = 30
+_TABLES = ("workflow", "command", "snapshot", "blob")
+
+
+class WeekChanged(Exception):
+    """Something was written to the week between its export and its drop; nothing was dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Week:
+    """One partition of the journal. `stays` says why it may not go yet; None: it may."""
+
+    name: str
+    born: int
+    workflows: int
+    rows: int
+    bytes: int
+    stays: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """A week that was written and dropped. `sha256` is that of the uncompressed lines of `journal`."""
+
+    name: str
+    workflows: int
+    rows: int
+    journal: Path
+    summaries: Path
+    sha256: str
+
+
+async def weeks(connection: Any, keep_days: int) -> list[Week]:
+    """The journal's weeks that ended more than `keep_days` ago, oldest first. Changes nothing."""
+    today: date = await connection.fetchval("SELECT (handrail.clock() AT TIME ZONE 'UTC')::date")
+    limit = born(today - timedelta(days=keep_days))
+    found: list[Week] = []
+    for name in sorted(await existing_weeks(connection)):
+        match = _WEEK.fullmatch(name)
+        if match is not None and int(match[1]) < limit:
+            found.append(await _week(connection, name, int(match[1])))
+    return found
+
+
+async def _week(connection: Any, name: str, key: int) -> Week:
+    workflows, open_, parked = await connection.fetchrow(
+        "SELECT count(*), count(*) FILTER (WHERE ended_at IS NULL), count(*) FILTER (WHERE parked_reason IS NOT NULL)"
+        " FROM handrail.workflow WHERE born = $1",
+        key,
+    )
+    rows, unpublished = await connection.fetchrow(
+        f"SELECT count(*), count(*) FILTER (WHERE j.pseq > p.published_upto) FROM handrail.{name} j"
+        " LEFT JOIN handrail.partition p ON p.p = j.p"
+    )
+    size = await connection.fetchval("SELECT pg_total_relation_size($1::regclass)", f"handrail.{name}")
+    stays = None
+    if open_:
+        stays = f"{open_} of its workflows have not ended"
+    elif parked:
+        stays = f"{parked} of its workflows are parked"
+    elif unpublished:
+        stays = f"{unpublished} of its rows are not published yet"
+    return Week(name, key, workflows, rows, size, stays)
+
+
+async def archive(connection: Any, week: Week, folder: Path) -> Archived:
+    """Writes the week into `folder`, flushed to disk, and only then drops it. Run again after a crash it does both anew.
+
+    Raises OSError where the files cannot be written, WeekChanged, asyncpg.PostgresError where it is in use for a minute.
+    """
+    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  a command of its own: nothing else runs in its loop
+    journal, summaries = folder / f"{week.name}.jsonl.gz", folder / f"{week.name}.workflows.jsonl.gz"
+    lines = (
+        "SELECT json_build_object('tenant', tenant, 'trace_id', trace_id, 'seq', seq, 'type', type, 'data', data,"
+        " 'meta', meta, 'p', p, 'pseq', pseq, 'causation', causation, 'at', at)::text"
+        f" FROM handrail.{week.name} ORDER BY tenant, trace_id, seq"
+    )
+    workflows = (
+        f"SELECT row_to_json(w)::text FROM handrail.workflow w WHERE born = {week.born} ORDER BY tenant, trace_id"
+    )
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        rows, digest = await _written(journal, connection.cursor(lines, prefetch=2_000))
+        count, _ = await _written(summaries, connection.cursor(workflows, prefetch=2_000))
+    manifest = {"week": week.name, "rows": rows, "workflows": count, "sha256": digest}
+    _flushed(folder / f"{week.name}.json", json.dumps(manifest).encode() + b"\n")
+    await _dropped(connection, week, rows)
+    return Archived(week.name, count, rows, journal, summaries, digest)
+
+
+async def _written(path: Path, lines: AsyncIterator[Any]) -> tuple[int, str]:
+    draft, count, digest = path.with_suffix(".part"), 0, hashlib.sha256()
+    with draft.open("wb") as raw:
+        with gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=6, mtime=0) as file:
+            async for (line,) in lines:
+                text = line.encode() + b"\n"
+                file.write(text)
+                digest.update(text)
+                count += 1
+        raw.flush()
+        os.fsync(raw.fileno())
+    draft.replace(path)
+    return count, digest.hexdigest()
+
+
+def _flushed(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+async def _dropped(connection: Any, week: Week, rows: int) -> None:
+    """One transaction; dropping a partition locks the whole journal for a moment, so it gives way and tries again."""
+    for attempt in range(_TRIES):
+        try:
+            async with connection.transaction():
+                await connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_S}s'")
+                now = await _week(connection, week.name, week.born)
+                if now.stays is not None or now.rows != rows:
+                    raise WeekChanged(f"Expected {week.name} to rest while it was written, but it changed. Try again.")
+                for table in _TABLES[::-1]:
+                    await connection.execute(_DELETE[table], week.born)
+                await connection.execute(f"DROP TABLE handrail.{week.name}")
+            return
+        except asyncpg.LockNotAvailableError:
+            if attempt == _TRIES - 1:
+                raise
+
+
+_OF_WEEK = "USING handrail.workflow w WHERE w.born = $1 AND t.tenant = w.tenant AND t.trace_id = w.trace_id"
+_DELETE = {
+    "workflow": "DELETE FROM handrail.workflow WHERE born = $1",
+    "command": f"DELETE FROM handrail.command t {_OF_WEEK}",
+    "snapshot": f"DELETE FROM handrail.snapshot t {_OF_WEEK}",
+    "blob": f"DELETE FROM handrail.blob t {_OF_WEEK}",
+}
