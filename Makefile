@@ -3,7 +3,7 @@
 PY := .venv/bin/python
 SHELL := /bin/sh
 
-.PHONY: help setup console demo stack test sim torture torture-long check lint format members bench bench-sse lock clean
+.PHONY: help setup console demo stack test sim torture torture-long check lint format members bench bench-compare bench-sse soak grow lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -59,8 +59,17 @@ format: setup  ## Format and fix what can be fixed
 members: setup  ## Install each member alone and import its bootstrap: finds undeclared dependencies
 	tools/members.sh
 
-bench: setup  ## Diamonds and chains on embedded and on real Kafka, with versions and load
-	$(PY) -m benchmarks.run
+bench: setup  ## W1-W7: WORKLOAD=diamond,chain10,resume,fanout,big,accept,rehydrate ON=stack,embedded (defaults: the first two on both)
+	$(PY) -m benchmarks.run $(if $(WORKLOAD),--workloads $(WORKLOAD)) $(if $(ON),--on $(ON)) $(BENCH)
+
+bench-compare: setup  ## Ours, Restate, LangGraph and DBOS in turn, one ratio per figure (QUICK=1: Restate alone, three minutes)
+	$(PY) -m benchmarks.compare $(BENCH)
+
+soak: setup  ## 1,000 node executions per second for MINUTES=5: rate, flat memory, age of events, dead rows
+	$(PY) -m benchmarks.soak
+
+grow: setup  ## Nodes per second, lists and searches with WORKFLOWS=1000000 finished ones and 10,000 open pauses
+	$(PY) -m benchmarks.grow
 
 bench-sse: setup  ## The live view beside nginx + nchan and a sse-starlette loop, herd, projection, GET state (3 minutes)
 	$(PY) -m benchmarks.sse.run
