@@ -229,8 +229,14 @@ def reminded_daily() -> Saga:
     return Saga(node("a")).exhaust("a").wait(2 * 86_400)
 
 
+def held_back_by_a_limit() -> Saga:
+    s = Saga(node("a", **EFFECT), node("b", **EFFECT), node("c", "a", "b"), room={"bot": 1, "bot/act": 2})
+    return s.started("a").ok("a").fails("b").wait(1).ok("b").ok("c")
+
+
 STORIES: tuple[Callable[[], Saga], ...] = (
     diamond_completes,
+    held_back_by_a_limit,
     retries_then_completes,
     dead_letter_skipped,
     changed_input_under_a_new_key,
