@@ -25,6 +25,9 @@ test("a button says in one line what it would do", () => {
   expect(consequence(skip)).toBe("skips laptop, runs welcome; then: running");
   const undo = preview({ status_after: "COMPENSATING", undo: ["d", "c", "b", "a"], nodes: [{ node_id: "e", from: "PENDING", to: "CANCELLED" }] });
   expect(consequence(undo)).toBe("undoes d, c, b + 1 more, cancels e; then: rolling back");
+  const approve = preview({ nodes: [{ node_id: "pay", from: "AWAITING_HUMAN", to: "SCHEDULED" }] });
+  expect(consequence(approve, "approve")).toBe("runs pay; then: running");
+  expect(consequence(approve)).toBe("runs pay again; then: running");
   expect(touchesIrreversible(undo)).toBe(false);
   expect(touchesIrreversible(preview({ undo: ["a"], nodes: [{ node_id: "x", from: "COMPLETE", to: "NOT_REVERSIBLE" }] }))).toBe(true);
 });

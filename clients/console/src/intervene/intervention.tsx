@@ -119,9 +119,9 @@ export interface RiskFacts {
 }
 
 export const riskOf = (pause: Pause): RiskFacts => (pause.risk as RiskFacts | null | undefined) ?? {};
-/** From here on a reason must be given. */
-const HIGH = 0.8;
-export const isHighRisk = (pause: Pause): boolean => (riskOf(pause).score ?? 0) >= HIGH;
+/** Above what a rule that always asks has by itself: there a reason must be given. */
+const HIGH = 0.9;
+export const isHighRisk = (pause: Pause): boolean => (riskOf(pause).score ?? 0) > HIGH;
 
 function Risk({ pause }: { pause: Pause }) {
   const risk = riskOf(pause);

@@ -263,7 +263,7 @@ function Option(props: OptionProps) {
         {mine ? <span className="dim small">{phase.name === "sending" ? text.pause.sending : text.pause.accepted}</span> : null}
       </button>
       <p id={`effect-${pause.pause_id}-${action}`} className="effect dim small">
-        {preview.isError ? text.pause.previewFailed : preview.data ? consequence(preview.data) : text.pause.previewLoading}
+        {preview.isError ? text.pause.previewFailed : preview.data ? consequence(preview.data, resolution.kind) : text.pause.previewLoading}
       </p>
       {chosen ? (
         <div className="option-form">

@@ -11,15 +11,16 @@ function ids(all: readonly string[]): string {
   return all.length > SHOWN ? `${shown} ${`+ ${text.effect.more(all.length - SHOWN)}`}` : shown;
 }
 
-/** `skips laptop, runs welcome`. */
-export function consequence(preview: Preview): string {
+/** `skips laptop, runs welcome`. `kind` of the button: only a retry runs something *again*. */
+export function consequence(preview: Preview, kind = "retry"): string {
   const parts: string[] = [];
   const to = (...states: string[]) => preview.nodes.filter((node) => states.includes(node.to)).map((node) => node.node_id);
   const skipped = [...new Set([...(preview.skipped ?? []), ...to("SKIPPED")])];
   if (skipped.length > 0) parts.push(text.effect.skip(ids(skipped)));
   const again = preview.nodes.filter((node) => node.to === "SCHEDULED" || node.to === "IN_PROGRESS");
-  const retried = again.filter((node) => node.from !== "PENDING").map((node) => node.node_id);
-  const run = again.filter((node) => node.from === "PENDING").map((node) => node.node_id);
+  const first = kind === "approve" || kind === "edit" || kind === "resume";
+  const retried = again.filter((node) => node.from !== "PENDING" && !first).map((node) => node.node_id);
+  const run = again.filter((node) => node.from === "PENDING" || first).map((node) => node.node_id);
   if (retried.length > 0) parts.push(text.effect.again(ids(retried)));
   if (run.length > 0) parts.push(text.effect.run(ids(run)));
   const complete = to("COMPLETE");
