@@ -16,7 +16,10 @@ from typing import Any
 import asyncpg
 
 from handrail_contracts.view import WorkflowView
+from handrail_runtime.ports import Bus
 from handrail_sdk.client import Client
+from tests.torture.checker.invariants import judge
+from tests.torture.checker.reading import read
 from tests.waiting import wait_until
 
 
@@ -84,8 +87,10 @@ class Up:
         return await self.process.wait()
 
 
-async def check_invariants(connection: asyncpg.Connection[Any]) -> Counter[str]:
-    """What holds whatever was killed: dense seqs, terminal is terminal, no effect twice, views fold. Answers statuses."""
+async def check_invariants(connection: asyncpg.Connection[Any], bus: Bus | None = None) -> Counter[str]:
+    """What holds whatever was killed: dense seqs, terminal is terminal, no effect twice, views fold, and all that the one
+    checker asks (of what was published too, where there is a bus to read). Answers statuses."""
+    judge(await read(connection, bus, quiet=False))
     statuses: Counter[str] = Counter()
     rows = await connection.fetch(
         "SELECT trace_id, seq, type, data::text AS data FROM handrail.journal ORDER BY trace_id, seq"

@@ -15,6 +15,7 @@ import asyncpg
 import pytest
 
 from handrail.stack import Options, Stack
+from handrail_runtime.bus_kafka import KafkaBus
 from handrail_sdk.client import Client
 from tests.system.house import DIAMOND, check_invariants, free_port
 from tests.waiting import wait_until
@@ -80,11 +81,13 @@ async def test_killing_any_service_at_any_moment_loses_nothing_and_doubles_nothi
             return open_ == 0 and await postgres.fetchval("SELECT count(*) FROM handrail.workflow") == 200
 
         postgres = await asyncpg.connect(system.postgres.dsn)
+        bus = KafkaBus(system.kafka.bootstrap_servers, client_id="test")
         try:
             await wait_until(all_ended, description="all 200 workflows have ended", timeout_s=180)
-            assert await check_invariants(postgres) == {"COMPLETED": 200}
+            assert await check_invariants(postgres, bus) == {"COMPLETED": 200}
             assert await postgres.fetchval("SELECT count(*) FROM simulators.ledger WHERE kind = 'do'") == 1000
         finally:
+            await bus.close()
             await postgres.close()
 
 

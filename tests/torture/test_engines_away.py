@@ -1,0 +1,133 @@
+"""PostgreSQL restarted every few seconds, Kafka gone for half a minute, leaders moving: nothing lost, nothing doubled.
+
+How long it takes until work goes on is printed (RELIABILITY G8), and bounded generously: machines that run this are busy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from handrail.engines.kafka import LocalKafka
+from handrail.engines.postgres import LocalPostgres
+from handrail_contracts import topics
+from tests.engines import fresh_database
+from tests.mock_kafka import MockKafka
+from tests.torture.checker.invariants import judge
+from tests.torture.lab import Lab, P, lab
+from tests.waiting import wait_until
+
+LONG = os.environ.get("HANDRAIL_TORTURE") == "long"
+pytestmark = [pytest.mark.torture, pytest.mark.timeout(7_200)]
+
+
+@pytest_asyncio.fixture
+async def kafka_free(tmp_path: Path) -> AsyncGenerator[LocalKafka]:
+    """A Kafka of one's own, to be taken away."""
+    kafka = await LocalKafka.start(tmp_path / "kafka", on_progress=print)
+    try:
+        yield kafka
+    finally:
+        await kafka.stop()
+
+
+async def _ended(it: Lab) -> int:
+    return await it.pool.fetchval("SELECT count(*) FROM handrail.workflow WHERE ended_at IS NOT NULL")
+
+
+async def _until_work_goes_on(it: Lab) -> float:
+    """Seconds until a workflow ends that had not before."""
+    began = time.monotonic()
+    before: list[int] = []
+
+    async def more() -> bool:
+        try:
+            n = await _ended(it)
+        except Exception:  # noqa: BLE001  the database is on its way back
+            return False
+        before.append(n)
+        return n > before[0]
+
+    await wait_until(more, description="work goes on", timeout_s=120)
+    return time.monotonic() - began
+
+
+def _spread(seconds: list[float]) -> str:
+    ordered = sorted(seconds)
+    return f"median {ordered[len(ordered) // 2]:.1f} s, worst {ordered[-1]:.1f} s of {len(ordered)}"
+
+
+@pytest.mark.kafka
+async def test_a_database_that_restarts_every_few_seconds_loses_nothing(kafka_free: LocalKafka, tmp_path: Path) -> None:
+    postgres = await LocalPostgres.start(tmp_path / "postgres")
+    try:
+        async with lab(postgres.dsn, kafka_free.bootstrap_servers, tmp_path, seed=3, orchestrators=2, agents=2) as it:
+            over = asyncio.Event()
+            load = asyncio.create_task(it.load(over))
+            await _until_work_goes_on(it)
+            waits: list[float] = []
+            for _ in range(100 if LONG else 8):
+                await asyncio.sleep(it.rng.uniform(1.0, 3.0))  # some moment: the moment is what this is about
+                await postgres.restart("immediate")
+                waits.append(await _until_work_goes_on(it))
+            over.set()
+            await load
+            h = await it.history(faults=Counter({"restart": len(waits)}), expected_faults=frozenset({"restart"}))
+            judge(h)
+            print(
+                f"PostgreSQL restarted {len(waits)} times: work goes on after {_spread(waits)}; {len(it.names)} workflows"
+            )
+    finally:
+        await postgres.stop()
+
+
+@pytest.mark.kafka
+async def test_a_bus_that_is_gone_for_half_a_minute_loses_nothing(
+    kafka_free: LocalKafka, postgres_server: str, tmp_path: Path
+) -> None:
+    dsn = await fresh_database(postgres_server)
+    async with lab(dsn, kafka_free.bootstrap_servers, tmp_path, seed=4, orchestrators=2, agents=2) as it:
+        over = asyncio.Event()
+        load = asyncio.create_task(it.load(over, every_s=0.3))
+        await _until_work_goes_on(it)
+        await kafka_free.kill()
+        rows = await it.pool.fetchval("SELECT count(*) FROM handrail.journal")
+        await asyncio.sleep(30)  # so long is it gone
+        stored = await it.pool.fetchval("SELECT count(*) FROM handrail.journal") - rows
+        assert stored > 0, "nothing was accepted while the bus was away"
+        await kafka_free.restart()
+        waited = await _until_work_goes_on(it)
+        over.set()
+        await load
+        judge(await it.history(faults=Counter({"away": 1}), expected_faults=frozenset({"away"})))
+        print(
+            f"Kafka gone for 30 s: {stored} rows stored meanwhile, work goes on after {waited:.1f} s; {len(it.names)} workflows"
+        )
+
+
+async def test_leaders_that_move_lose_nothing(mock_kafka: MockKafka, postgres_server: str, tmp_path: Path) -> None:
+    dsn = await fresh_database(postgres_server)
+    for name in (*topics.OWNER_INPUTS, topics.EVENTS, topics.HEARTBEATS, topics.task_topic("simulator")):
+        await mock_kafka.create_topic(name, P, 3)
+    async with lab(dsn, mock_kafka.bootstrap, tmp_path, seed=5, orchestrators=2, agents=2) as it:
+        over = asyncio.Event()
+        load = asyncio.create_task(it.load(over))
+        await _until_work_goes_on(it)
+        waits: list[float] = []
+        for turn in range(100 if LONG else 10):
+            for name in (topics.RESULTS, topics.EVENTS, topics.DEAD_LETTERS, topics.task_topic("simulator")):
+                for p in range(P):
+                    await mock_kafka.set_leader(name, p, 1 + (turn + p) % 3)
+            await mock_kafka.set_coordinator("handrail-agents", 1 + turn % 3)
+            waits.append(await _until_work_goes_on(it))
+        over.set()
+        await load
+        judge(await it.history(faults=Counter({"move": len(waits)}), expected_faults=frozenset({"move"})))
+        print(f"leaders moved {len(waits)} times: work goes on after {_spread(waits)}; {len(it.names)} workflows")

@@ -1,0 +1,136 @@
+"""Real orchestrators and agents on real Kafka and PostgreSQL, killed by SIGKILL at named points; one checker judges.
+
+K1-K7, K9-K12 in the orchestrator, K16-K19 in the agents, each so many times per topology, several in one boot of the
+engines, lease 1 s. (K13-K15 are in `tests/integration/test_gateway_crash.py`; K8 is a takeover while stopped: the zombies.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from handrail.engines.kafka import LocalKafka
+from tests.engines import fresh_database
+from tests.torture.checker.invariants import judge
+from tests.torture.lab import Lab, lab
+from tests.waiting import wait_until
+
+HITS = int(os.environ.get("HANDRAIL_KILL_HITS", "25" if os.environ.get("HANDRAIL_TORTURE") == "long" else "5"))
+ORCHESTRATOR = ("K1", "K2", "K3", "K4", "K5", "K6", "K7", "K9", "K10", "K11", "K12")
+AGENTS = ("K16", "K17", "K18", "K19")
+PASSES = {"K1": 8, "K3": 5, "K4": 5, "K5": 5, "K7": 5, "K16": 6, "K17": 6, "K18": 6, "K19": 4}
+"""So many passes before it dies, so that work is under way: the others are passed seldom, or at the start."""
+
+pytestmark = [pytest.mark.torture, pytest.mark.kafka, pytest.mark.timeout(7_200)]
+
+
+@pytest_asyncio.fixture
+async def broker(tmp_path: Path) -> AsyncGenerator[LocalKafka]:
+    """A Kafka of one's own: topics of other tests are not ours to read."""
+    kafka = await LocalKafka.start(tmp_path / "kafka", on_progress=print)
+    try:
+        yield kafka
+    finally:
+        await kafka.stop()
+
+
+@pytest.mark.parametrize("orchestrators", [1, 2])
+async def test_dying_at_any_point_loses_nothing_and_doubles_nothing(
+    orchestrators: int, postgres_server: str, broker: LocalKafka, tmp_path: Path
+) -> None:
+    dsn = await fresh_database(postgres_server)
+    began = time.monotonic()
+    async with lab(
+        dsn, broker.bootstrap_servers, tmp_path, seed=orchestrators, orchestrators=orchestrators, agents=2
+    ) as it:
+        owners = [it.procs[f"o{i + 1}"] for i in range(orchestrators)]
+        hands = [it.procs["a1"], it.procs["a2"]]
+        for group, points in ((owners, ORCHESTRATOR), (hands, AGENTS)):
+            shots = [_armed(k) for _ in range(HITS) for k in points]
+            for i, shot in enumerate(shots):
+                group[i % len(group)].plan.append(shot)
+        over = asyncio.Event()
+        load = asyncio.create_task(it.load(over))
+        nudge = asyncio.create_task(_leave_when_told(it, over))
+        for proc in (*owners, *hands):
+            proc.signal(signal.SIGKILL)  # the next start is armed
+
+        def all_hit() -> bool:
+            return not load.done() and all(not p.plan for p in (*owners, *hands))
+
+        try:
+            await wait_until(all_hit, description="every point has struck", timeout_s=3_000)
+        finally:
+            over.set()
+            print({p.name: (list(p.plan), dict(p.hits)) for p in (*owners, *hands)})
+        await asyncio.gather(load, nudge)
+        hits: Counter[str] = Counter()
+        for proc in (*owners, *hands):
+            hits.update(proc.hits)
+        judge(await it.history(faults=hits, expected_faults=frozenset((*ORCHESTRATOR, *AGENTS))))
+        took = time.monotonic() - began
+        print(
+            f"{orchestrators} orchestrators: {sum(hits.values())} kills {dict(hits)}, {len(it.names)} workflows, {took:.0f} s"
+        )
+        assert all(hits[k] >= HITS for k in (*ORCHESTRATOR, *AGENTS))
+
+
+def _armed(point: str) -> str:
+    n = PASSES.get(point)
+    return point if n is None else f"{point}:{n}"
+
+
+async def _leave_when_told(it: Lab, over: asyncio.Event) -> None:
+    """K9 lies on the way out: whoever is armed with it is asked to stop once it owns something."""
+    asked: dict[str, int] = {}
+    while not over.is_set():
+        for proc in it.procs.values():
+            pid = proc.process.pid if proc.process is not None else 0
+            if proc.armed == "K9" and asked.get(proc.name) != pid and await _owns(it):
+                asked[proc.name] = pid
+                await asyncio.sleep(1.0)
+                proc.signal(signal.SIGTERM)
+        await asyncio.sleep(0.2)
+
+
+async def _owns(it: Lab) -> bool:
+    return bool(await it.pool.fetchval("SELECT count(*) FROM handrail.partition WHERE lease_until > clock_timestamp()"))
+
+
+async def test_zombies_are_fenced(postgres_server: str, broker: LocalKafka, tmp_path: Path) -> None:
+    """Owners and workers are stopped for longer than their leases, and go on as if nothing had happened."""
+    dsn = await fresh_database(postgres_server)
+    async with lab(dsn, broker.bootstrap_servers, tmp_path, seed=7, orchestrators=2, agents=2) as it:
+        over = asyncio.Event()
+        load = asyncio.create_task(it.load(over))
+        stopped: Counter[str] = Counter()
+        for _ in range(HITS):
+            for name in ("o1", "a1", "o2", "a2"):
+                epochs = await it.pool.fetchval("SELECT sum(epoch) FROM handrail.partition")
+                it.procs[name].signal(signal.SIGSTOP)
+                if name.startswith("o"):  # until somebody else has taken what it owned
+                    await wait_until(
+                        lambda e=epochs: _moved(it, e), description="its partitions have moved", timeout_s=60
+                    )
+                else:
+                    await asyncio.sleep(2.0)  # twice its leases: that they are over is what this is about
+                it.procs[name].signal(signal.SIGCONT)
+                stopped[name] += 1
+                n = len(it.names)
+                await wait_until(lambda n=n: len(it.names) > n + 3, description="work goes on", timeout_s=60)
+        over.set()
+        await load
+        judge(await it.history(faults=stopped, expected_faults=frozenset(stopped)))
+        print(f"zombies: {dict(stopped)} stopped and resumed, {len(it.names)} workflows")
+
+
+async def _moved(it: Lab, epochs: int) -> bool:
+    return await it.pool.fetchval("SELECT sum(epoch) FROM handrail.partition") > epochs
