@@ -112,10 +112,13 @@ class Lab:
         self.registry: dict[tuple[str, str], dict[str, Any]] = {}
         self.pool: Any = None
 
-    async def begin(self, orchestrators: int, agents: int) -> None:
+    async def prepare(self) -> None:
         await migrate.upgrade(self.dsn, P)
-        self.pool = await connect.pool(self.dsn, app="lab", max_size=4)
+        self.pool = await connect.pool(self.dsn, app="lab", max_size=12)
         await simulators(self.pool)
+
+    async def begin(self, orchestrators: int, agents: int) -> None:
+        await self.prepare()
         bus = KafkaBus(self.bootstrap, client_id="lab")
         try:
             await bus.ensure_topics(topic_plan(P))
@@ -130,6 +133,10 @@ class Lab:
                       HANDRAIL_AGENTS__DEMO_DELAY_MS="0")  # fmt: skip
         for proc in self.procs.values():
             proc.start()
+        await self.registered()
+
+    async def registered(self) -> None:
+        """Waits until the agents have said what they can do."""
 
         async def registered() -> bool:
             rows = await self.pool.fetch("SELECT name, action, manifest FROM handrail.agent")

@@ -41,7 +41,7 @@ async def test_one_of_sixteen_contenders_wins_with_deadline_and_cancel_among_the
         accepted: list[Accepted] = []
         winners: Counter[str] = Counter()
         for first in range(0, races, AT_ONCE):
-            names = [f"r{i}" for i in range(first, min(races, first + AT_ONCE))]
+            names = [f"r{races}-{i}" for i in range(first, min(races, first + AT_ONCE))]
             await asyncio.gather(*(_race(rig, name, rng, accepted) for name in names))
             winners.update(await _outcomes(rig, names))
         async with rig.pool.acquire() as c:

@@ -11,6 +11,7 @@ from tests.waiting import wait_until
 
 from handrail_contracts import topics
 from handrail_contracts.tasks import Outcome, Result, Task, TaskKind
+from handrail_orchestrator.adapters.postgres import PostgresStore
 from handrail_runtime.ports import Outgoing
 
 
@@ -383,3 +384,32 @@ async def test_a_decision_that_was_accepted_before_an_abort_was_applied_is_appli
     )
     assert [tuple(r) for r in decided] == [("RES_ABORT_SAGA", "decided", "decided"), ("RES_SKIP", "decided", "decided")]
     await rig.check()
+
+
+async def test_a_decision_made_while_the_owner_waits_for_its_lock_is_seen(rig: Rig) -> None:
+    """The owner's statement began before the decision was there; its locks were given after it was."""
+    rig.answer = lambda task: failed(task, retryable=False)
+    o = await rig.orchestrator()
+    await rig.start("w", [node("a")])
+    await rig.until("w", "PAUSED_HITL")
+    await rig.end(o)
+    pause_id = await rig.pool.fetchval("SELECT pause_id FROM handrail.pause WHERE trace_id = 'w'")
+    store = PostgresStore(rig.pool, "test", "default", 5.0)
+
+    async def decisions() -> list[str]:
+        async with store.transaction() as tx:
+            return [d.action_id for d in await tx.decisions([pause_id])]
+
+    async def waits() -> bool:
+        return await rig.pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") > 0
+
+    async with rig.pool.acquire() as c, c.transaction():
+        await c.execute("SELECT FROM handrail.pause WHERE pause_id = $1 FOR UPDATE", pause_id)
+        asked = asyncio.create_task(decisions())
+        await wait_until(waits, description="the owner waits for the lock")
+        await c.execute(
+            "INSERT INTO handrail.decision (pause_id, trace_id, outcome, action_id, actor, channel, decided_at) "
+            "VALUES ($1, 'w', 'decided', 'RES_SKIP', 'ana', 'api', handrail.clock())",
+            pause_id,
+        )
+    assert await asked == ["RES_SKIP"]

@@ -322,11 +322,15 @@ class PostgresTransaction:
 
     async def decisions(self, pause_ids: Sequence[str]) -> list[Decided]:
         """See the port."""
+        ids = sorted(pause_ids)
+        await self._c.execute(
+            "SELECT FROM handrail.pause WHERE pause_id = ANY($1::text[]) ORDER BY pause_id FOR UPDATE", ids
+        )
+        # A statement of its own: its snapshot is taken after the locks, so it sees what their last holders decided.
         rows = await self._c.fetch(
-            "SELECT p.pause_id, d.trace_id, d.action_id, d.input, d.comment, d.actor, d.channel FROM "
-            "(SELECT pause_id FROM handrail.pause WHERE pause_id = ANY($1::text[]) ORDER BY pause_id FOR UPDATE) p "
-            "JOIN handrail.decision d ON d.pause_id = p.pause_id WHERE NOT d.applied ORDER BY d.decided_at, p.pause_id",
-            sorted(pause_ids),
+            "SELECT pause_id, trace_id, action_id, input, comment, actor, channel FROM handrail.decision "
+            "WHERE pause_id = ANY($1::text[]) AND NOT applied ORDER BY decided_at, pause_id",
+            ids,
         )
         return [Decided(**dict(r)) for r in rows]
 
