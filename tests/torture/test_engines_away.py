@@ -1,4 +1,4 @@
-"""PostgreSQL restarted every few seconds, Kafka gone for half a minute, leaders moving: nothing lost, nothing doubled.
+"""PostgreSQL restarted every few seconds, Kafka gone for half a minute: nothing lost, nothing doubled.
 
 How long it takes until work goes on is printed (RELIABILITY G8), and bounded generously: machines that run this are busy.
 """
@@ -9,7 +9,7 @@ import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -17,19 +17,9 @@ import pytest_asyncio
 
 from handrail.engines.kafka import LocalKafka
 from handrail.engines.postgres import LocalPostgres
-from handrail_agents.bootstrap import build as agents
-from handrail_agents.catalog.simulator import simulator
-from handrail_agents.settings import AgentsSettings
-from handrail_contracts import topics
-from handrail_orchestrator.bootstrap import build as orchestrator
-from handrail_orchestrator.settings import OrchestratorSettings
-from handrail_runtime.bus_kafka import KafkaBus
-from handrail_runtime.topic_plan import topic_plan
-from handrail_simulators import World
 from tests.engines import fresh_database
-from tests.mock_kafka import MockKafka
 from tests.torture.checker.invariants import judge
-from tests.torture.lab import Lab, P, lab
+from tests.torture.lab import Lab, lab
 from tests.waiting import wait_until
 
 LONG = os.environ.get("HANDRAIL_TORTURE") == "long"
@@ -118,51 +108,3 @@ async def test_a_bus_that_is_gone_for_half_a_minute_loses_nothing(
         print(
             f"Kafka gone for 30 s: {stored} rows stored meanwhile, work goes on after {waited:.1f} s; {len(it.names)} workflows"
         )
-
-
-class _Bus(KafkaBus):
-    """The mock cluster has no administration: its topics were made through its own door."""
-
-    async def ensure_topics(self, topics: Mapping[str, tuple[int, Mapping[str, str]]]) -> list[str]:
-        return []
-
-
-async def test_leaders_that_move_lose_nothing(mock_kafka: MockKafka, postgres_server: str, tmp_path: Path) -> None:
-    """The services in this process, since the mock cannot be asked for topics; leaders and the coordinator move under load."""
-    dsn = await fresh_database(postgres_server)
-    for name, (count, _) in topic_plan(P, [topics.tasks("simulator")]).items():
-        await mock_kafka.create_topic(name, count, 3)
-    it, bus = Lab(dsn, mock_kafka.bootstrap, tmp_path, 5), _Bus(mock_kafka.bootstrap, client_id="test")
-    await it.prepare()
-    world = World(it.pool, "default")
-    owners = [
-        orchestrator(OrchestratorSettings(lease_s=1, seen_s=1.5, poll_s=0.2), bus=bus, pool=it.pool, partitions=P)
-        for _ in range(2)
-    ]
-    # one member: the mock's coordinator does not survive a second one joining
-    hands = [agents(AgentsSettings(driver="bus"), bus=bus, pool=it.pool, partitions=P, agents=[simulator(world)])]
-    running: list[asyncio.Task[None]] = []
-    try:
-        for service in (*hands, *owners):
-            await service.start()
-            running.append(asyncio.create_task(service.run()))
-        await it.registered()
-        over = asyncio.Event()
-        load = asyncio.create_task(it.load(over))
-        await _until_work_goes_on(it)
-        waits: list[float] = []
-        for turn in range(100 if LONG else 10):
-            for name in (topics.RESULTS, topics.EVENTS, topics.DEAD_LETTERS, topics.task_topic("simulator")):
-                for p in range(P):
-                    await mock_kafka.set_leader(name, p, 1 + (turn + p) % 3)
-            await mock_kafka.set_coordinator("handrail-agents", 1 + turn % 3)
-            waits.append(await _until_work_goes_on(it))
-        over.set()
-        await load
-        judge(await it.history(faults=Counter({"move": len(waits)}), expected_faults=frozenset({"move"})))
-        print(f"leaders moved {len(waits)} times: work goes on after {_spread(waits)}; {len(it.names)} workflows")
-    finally:
-        await asyncio.gather(*(service.stop() for service in (*owners, *hands)))
-        await asyncio.gather(*running, return_exceptions=True)
-        await bus.close()
-        await it.end()
