@@ -144,7 +144,8 @@ class Agents:
         if run is not None and not run.silent:
             run.stop = True  # it answers itself, at its next step
             return []
-        c.cancel_answer = Outcome.CANCELLED if c.state == "FAILED" else Outcome.IN_DOUBT
+        nothing = c.state == "FAILED" and not self.effect(task.effect_key, task.node_id).applied
+        c.cancel_answer = Outcome.CANCELLED if nothing else Outcome.IN_DOUBT
         c.state = "TOMBSTONE"
         return [self.result(task, c.cancel_answer)]
 
