@@ -39,6 +39,8 @@ else
     fi
 fi
 
+# A developer's environment holds the runtime's too, and stays one: what is new in a lock is installed for both.
+[ "$want" = runtime ] && [ -f .venv/.handrail-dev ] && want=dev
 lock="requirements/$want.txt"
 members="libs/contracts libs/engine libs/store libs/runtime libs/sdk simulators services/orchestrator services/agents services/notifier services/gateway ."
 stamp=".venv/.handrail-$want"
@@ -49,14 +51,11 @@ fi
 [ -x .venv/bin/python ] || "$UV" venv --quiet --python "$("$PY" -c 'import sys; print(sys.executable)')" .venv
 started=$(date +%s)
 echo "Installing $lock into .venv"
-if [ "$want" = runtime ] && [ -f .venv/.handrail-dev ]; then :; else
-    "$UV" pip sync --quiet --python .venv/bin/python --require-hashes "$lock"
-fi
+"$UV" pip sync --quiet --python .venv/bin/python --require-hashes "$lock"
 args=""
 for m in $members; do args="$args -e ./$m"; done
 # shellcheck disable=SC2086
 "$UV" pip install --quiet --python .venv/bin/python --no-deps $args
 rm -f .venv/.handrail-*
 echo "$sum" >"$stamp"
-[ "$want" = dev ] && echo "$sum" >.venv/.handrail-runtime
 echo "Ready in $(($(date +%s) - started)) s: .venv"
