@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -146,6 +147,22 @@ async def test_after_the_terminal_event_comes_the_end_and_then_nothing_is_left(r
     late = await rig.events("over", 4)
     await wait_until(lambda: late.closed, description="the late stream closes")
     assert [frame.event for frame in late.events] == ["NODE_STATE_CHANGED", "WORKFLOW_COMPLETED", "end"]
+
+
+async def test_whether_the_connection_may_be_used_again_is_said_beforehand(rig: Rig) -> None:
+    """A client that keeps a connection which is about to be closed sends its next request into the void."""
+    await rig.source.both(story("kept", ended=True).events)
+    reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
+    asked = b"GET /workflows/kept/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    writer.write(asked)
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    await reader.readuntil(b"\r\n0\r\n\r\n")
+    if b"connection: close" in head:
+        assert await asyncio.wait_for(reader.read(), 30) == b""
+    else:
+        writer.write(asked)
+        assert (await asyncio.wait_for(reader.readuntil(b"\r\n"), 30)).startswith(b"HTTP/1.1 200")
+    writer.close()
 
 
 async def test_a_nonsense_position_on_an_ended_workflow_gets_reset_snapshot_and_end(rig: Rig) -> None:

@@ -41,7 +41,9 @@ class Streams:
         self.hub, self._frames, self._tickets = hub, frames, tickets
         self._max_streams, self._send_timeout_s = max_streams, send_timeout_s
         self._cache = ChunkCache()
-        self._raw_headers = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+        # On the hot route the connection is closed at the end: nobody may keep it for a next request.
+        direct = {**HEADERS, "connection": "close"}
+        self._raw_headers = [(name.encode(), value.encode()) for name, value in direct.items()]
         self._evicted = counter("sse_evictions", "Streams closed because nobody read them")
 
     def refusal(self, request: Request, methods: tuple[str, ...] = ("GET", "HEAD")) -> Response | None:
