@@ -219,5 +219,5 @@ async def _panned(page: Any) -> str:
     }
     # The thread's own time: wall time would measure who else uses the machine.
     tasks = [e.get("tdur", 0) / 1000 for e in events if (e["pid"], e["tid"]) in main and e.get("name") == "RunTask"]
-    frames = sum(1 for e in events if e.get("name") == "BeginMainThreadFrame") or 1
+    frames = sum(1 for e in events if e.get("name") == "Commit" and (e["pid"], e["tid"]) in main) or 1
     return f"panning {STEPS} steps: {sum(tasks) / frames:.1f} ms of the main thread per frame over {frames} frames (aim {AIM_MS} ms)"
