@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from handrail_sdk import Escalated as Escalated
     from handrail_sdk import Fail as Fail
     from handrail_sdk import Problem as Problem
+    from handrail_sdk import Proposal as Proposal
     from handrail_sdk import Proposed as Proposed
     from handrail_sdk import Retry as Retry
     from handrail_sdk import Skip as Skip
@@ -32,6 +33,7 @@ _PUBLIC = (
     "Escalated",
     "Fail",
     "Problem",
+    "Proposal",
     "Proposed",
     "Retry",
     "Skip",

@@ -1,4 +1,4 @@
-// Written by scripts/generate.mjs from schemas.json, sha256 0a363916e72c78977aa92bbd996a908141f3fa95343b3f8c00564860e7894849. Do not edit.
+// Written by scripts/generate.mjs from schemas.json, sha256 0d209c8729b0d34c3caebca09f4aad529875ee58c53bf219e6b1ca4027a3f270. Do not edit.
 
 export type paths = Record<string, never>;
 export type webhooks = Record<string, never>;
@@ -289,15 +289,36 @@ export interface components {
         };
         /**
          * Feedback
-         * @description One line of `GET /feedback.jsonl`. `final` is what was executed, null when rejected; `patch` is RFC 6902.
+         * @description One line of `GET /feedback.jsonl`. `final` is what was executed, null when rejected; `patch` is RFC 6902. Arguments that
+         *     are marked to be left out stand as `[redacted]`.
          */
         Feedback: {
+            /**
+             * Action
+             * @default null
+             */
+            action?: string | null;
             /** Actor */
             actor: string;
+            /**
+             * Agent
+             * @default null
+             */
+            agent?: string | null;
+            /**
+             * Blueprint
+             * @default null
+             */
+            blueprint?: string | null;
             /** Channel */
             channel: string;
             /** Comment */
             comment: string | null;
+            /**
+             * Decided At
+             * @default null
+             */
+            decided_at?: string | null;
             /** Decision Id */
             decision_id: string;
             /**
@@ -311,6 +332,11 @@ export interface components {
             later: {
                 [key: string]: unknown;
             };
+            /**
+             * Node Id
+             * @default null
+             */
+            node_id?: string | null;
             /** Outcome */
             outcome: string;
             /** Patch */
@@ -1108,6 +1134,40 @@ export interface components {
             } | null;
         };
         /**
+         * PolicyView
+         * @description One version of a policy, and who has applied it. `rules` as they were written.
+         */
+        PolicyView: {
+            /** Actor */
+            actor: string;
+            /** Applied At */
+            applied_at: string;
+            /** Blueprint */
+            blueprint: string | null;
+            /** Channel */
+            channel: string;
+            /** Comment */
+            comment: string | null;
+            /** Description */
+            description: string;
+            /** Digest */
+            digest: string;
+            /** Name */
+            name: string;
+            /** Redact */
+            redact: string[];
+            /** Rules */
+            rules: {
+                [key: string]: unknown;
+            }[];
+            /** Title */
+            title: string;
+            /** Version */
+            version: number;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * Preview
          * @description What a button would do, only what changes. `skipped`: every node that could not run any more, at once or later.
          */
@@ -1403,6 +1463,43 @@ export interface components {
             total_timeout_s?: number | null;
         };
         /**
+         * Simulated
+         * @description What a candidate policy would have asked of people. `slipped`: rejected actions that nobody would have seen; `unedited`:
+         *     those that a person has corrected; `forbidden`: approved ones that would have been forbidden.
+         */
+        Simulated: {
+            /** Decisions */
+            decisions: number;
+            /** Forbidden */
+            forbidden: {
+                [key: string]: unknown;
+            }[];
+            /** Interruptions */
+            interruptions: {
+                [key: string]: unknown;
+            };
+            /** Policy */
+            policy: {
+                [key: string]: unknown;
+            };
+            /** Slipped */
+            slipped: {
+                [key: string]: unknown;
+            }[];
+            /** Spared */
+            spared: {
+                [key: string]: number;
+            };
+            /** Unedited */
+            unedited: {
+                [key: string]: unknown;
+            }[];
+            /** Waited S Spared */
+            waited_s_spared: number;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * SseTicket
          * @description `POST /sse-tickets`: opens the stream at `url` once, within `expires_in_s`.
          */
@@ -1532,6 +1629,34 @@ export interface components {
             trace_id: string;
             /** Updated At */
             updated_at: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * Suggestion
+         * @description An exemption that people's decisions speak for. `candidate` is the policy with it, to be looked at and applied.
+         */
+        Suggestion: {
+            /** Action */
+            action: string;
+            /** Agent */
+            agent: string;
+            /** Approvals */
+            approvals: number;
+            /** Candidate */
+            candidate: {
+                [key: string]: unknown;
+            };
+            /** Exemption */
+            exemption: {
+                [key: string]: unknown;
+            };
+            /** People */
+            people: number;
+            /** Policy */
+            policy: string;
+            /** Rule Id */
+            rule_id: string;
         } & {
             [key: string]: unknown;
         };

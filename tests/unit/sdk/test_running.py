@@ -262,7 +262,8 @@ async def test_a_proposal_carries_the_whole_action(agent: Agent) -> None:
     async def pay(ctx: Context) -> str:
         if ctx.approved is not None:
             return f"paid {ctx.approved['amount']}"
-        return await ctx.propose("transfer", {"amount": 500}, summary="Pay 500", reversible=False, confidence=0.5)
+        await ctx.propose("transfer", {"amount": 500}, summary="Pay 500", reversible=False, confidence=0.5)
+        raise AssertionError("it went on without approval")
 
     with pytest.raises(Proposed) as raised:
         await call(pay)

@@ -211,8 +211,26 @@ class BlueprintView(Answer):
     nodes: list[dict[str, Any]]
 
 
+class PolicyView(Answer):
+    """One version of a policy, and who has applied it. `rules` as they were written."""
+
+    name: str
+    version: int
+    blueprint: str | None
+    title: str
+    description: str
+    rules: list[dict[str, Any]]
+    redact: list[str]
+    digest: str
+    comment: str | None
+    actor: str
+    channel: str
+    applied_at: str
+
+
 class Feedback(Answer):
-    """One line of `GET /feedback.jsonl`. `final` is what was executed, null when rejected; `patch` is RFC 6902."""
+    """One line of `GET /feedback.jsonl`. `final` is what was executed, null when rejected; `patch` is RFC 6902. Arguments that
+    are marked to be left out stand as `[redacted]`."""
 
     decision_id: str
     trace_id: str
@@ -228,6 +246,38 @@ class Feedback(Answer):
     policy: dict[str, Any] | None
     waited_s: float
     later: dict[str, Any]
+    decided_at: str | None = None
+    blueprint: str | None = None
+    node_id: str | None = None
+    agent: str | None = None
+    action: str | None = None
+
+
+class Simulated(Answer):
+    """What a candidate policy would have asked of people. `slipped`: rejected actions that nobody would have seen; `unedited`:
+    those that a person has corrected; `forbidden`: approved ones that would have been forbidden."""
+
+    policy: dict[str, Any]
+    decisions: int
+    interruptions: dict[str, Any]
+    spared: dict[str, int]
+    waited_s_spared: float
+    slipped: list[dict[str, Any]]
+    unedited: list[dict[str, Any]]
+    forbidden: list[dict[str, Any]]
+
+
+class Suggestion(Answer):
+    """An exemption that people's decisions speak for. `candidate` is the policy with it, to be looked at and applied."""
+
+    policy: str
+    rule_id: str
+    agent: str
+    action: str
+    approvals: int
+    people: int
+    exemption: dict[str, Any]
+    candidate: dict[str, Any]
 
 
 class SseTicket(Answer):
@@ -252,6 +302,9 @@ ANSWERS: tuple[type[BaseModel], ...] = (
     QuarantineView,
     AgentView,
     BlueprintView,
+    PolicyView,
     Feedback,
+    Simulated,
+    Suggestion,
     SseTicket,
 )

@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from handrail_contracts.model import Door, Json, Wire
 from handrail_contracts.plan import Plan
+from handrail_contracts.policy import Policy
 
 TraceId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=128)]
@@ -116,6 +117,20 @@ class EscalationRequest(Door):
     metadata: dict[str, Json] = Field(default_factory=dict[str, Json], max_length=100)
     handover_message: Text | None = None
     callback_url: str | None = None
+
+
+class PolicyRequest(Door):
+    """`POST /policies`: a new version of a policy; `comment` says why, for whoever looks at its history."""
+
+    policy: Policy
+    comment: Text | None = None
+
+
+class SimulateRequest(Door):
+    """`POST /policies/simulate`: what a candidate would have asked of people. It takes the place of the policy of its name."""
+
+    policy: Policy
+    since: str | None = None
 
 
 class CommandKind(StrEnum):

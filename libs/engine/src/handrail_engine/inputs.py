@@ -37,7 +37,7 @@ class Outside:
 @dataclass(frozen=True, slots=True)
 class Start:
     """A start command of `actor`. `nodes` is the compiled plan (`plan.compile_plan`), None when the planner agent is to make one,
-    or when the workflow is an escalation from outside."""
+    or when the workflow is an escalation from outside. `policies` is the serial of those in force at the door."""
 
     intent: str | None
     blueprint: str | None
@@ -48,6 +48,7 @@ class Start:
     deadline_s: float | None = None
     actor: str | None = None
     outside: Outside | None = None
+    policies: int = 0
 
 
 @dataclass(frozen=True, slots=True)

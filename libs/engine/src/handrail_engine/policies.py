@@ -20,8 +20,9 @@ UNTRUSTED_RULE = "untrusted-content"
 UNCOVERED_RULE = "no-policy"
 PROPOSED_RULE = "proposed"
 CONFIRM_RULE = "requires-confirmation"
+UNREADABLE_RULE = "unreadable-policy"
 """Rules of our own: a gate that always asks, content from outside, a gate that no policy covers, an agent that asks, a model
-that asks."""
+that asks, a policy that cannot be read."""
 
 REDACTED = "[redacted]"
 
@@ -105,6 +106,12 @@ class Policies:
         kept = tuple(policies)
         return Policies(serial, kept, tuple(_read(p, r) for p in kept for r in p.rules))
 
+    @staticmethod
+    def read(rows: Iterable[tuple[str, int, str | None, Any]], serial: int) -> Policies:
+        """Those that are stored: (name, version, blueprint, body). One that this version of the code cannot read asks always:
+        whoever wrote it wanted something guarded."""
+        return Policies.of([_stored(*row) for row in rows], serial)
+
     def about(self, blueprint: str | None, agent: str, action: str) -> tuple[_Rule, ...]:
         """The rules that may hold for this action; found once."""
         if not self._rules:
@@ -147,6 +154,15 @@ def judge(
         return best
     name, version = next(((r.policy, r.version) for r in rules), policies.version_for(f.blueprint))
     return Verdict(Decide.NEVER, None, name, version, 0.2, "no rule asks for a person", explicit=gate is not None)
+
+
+def _stored(name: str, version: int, blueprint: str | None, body: Any) -> Policy:
+    try:
+        return Policy.model_validate({**body, "name": name, "version": version})
+    except (ValueError, TypeError):
+        because = f"policy {name} version {version} cannot be read by this version of Handrail"
+        rule = {"id": UNREADABLE_RULE, "match": {"action": {"exists": True}}, "decide": "always", "because": because}
+        return Policy.model_validate({"name": name, "version": version, "blueprint": blueprint, "rules": [rule]})
 
 
 def _own(f: Facts, gate: str | None, confirm: bool | None, covered: bool, best: Verdict | None) -> Iterable[Verdict]:

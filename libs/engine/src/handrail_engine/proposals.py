@@ -129,8 +129,12 @@ def _one_number(field: Any) -> Any:
     any_of = field.get("anyOf") if isinstance(field, dict) else None
     if not any_of or not all(isinstance(x, dict) and x.get("type") in ("integer", "number") for x in any_of):
         return field
-    merged = {k: v for x in any_of for k, v in x.items()}
-    return {**merged, **{k: v for k, v in field.items() if k != "anyOf"}, "type": "number"}
+    merged = {k: v for x in [*any_of, field] for k, v in x.items() if k != "anyOf"}
+    return {**{_LIMITS.get(k, k): v for k, v in merged.items()}, "type": "number"}
+
+
+_LIMITS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
+"""Pydantic writes the limits of a union of numbers by their Python names, which JSON Schema does not know."""
 
 
 def _schema_of(value: Any) -> dict[str, Any]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from handrail_sdk.failures import Escalated as Escalated
     from handrail_sdk.failures import Fail as Fail
     from handrail_sdk.failures import Proposed as Proposed
+    from handrail_sdk.options import Proposal as Proposal
     from handrail_sdk.resolutions import Abort as Abort
     from handrail_sdk.resolutions import Retry as Retry
     from handrail_sdk.resolutions import Skip as Skip
@@ -35,6 +36,7 @@ _HOMES = {
     "Escalated": "failures",
     "Fail": "failures",
     "Problem": "client_errors",
+    "Proposal": "options",
     "Proposed": "failures",
     "Retry": "resolutions",
     "Skip": "resolutions",

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 from handrail_contracts.ids import AGENT_NAME
 from handrail_contracts.plan import EffectClass, Resolution
 from handrail_sdk.failures import DefinitionError
+from handrail_sdk.options import Proposal
 from handrail_sdk.task import TaskDefinition, TaskOptions
 
 Out = TypeVar("Out")
@@ -55,14 +56,17 @@ class Agent:
         resolutions: Iterable[Resolution] = (),
         max_in_flight: int | None = None,
         description: str | None = None,
+        untrusted: bool = False,
+        proposal: Proposal | None = None,
     ) -> Callable[[Callable[..., Awaitable[Out]]], TaskDefinition[Out]]:
         """Declares a task: `async def order(order: Order, ctx: Context) -> Placed`; `ctx` may be left out.
 
         `retries` counts attempts (3 means three in all); `backoff`, `delay`, `max_delay`, `jitter` and `total_timeout` say
         when they come, `non_retryable` which codes end them. `timeout` is start to close, `lease` how long a silent worker
         is trusted. `effect` says what may be done when it is unknown whether the effect happened. `context` maps what a
-        pause shows to paths in the inputs (`input.budget`); `resolutions` are the pause's buttons. What is left out is the
-        engine's default, and a plan may override all of it. Raises DefinitionError.
+        pause shows to paths in the inputs (`input.budget`); `resolutions` are the pause's buttons. `untrusted`: what it gives
+        holds content from outside, so that side effects that follow from it ask a person. `proposal` is how it is shown to a
+        person who is asked before it runs. What is left out is the engine's default. Raises DefinitionError.
         """
         options = TaskOptions(
             retries=retries,
@@ -80,6 +84,8 @@ class Agent:
             resolutions=tuple(resolutions),
             max_in_flight=max_in_flight if max_in_flight is not None else self.max_in_flight,
             description=description,
+            untrusted=untrusted,
+            proposal=proposal,
         )
 
         def decorate(function: Callable[..., Awaitable[Out]]) -> TaskDefinition[Out]:

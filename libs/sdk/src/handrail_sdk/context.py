@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from handrail_contracts.policy import action_digest
 from handrail_contracts.tasks import Escalation, ProposedAction
 from handrail_sdk.failures import Escalated, Proposed, jsonable
 
@@ -26,7 +27,8 @@ class Context:
 
     `effect_key` stays the same over retries: give it to the provider as idempotency key. While undoing it is the key of
     the undo, and `do_key` the one of what is undone. `attempt` counts from 1. `conversation` is what was said while a
-    person had control ({role, text, …}, None unless handed back); `approved` the arguments that a person approved.
+    person had control ({role, text, …}, None unless handed back); `approved` the arguments of a proposal that may
+    be done, `approval` by what ({action, proposed, digest, pause_id}); `propose` reads both.
     `cancelled` is set when the workflow no longer wants the answer. `escalation` is set once the attempt has handed over,
     `usage` is what it has spent on models so far (`spend`). `on_progress` and `on_silence` are the runtime's.
     """
@@ -42,6 +44,7 @@ class Context:
     do_key: str | None = None
     conversation: list[dict[str, Any]] | None = None
     approved: dict[str, Any] | None = None
+    approval: dict[str, Any] | None = None
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     log: Any = field(default_factory=lambda: logging.getLogger("handrail.agent"))
     escalation: Escalation | None = None
@@ -106,21 +109,28 @@ class Context:
         confidence: float | None = None,
         affected: int | None = None,
         domain: str | None = None,
-    ) -> NoReturn:
-        """Proposes an action instead of acting, and ends the attempt; after approval the task runs again with `approved`.
+        requires_confirmation: bool | None = None,
+    ) -> dict[str, Any]:
+        """Proposes an action instead of acting. Once it is approved the task runs again, and the same call gives the arguments
+        to act with: those that were proposed, or as a person has edited them. Act with these and no others.
 
-        `args` in full; `diff` is {before, after}; `confidence` 0 to 1; `affected` how many things it touches.
-        Raises Proposed: let it pass.
+        `args` in full; `diff` is {before, after}; `confidence` 0 to 1; `affected` how many things it touches;
+        `requires_confirmation` is the model's own wish to ask. Raises Proposed until exactly this is approved: let it pass.
         """
+        given: dict[str, Any] = jsonable(dict(args))
+        wanted = (self.approval or {}).get("proposed")
+        if self.approved is not None and wanted in (None, action_digest(action, given)):
+            return dict(self.approved)
         raise Proposed(
             ProposedAction(
                 action=action,
-                args=jsonable(dict(args)),
+                args=given,
                 summary=summary,
                 diff=jsonable(dict(diff)) if diff is not None else None,
                 reversible=reversible,
                 confidence=confidence,
                 affected=affected,
                 domain=domain,
+                requires_confirmation=requires_confirmation,
             )
         )

@@ -14,9 +14,12 @@ from handrail_contracts.answers import (
     Feedback,
     InboxPause,
     Ordered,
+    PolicyView,
     QuarantineView,
+    Simulated,
+    Suggestion,
 )
-from handrail_sdk.calls import Calls, path
+from handrail_sdk.calls import Calls, Query, path
 from handrail_sdk.connection import Connection
 from handrail_sdk.inbox_stream import InboxStream, InboxUpdate
 from handrail_sdk.pages import UNSET, Page, one, page
@@ -174,9 +177,66 @@ class Desk:
         body = {} if reason is None else {"reason": reason}
         return await self._calls.post(path("quarantine", str(id), "discard"), body, idempotency_key)
 
-    async def feedback(self, *, since: str | None = None) -> AsyncGenerator[Feedback]:
-        """The decision dataset, oldest first. `since`: RFC 3339. Not repeated when it breaks midway: raises Unreachable."""
-        async with self._calls.lines("/feedback.jsonl", {"since": since}) as response:
+    async def policies(self) -> Page[PolicyView]:
+        """The policies in force, by name."""
+        return page(PolicyView, await self._calls.get("/policies"))
+
+    async def policy(self, name: str) -> Page[PolicyView]:
+        """Every version of a policy, newest first."""
+        return page(PolicyView, await self._calls.get(path("policies", name)))
+
+    async def apply_policy(
+        self, policy: Mapping[str, Any], *, comment: str | None = None, idempotency_key: str | None = None
+    ) -> PolicyView:
+        """Puts the next version of a policy in force; its number may be left out. Raises Problem `policy-version`."""
+        body: dict[str, Any] = {"policy": dict(policy)}
+        if comment is not None:
+            body["comment"] = comment
+        return one(PolicyView, await self._calls.post("/policies", body, idempotency_key))
+
+    async def simulate_policy(self, policy: Mapping[str, Any], *, since: str | None = None) -> Simulated:
+        """What this policy would have asked of people, over past decisions. Changes nothing."""
+        body: dict[str, Any] = {"policy": dict(policy)}
+        if since is not None:
+            body["since"] = since
+        return one(Simulated, await self._calls.post("/policies/simulate", body))
+
+    async def policy_suggestions(
+        self, *, least: int = 20, days: int = 30, since: str | None = None
+    ) -> Page[Suggestion]:
+        """Exemptions that at least so many unanimous approvals speak for, each for so many days."""
+        query = {"min": least, "days": days, "since": since}
+        return page(Suggestion, await self._calls.get("/policies/suggestions", query))
+
+    async def feedback(
+        self,
+        *,
+        since: str | None = None,
+        blueprint: str | None = None,
+        kind: str | None = None,
+        outcome: str | None = None,
+    ) -> AsyncGenerator[Feedback]:
+        """The decision dataset, oldest first. `since`: RFC 3339; `kind` and `outcome`: one or more, separated by commas. Not
+        repeated when it breaks midway: raises Unreachable."""
+        async for line in self._feedback({"since": since, "blueprint": blueprint, "kind": kind, "outcome": outcome}):
+            yield one(Feedback, line)
+
+    async def training(
+        self,
+        format: Literal["sft", "preference", "eval"],
+        *,
+        since: str | None = None,
+        blueprint: str | None = None,
+        kind: str | None = None,
+        outcome: str | None = None,
+    ) -> AsyncGenerator[dict[str, Any]]:
+        """What people decided as examples to learn from; what nobody decided is none."""
+        query = {"since": since, "blueprint": blueprint, "kind": kind, "outcome": outcome, "format": format}
+        async for line in self._feedback(query):
+            yield line
+
+    async def _feedback(self, query: Query) -> AsyncGenerator[Any]:
+        async with self._calls.lines("/feedback.jsonl", query) as response:
             async for line in response.aiter_lines():
                 if line:
-                    yield one(Feedback, from_json(line))
+                    yield from_json(line)

@@ -19,6 +19,21 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
+class Proposal:
+    """How a task is shown to a person who is asked before it runs. `summary` is one sentence with `{name}` or `{name:.2f}` for
+    inputs; `domain` is what policies may match on; `affected` how many things it touches, a number or `args.<path>`."""
+
+    summary: str
+    domain: str | None = None
+    affected: int | str | None = None
+
+    def data(self) -> dict[str, Any]:
+        """As the manifest has it."""
+        told = {"summary": self.summary, "domain": self.domain, "affected": self.affected}
+        return {k: v for k, v in told.items() if v is not None}
+
+
+@dataclass(frozen=True, slots=True)
 class TaskOptions:
     """The arguments of `Agent.task`, as given; None where nothing was."""
 
@@ -37,6 +52,8 @@ class TaskOptions:
     resolutions: tuple[Resolution, ...] = ()
     max_in_flight: int | None = None
     description: str | None = None
+    untrusted: bool = False
+    proposal: Proposal | None = None
 
 
 def seconds(value: float | str, what: str) -> float:

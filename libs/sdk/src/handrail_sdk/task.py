@@ -57,6 +57,8 @@ class TaskDefinition(Generic[Out]):
         self._timeouts = timeouts_of(options, where)
         self._context = options.context or {}
         self._resolutions = options.resolutions
+        self._untrusted = options.untrusted
+        self._proposal = options.proposal
         self._description = options.description or inspect.getdoc(function) or ""
         self.facts: dict[str, Any] = {}  # what the registry holds besides the manifest
         check_pause(options, signature.fields_of(read.first), where)
@@ -139,6 +141,8 @@ class TaskDefinition(Generic[Out]):
             "max_in_flight": self.max_in_flight,
             "agent_max_in_flight": self.agent.max_in_flight,
             "description": self._description,
+            **({"untrusted": True} if self._untrusted else {}),
+            **({"proposal": self._proposal.data()} if self._proposal is not None else {}),
         }
 
     def _read(self, function: Callable[..., Any], most: int, what: str) -> signature.Call:

@@ -168,15 +168,25 @@ async def quarantined_record(connection: AnyConnection, tenant: str, record_id: 
     return await connection.fetchrow(f"{_QUARANTINE} AND id = $2" + (" FOR UPDATE" if lock else ""), tenant, record_id)
 
 
-async def decisions(connection: AnyConnection, tenant: str, since: datetime | None) -> AsyncIterator[Any]:
+async def decisions(
+    connection: AnyConnection,
+    tenant: str,
+    since: datetime | None,
+    blueprint: str | None = None,
+    kinds: Sequence[str] = (),
+) -> AsyncIterator[Any]:
     """Every decision with its pause and workflow, oldest first, read in portions. Needs a transaction."""
     cursor = connection.cursor(
         "SELECT d.pause_id, d.trace_id, d.outcome, d.action_id, d.input, d.comment, d.actor, d.channel, d.decided_at,"
-        " p.kind, p.data, p.opened_at, w.status FROM handrail.decision d JOIN handrail.pause p USING (pause_id)"
+        " p.kind, p.node_id, p.data, p.opened_at, w.status, w.blueprint FROM handrail.decision d JOIN handrail.pause p USING (pause_id)"
         " LEFT JOIN handrail.workflow w ON w.tenant = d.tenant AND w.trace_id = d.trace_id"
-        " WHERE d.tenant = $1 AND ($2::timestamptz IS NULL OR d.decided_at >= $2) ORDER BY d.decided_at, d.pause_id",
+        " WHERE d.tenant = $1 AND ($2::timestamptz IS NULL OR d.decided_at >= $2)"
+        " AND ($3::text IS NULL OR w.blueprint = $3) AND (cardinality($4::text[]) = 0 OR p.kind = ANY($4::text[]))"
+        " ORDER BY d.decided_at, d.pause_id",
         tenant,
         since,
+        blueprint,
+        list(kinds),
         prefetch=200,
     )
     async for row in cursor:

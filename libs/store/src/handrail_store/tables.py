@@ -224,6 +224,22 @@ blueprint = Table(
     Column("loaded_at", _TS, nullable=False),
 )
 
+policy = Table(
+    "policy",
+    metadata,
+    Column("n", BigInteger, autoincrement=True, unique=True, nullable=False),
+    _tenant(primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("blueprint", Text),
+    Column("digest", Text, nullable=False),
+    Column("body", JSON, nullable=False),  # the Policy as it was applied
+    Column("comment", Text),
+    Column("actor", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("at", _TS, nullable=False),
+)
+
 dead_letter = Table(
     "dead_letter",
     metadata,

@@ -24,6 +24,7 @@ from handrail_gateway.application.escalations import Escalations
 from handrail_gateway.application.foresight import Foresight
 from handrail_gateway.application.idempotency import Once, Turns
 from handrail_gateway.application.lists import Lists
+from handrail_gateway.application.policies import Policies
 from handrail_gateway.application.quarantine import Quarantine
 from handrail_gateway.application.registry import Registry
 from handrail_gateway.application.resume import Resume
@@ -140,7 +141,8 @@ class Gateway:
         turns = Turns()
         once = Once(intake, turns)
         shedding = Shedding(views, time.monotonic, settings.most_unpublished)
-        submit = Submit(intake, Registry(views, tenant, time.monotonic), shedding, turns)
+        registry = Registry(views, tenant, time.monotonic)
+        submit = Submit(intake, registry, shedding, turns)
         use = UseCases(
             tenant=tenant,
             submit=submit,
@@ -153,6 +155,7 @@ class Gateway:
             lists=Lists(views, tenant),
             foresight=Foresight(views, tenant),
             views=views,
+            policies=Policies(views, once, registry, tenant),
             ledger=self._ledger,
             checks=self.checks,
             accepting=lambda: not self._stopping.is_set(),

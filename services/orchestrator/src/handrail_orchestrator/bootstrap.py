@@ -8,9 +8,11 @@ import socket
 from typing import TYPE_CHECKING
 
 from handrail_orchestrator.adapters.blueprint_files import blueprint_files
+from handrail_orchestrator.adapters.policy_files import policy_files
 from handrail_orchestrator.adapters.postgres import PostgresStore
 from handrail_orchestrator.application.orchestrator import Orchestrator
 from handrail_orchestrator.application.planning import load_blueprints
+from handrail_orchestrator.application.ruling import load_policies
 from handrail_orchestrator.settings import OrchestratorSettings
 from handrail_runtime.ports import Bus
 from handrail_runtime.topic_plan import topic_plan
@@ -29,6 +31,7 @@ def build(
     async def prepare() -> None:
         await bus.ensure_topics(topic_plan(partitions))
         await load_blueprints(store, blueprint_files(settings.blueprints_dir))
+        await load_policies(store, policy_files(settings.policies_dir))
 
     return Orchestrator(
         store,

@@ -24,4 +24,5 @@ class OrchestratorSettings(Settings):
     cached_nodes: int = Field(default=200_000, ge=1000, description="nodes of idle workflows kept in memory")
     on_foreign_bus: Literal["adopt", "refuse"] = Field(default="adopt", description="when the bus has lost its log")
     blueprints_dir: Path | None = Field(default=None, description="a folder of further blueprints, *.yaml")
+    policies_dir: Path | None = Field(default=None, description="a folder of further policies, *.yaml or *.json")
     connections: int = Field(default=5, ge=2, le=50, description="connections to PostgreSQL at most")

@@ -8,6 +8,7 @@ from handrail_agents.catalog.pace import QUICK_RETRIES, Pace
 from handrail_sdk.agent import Agent
 from handrail_sdk.context import Context
 from handrail_sdk.failures import Fail
+from handrail_sdk.options import Proposal
 from handrail_simulators import World
 from handrail_simulators.bank import Refused
 
@@ -66,7 +67,9 @@ def bank(world: World, pace: Pace) -> Agent:
         await pace.breath()
         return Balance(account=account.account, balance=await world.bank.balance(by=ctx))
 
-    @agent.task(timeout="30s", effect="idempotent", **QUICK_RETRIES)
+    shown = Proposal("Transfer {amount:.2f} to {to}", domain="money")
+
+    @agent.task(timeout="30s", effect="idempotent", proposal=shown, **QUICK_RETRIES)
     async def transfer(transfer: Transfer, ctx: Context) -> Transferred:
         """Pays from the workflow's account."""
         await pace.breath()

@@ -78,6 +78,7 @@ class Attempt:
             do_key=t.do_key,
             conversation=t.conversation,
             approved=t.approved,
+            approval=t.approval,
             log=structlog.get_logger(
                 "handrail.agent", agent=t.agent, trace_id=t.trace_id, node_id=t.node_id, attempt=t.attempt
             ),

@@ -24,13 +24,15 @@ from handrail_gateway.application.ports import (
     Decided,
     Decision,
     LockedPause,
+    NewPolicy,
     Nudges,
     OpenPause,
+    Row,
     Start,
     Summary,
 )
 from handrail_runtime.crashpoints import crashpoint
-from handrail_store import desk, intake, views
+from handrail_store import desk, intake, policies, views
 
 BATCH = 200
 MOST_WAITING = 5_000
@@ -180,6 +182,21 @@ class PostgresTransaction:
             ),
         )
 
+    async def policies(self, tenant: str) -> list[Row]:
+        """See the port."""
+        return await policies.in_force(self._connection, tenant)
+
+    async def newest_policy(self, tenant: str, name: str) -> Row | None:
+        """See the port."""
+        await policies.lock(self._connection, tenant)
+        return await policies.newest(self._connection, tenant, name)
+
+    async def add_policy(self, caller: Caller, new: NewPolicy) -> Row:
+        """See the port."""
+        what = (caller.tenant, new.name, new.version, new.blueprint, new.digest, new.body, new.comment)
+        await policies.add(self._connection, policies.NewPolicy(*what, caller.actor, caller.channel))
+        return await policies.newest(self._connection, caller.tenant, new.name)
+
     async def claim(self, pause_id: str, by: str | None, seconds: int | None) -> datetime | None:
         """See the port."""
         return await intake.set_claim(self._connection, pause_id, by, seconds)
@@ -210,7 +227,7 @@ def summary(row: Any) -> Summary | None:
     if row is None:
         return None
     ended = row["ended_at"] is not None or row["status"] in TERMINAL
-    return Summary(row["trace_id"], row["status"], ended, row["parked_reason"])
+    return Summary(row["trace_id"], row["status"], ended, row["parked_reason"], row["blueprint"])
 
 
 def _locked(row: Any) -> LockedPause:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ from handrail_contracts.model import iso
 from handrail_gateway.adapters.intake import summary
 from handrail_gateway.adapters.postgres import Database
 from handrail_gateway.application.ports import Page, PauseFilter, Row, Summary, WorkflowFilter
-from handrail_store import clock, desk, views
+from handrail_store import clock, desk, policies, views
 
 _EXPORT_PATIENCE_S = 300.0
 
@@ -132,6 +132,21 @@ class PostgresViews:
         async with self._database.connection() as c:
             return await views.blueprints(c, tenant)
 
+    async def policies(self, tenant: str) -> list[Row]:
+        """See the port."""
+        async with self._database.connection() as c:
+            return await policies.in_force(c, tenant)
+
+    async def policy_versions(self, tenant: str, name: str) -> list[Row]:
+        """See the port."""
+        async with self._database.connection() as c:
+            return await policies.versions(c, tenant, name)
+
+    async def policy_serial(self, tenant: str) -> int:
+        """See the port."""
+        async with self._database.connection() as c:
+            return await policies.serial(c, tenant)
+
     async def blob(self, tenant: str, trace_id: str, digest: str) -> tuple[str, bytes] | None:
         """See the port."""
         async with self._database.connection() as c:
@@ -148,10 +163,12 @@ class PostgresViews:
         async with self._database.connection() as c:
             return await views.backlog(c)
 
-    async def decisions(self, tenant: str, since: datetime | None) -> AsyncIterator[Row]:
+    async def decisions(
+        self, tenant: str, since: datetime | None, blueprint: str | None = None, kinds: Sequence[str] = ()
+    ) -> AsyncIterator[Row]:
         """See the port. One snapshot for the whole export."""
         async with self._database.connection(_EXPORT_PATIENCE_S) as c, c.transaction(readonly=True):
-            async for row in desk.decisions(c, tenant, since):
+            async for row in desk.decisions(c, tenant, since, blueprint, kinds):
                 yield row
 
 

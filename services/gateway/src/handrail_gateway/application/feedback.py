@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -10,9 +11,14 @@ import orjson
 
 from handrail_contracts.pauses import ResolutionOutcome
 from handrail_contracts.plan import ResolutionKind
+from handrail_engine.policies import redacted
+from handrail_gateway.application import training
+from handrail_gateway.application.marked import marks
 from handrail_gateway.application.ports import Row, Views
+from handrail_gateway.application.times import rfc3339
 
 _LINES = 100
+FORMS = ("sft", "preference", "eval")
 _OUTCOMES = {
     ResolutionKind.RETRY: "retried",
     ResolutionKind.SKIP: "skipped",
@@ -28,13 +34,33 @@ _OUTCOMES = {
     ResolutionKind.STOP: "stopped",
     ResolutionKind.RESUME: "resumed",
 }
+OUTCOMES = (*_OUTCOMES.values(), "expired", "superseded", "cancelled")
 
 
-async def lines(views: Views, tenant: str, since: datetime | None) -> AsyncGenerator[bytes]:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an export is narrowed to, and in which form (None: as CONTRACT has it)."""
+
+    since: datetime | None = None
+    blueprint: str | None = None
+    kinds: tuple[str, ...] = ()
+    outcomes: tuple[str, ...] = ()
+    form: str | None = None
+
+
+async def lines(views: Views, tenant: str, wanted: Wanted) -> AsyncGenerator[bytes]:
     """Encoded lines, many at a time, oldest decision first. Raises StoreFault."""
     part: list[bytes] = []
-    async for row in views.decisions(tenant, since):
-        part.append(orjson.dumps(line(row), option=orjson.OPT_APPEND_NEWLINE))
+    async for row in views.decisions(tenant, wanted.since, wanted.blueprint, wanted.kinds):
+        pause: dict[str, Any] = orjson.loads(row["data"])
+        told: dict[str, Any] | None = line(row, pause)
+        if wanted.outcomes and told["outcome"] not in wanted.outcomes:
+            continue
+        if wanted.form is not None:
+            told = training.example(wanted.form, told, pause, _given(row))
+        if told is None:
+            continue
+        part.append(orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE))
         if len(part) == _LINES:
             yield b"".join(part)
             part.clear()
@@ -42,35 +68,55 @@ async def lines(views: Views, tenant: str, since: datetime | None) -> AsyncGener
         yield b"".join(part)
 
 
-def line(row: Row) -> dict[str, Any]:
-    """One decision as CONTRACT section 9 shows it."""
-    pause: dict[str, Any] = orjson.loads(row["data"])
-    kinds = {b["action_id"]: b.get("kind") for b in pause["available_resolutions"]}
-    kind = kinds.get(row["action_id"])
-    decided = row["outcome"] == ResolutionOutcome.DECIDED
+def line(row: Row, pause: dict[str, Any]) -> dict[str, Any]:
+    """One decision as CONTRACT section 9 shows it, with a little more."""
+    kind = _kind(row, pause)
     proposal: dict[str, Any] | None = pause.get("proposed_action")
     proposed = proposal.get("args") if proposal else None
-    given = orjson.loads(row["input"]) if row["input"] is not None else None
-    final = {ResolutionKind.APPROVE: proposed, ResolutionKind.EDIT: given}.get(kind) if decided and kind else None
-    risk: dict[str, Any] | None = pause.get("risk")
+    final = {ResolutionKind.APPROVE: proposed, ResolutionKind.EDIT: _given(row)}.get(kind) if kind else None
+    marked = marks(pause)
+    if marked:
+        proposed = redacted(proposed, marked) if isinstance(proposed, dict) else proposed
+        final = redacted(final, marked) if isinstance(final, dict) else final
     return {
         "decision_id": row["pause_id"],
         "trace_id": row["trace_id"],
         "pause_id": row["pause_id"],
         "kind": row["kind"],
-        "outcome": _OUTCOMES.get(ResolutionKind(kind), row["outcome"]) if decided and kind else row["outcome"],
+        "outcome": _OUTCOMES[kind] if kind else row["outcome"],
         "proposed": proposed,
         "final": final,
         "patch": patch(proposed, final) if proposed is not None and final is not None else [],
         "comment": row["comment"],
         "actor": row["actor"],
         "channel": row["channel"],
-        "policy": {"version": risk["policy_version"], "rule_id": risk["rule_id"], "score": risk["score"]}
-        if risk
-        else None,
+        "policy": _policy(pause),
         "waited_s": round((row["decided_at"] - row["opened_at"]).total_seconds(), 3),
         "later": {"status": row["status"]},
+        "decided_at": rfc3339(row["decided_at"]),
+        "blueprint": row["blueprint"],
+        "node_id": row["node_id"],
+        "agent": pause.get("failed_agent"),
+        "action": proposal.get("action") if proposal else None,
     }
+
+
+def _policy(pause: dict[str, Any]) -> dict[str, Any] | None:
+    risk: dict[str, Any] | None = pause.get("risk")
+    return {"version": risk["policy_version"], "rule_id": risk["rule_id"], "score": risk["score"]} if risk else None
+
+
+def _kind(row: Row, pause: dict[str, Any]) -> ResolutionKind | None:
+    """What the button that was pressed does; None where nobody pressed one."""
+    if row["outcome"] != ResolutionOutcome.DECIDED:
+        return None
+    kinds = {b["action_id"]: b.get("kind") for b in pause["available_resolutions"]}
+    kind = kinds.get(row["action_id"])
+    return ResolutionKind(kind) if kind else None
+
+
+def _given(row: Row) -> Any:
+    return orjson.loads(row["input"]) if row["input"] is not None else None
 
 
 def patch(before: Any, after: Any, at: str = "") -> list[dict[str, Any]]:

@@ -14,9 +14,10 @@ from handrail_engine.preview import preview
 from handrail_engine.state import Row as EngineRow
 from handrail_engine.state import WorkflowState
 from handrail_gateway.application.faults import Refusal, pause_not_found, quote, workflow_not_found
+from handrail_gateway.application.in_force import judged
 from handrail_gateway.application.lists import ALIVE_S
 from handrail_gateway.application.ports import Row, Views
-from handrail_gateway.application.resume import rfc3339
+from handrail_gateway.application.times import rfc3339
 
 _MANY = 1_000
 
@@ -52,8 +53,9 @@ class Foresight:
                 pause_id=pause_id,
             )
         try:
+            policies = judged(await self._views.policies(self._tenant))
             now_ms, room = await self._views.now_ms(), await self._room()
-            return preview(await self._state(trace_id), pause_id, action_id, input_, now_ms, room=room)
+            return preview(await self._state(trace_id), pause_id, action_id, input_, now_ms, policies, room=room)
         except LookupError:
             # Decided between the two reads.
             raise Refusal("stale-pause", "Expected an open pause, but it is over.", pause_id=pause_id) from None

@@ -10,7 +10,7 @@ import orjson
 from handrail_gateway.application import dead_letters, paging, quarantine
 from handrail_gateway.application.faults import pause_not_found, workflow_not_found
 from handrail_gateway.application.ports import PauseFilter, Row, Views, WorkflowFilter
-from handrail_gateway.application.resume import rfc3339
+from handrail_gateway.application.times import rfc3339
 
 COUNTED_UP_TO = 10_000
 ALIVE_S = 15.0

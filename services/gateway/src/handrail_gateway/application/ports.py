@@ -110,6 +110,7 @@ class Summary:
     status: str
     ended: bool
     parked: str | None = None
+    blueprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,22 @@ class OpenPause:
     state: str
     decided: bool
     node_id: str | None = None
+
+
+Row = Any
+"""A record of the database: columns by name, json columns as encoded bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewPolicy:
+    """The next version of a policy; `body` is encoded JSON."""
+
+    name: str
+    version: int
+    blueprint: str | None
+    digest: str
+    body: bytes
+    comment: str | None
 
 
 class Transaction(Protocol):
@@ -165,6 +182,18 @@ class Transaction(Protocol):
 
     async def decide(self, decision: Decision) -> datetime:
         """Stores the decision of a pause that is locked and undecided."""
+        ...
+
+    async def policies(self, tenant: str) -> list[Row]:
+        """The policies in force."""
+        ...
+
+    async def newest_policy(self, tenant: str, name: str) -> Row | None:
+        """The newest version of a policy; no other can be added until the transaction ends."""
+        ...
+
+    async def add_policy(self, caller: Caller, new: NewPolicy) -> Row:
+        """Stores the next version; answers it."""
         ...
 
     async def claim(self, pause_id: str, by: str | None, seconds: int | None) -> datetime | None:
@@ -236,10 +265,6 @@ class PauseFilter:
     blueprint: str | None = None
     trace_id: str | None = None
     q: str | None = None
-
-
-Row = Any
-"""A record of the database: columns by name, json columns as encoded bytes."""
 
 
 class Views(Protocol):
@@ -319,6 +344,18 @@ class Views(Protocol):
         """The newest version of every blueprint."""
         ...
 
+    async def policies(self, tenant: str) -> list[Row]:
+        """The newest version of each policy."""
+        ...
+
+    async def policy_versions(self, tenant: str, name: str) -> list[Row]:
+        """Every version of one policy, newest first."""
+        ...
+
+    async def policy_serial(self, tenant: str) -> int:
+        """Grows with every version that is applied."""
+        ...
+
     async def blob(self, tenant: str, trace_id: str, digest: str) -> tuple[str, bytes] | None:
         """(content type, bytes) of a large value."""
         ...
@@ -331,7 +368,9 @@ class Views(Protocol):
         """Journal rows that are committed and not yet published."""
         ...
 
-    def decisions(self, tenant: str, since: datetime | None) -> AsyncIterator[Row]:
+    def decisions(
+        self, tenant: str, since: datetime | None, blueprint: str | None = None, kinds: Sequence[str] = ()
+    ) -> AsyncIterator[Row]:
         """Every decision with its pause and workflow, oldest first."""
         ...
 

@@ -36,11 +36,12 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """One reading of the registry. `compiled` fills up as blueprints are started."""
+    """One reading of the registry. `policies` is the serial of those in force; `compiled` fills up as blueprints are started."""
 
     manifests: Manifests
     blueprints: dict[str, Blueprint]
     digest: bytes
+    policies: int = 0
     compiled: dict[str, Ready] = field(default_factory=dict[str, Ready])
 
     @property
@@ -75,7 +76,8 @@ class Registry:
     async def _read(self) -> Known:
         agents = await self._views.agents(self._tenant)
         blueprints = await self._views.blueprints(self._tenant)
-        hashed = hashlib.blake2b(digest_size=16)
+        serial = await self._views.policy_serial(self._tenant)
+        hashed = hashlib.blake2b(str(serial).encode(), digest_size=16)
         for row in agents:
             hashed.update(f"{row['name']}\0{row['action']}\0".encode() + row["manifest"])
         for row in blueprints:
@@ -86,6 +88,7 @@ class Registry:
             {(row["name"], row["action"]): orjson.loads(row["manifest"]) for row in agents},
             {row["name"]: Blueprint.model_validate_json(row["body"]) for row in blueprints},
             hashed.digest(),
+            serial,
         )
 
 

@@ -6,16 +6,14 @@ claims it and whatever was pressed; only a pause that is open and undecided has 
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 import orjson
 
 from handrail_contracts.commands import CommandKind, ResumeRequest
-from handrail_contracts.model import iso
 from handrail_contracts.pauses import ResolutionOutcome
 from handrail_contracts.plan import ResolutionKind
-from handrail_gateway.application import schemas, substitutes
+from handrail_gateway.application import approvals, schemas, substitutes
 from handrail_gateway.application.faults import Refusal, pause_not_found, quote, workflow_not_found
 from handrail_gateway.application.idempotency import REPLAYED, Once
 from handrail_gateway.application.ports import (
@@ -28,6 +26,7 @@ from handrail_gateway.application.ports import (
     Summary,
     Transaction,
 )
+from handrail_gateway.application.times import rfc3339
 from handrail_gateway.application.trace_ids import uuid7
 
 MISSING: Any = object()
@@ -67,7 +66,9 @@ async def press(
     _refuse_claimed(pause, caller.actor, request.override_claim)
     _refuse_changed_evidence(pause, request.evidence_digest)
     button = _button(pause, request.action_id)
+    approvals.refuse_own(pause, button, caller.actor)
     await _refuse_wrong_input(transaction, caller.tenant, pause, button, given)
+    await approvals.refuse_forbidden(transaction, caller, pause, button, given)
     at = await transaction.decide(
         Decision(
             caller.tenant,
@@ -243,8 +244,3 @@ async def _refuse_wrong_input(
             f" {wrong[0]['message']}",
             errors=wrong,
         )
-
-
-def rfc3339(at: datetime) -> str:
-    """A database time as CONTRACT writes times: UTC, milliseconds."""
-    return iso(round(at.timestamp() * 1000))

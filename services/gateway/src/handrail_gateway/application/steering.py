@@ -12,7 +12,8 @@ from handrail_contracts.plan import ResolutionKind
 from handrail_gateway.application.faults import Refusal, pause_not_found, workflow_not_found
 from handrail_gateway.application.idempotency import Once
 from handrail_gateway.application.ports import Answer, Caller, LockedPause, Summary, Transaction
-from handrail_gateway.application.resume import order, refuse_claimed, refuse_when_over, rfc3339
+from handrail_gateway.application.resume import order, refuse_claimed, refuse_when_over
+from handrail_gateway.application.times import rfc3339
 
 MOST_MESSAGES = 1_000
 

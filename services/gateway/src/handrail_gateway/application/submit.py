@@ -127,7 +127,7 @@ class Submit:
             known = await self._registry.known(newest=True)
         plans.refuse_faults(request.plan, known.manifests, "/plan")
         compiled = compile_plan(request.plan, known.manifests)
-        return _command(request, input=request.input, plan=compiled, output=request.plan.output)
+        return _command(request, known, input=request.input, plan=compiled, output=request.plan.output)
 
     async def _with_blueprint(self, request: StartRequest, name: str) -> dict[str, Any]:
         known = await self._registry.known()
@@ -151,7 +151,7 @@ class Submit:
         if name is not None:
             return await self._instantiate(request, known, name)
         if _plans(known, intent):
-            return _command(request, input=request.input, plan=None, output=None)
+            return _command(request, known, input=request.input, plan=None, output=None)
         names = ", ".join(sorted(known.blueprints)[:_KNOWN_SHOWN]) or "none is loaded"
         raise Refusal(
             "no-plan",
@@ -174,6 +174,7 @@ class Submit:
             )
         return _command(
             request,
+            known,
             blueprint=name,
             version=found.blueprint.version,
             input=filled,
@@ -223,6 +224,7 @@ def accepted(trace_id: str) -> Answer:
 
 def _command(
     request: StartRequest,
+    known: Known,
     *,
     input: dict[str, Any],
     plan: Any,
@@ -239,6 +241,7 @@ def _command(
         "deadline_s": request.deadline_s,
         "plan": plan,
         "output": output,
+        "policies": known.policies,
     }
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import orjson
 
+from handrail_contracts.policy import Policy
 from handrail_orchestrator.adapters.statements import (
     ACQUIRE,
     BLOBS,
@@ -43,6 +44,7 @@ from handrail_orchestrator.application.ports import (
     Stored,
 )
 from handrail_runtime.crashpoints import crashpoint
+from handrail_store import policies
 
 if TYPE_CHECKING:
     from handrail_store.connect import AnyConnection, Pool
@@ -220,6 +222,24 @@ class PostgresStore:
             digest,
             body,
         )
+
+    async def policies(self) -> tuple[int, list[tuple[str, int, str | None, Any]]]:
+        """See the port."""
+        async with self._pool.acquire() as c:
+            rows = await policies.in_force(c, self._tenant)
+        found = [(r["name"], r["version"], r["blueprint"], r["body"]) for r in rows]
+        return max((r["n"] for r in rows), default=0), found
+
+    async def save_policy(self, policy: Policy, digest: str, body: bytes) -> str | None:
+        """See the port."""
+        async with self._pool.acquire() as c, c.transaction():
+            await policies.lock(c, self._tenant)
+            stand = await policies.versions(c, self._tenant, policy.name)
+            if not stand or stand[0]["version"] < policy.version:
+                new = (self._tenant, policy.name, policy.version, policy.blueprint, digest, body)
+                await policies.add(c, policies.NewPolicy(*new, "loaded at start", "system", "system"))
+                return digest
+            return next((r["digest"] for r in stand if r["version"] == policy.version), None)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[PostgresTransaction]:

@@ -34,6 +34,7 @@ from handrail_orchestrator.application.ports import Batch, Store, Stored, Stored
 from handrail_orchestrator.application.ports import Decided as DecidedRow
 from handrail_orchestrator.application.publisher import Publisher, Sending
 from handrail_orchestrator.application.records import about, born_week, quarantined, summary
+from handrail_orchestrator.application.ruling import Ruling
 from handrail_orchestrator.application.wakeups import Wakeups
 from handrail_orchestrator.application.work import Item, Work
 from handrail_runtime.crashpoints import crashpoint
@@ -86,6 +87,7 @@ class Batcher:
         self.last_claim: dict[str, int] = {}
         self.places = Places(store, wakeups, clock)
         self._registry: Mapping[tuple[str, str], Mapping[str, Any]] = {}
+        self.ruling = Ruling(store)
         self._over: dict[str, Entry] = {}  # workflows that have ended, loaded for an answer that came after
 
     async def run(self, work: Work) -> None:
@@ -95,8 +97,9 @@ class Batcher:
         await self._load(work)
         if any(isinstance(i.what, Result) and i.what.nodes for items in work.items.values() for i in items):
             self._registry = await self._store.registry()  # an agent hands in nodes: judged by what is registered now
+        await self.ruling.refresh(self._clock(), work)
         room: dict[str, int] = {}
-        opened = _Open(Batch(self._tenant), Now(self._clock(), self.last_claim, room=room), room=room)
+        opened = _Open(Batch(self._tenant), self.ruling.now(self._clock(), self.last_claim, room), room=room)
         try:
             pauses = [p for t in work.items if (e := self._cache.get(t)) for p in e.state.pauses]
             limited = self.places.concerned(work, lambda t: e.state if (e := self._cache.get(t)) else None)
@@ -151,9 +154,7 @@ class Batcher:
     async def _load(self, work: Work) -> None:
         self._over.clear()
         missing = [
-            t
-            for t in work.items
-            if self._cache.get(t) is None and (not self._cache.has_ended(t) or _answered(work.items[t]))
+            t for t in work.items if self._cache.get(t) is None and (not self._cache.has_ended(t) or work.answers(t))
         ]
         if not missing:
             return
@@ -269,6 +270,7 @@ class Batcher:
             node = entry.state.nodes.get(item.what.node_id)
             if node is not None:
                 self.last_claim[node.spec.agent] = now.ms
+                self.ruling.note(node.spec, item.what)
 
     def _reject(self, trace_id: str, item: Item, why: Rejection, opened: _Open) -> None:
         if not isinstance(item.what, Wake):
@@ -393,7 +395,3 @@ class Batcher:
             return None
         kind = "compensate" if node.state.value == "COMPENSATING" else "execute"
         return Result.model_validate({**hb.model_dump(exclude_unset=True), "kind": kind, "outcome": "started"})
-
-
-def _answered(items: list[Item]) -> bool:
-    return any(isinstance(i.what, Result) for i in items)

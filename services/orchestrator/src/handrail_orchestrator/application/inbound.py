@@ -119,6 +119,8 @@ def command_input(c: Command) -> Input | None:
                 b.get("output") or (b["plan"].get("output") if b.get("plan") else None),
                 b.get("deadline_s"),
                 outside=_outside(b.get("outside")),
+                actor=c.actor,
+                policies=b.get("policies") or 0,
             )
         case CommandKind.PAUSE:
             return PanicPause(b.get("comment"), c.actor)

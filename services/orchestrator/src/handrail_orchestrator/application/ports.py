@@ -7,6 +7,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from handrail_contracts.policy import Policy
+
 
 class Fenced(Exception):
     """Some partitions of the batch are not ours any more. Nothing was written."""
@@ -264,6 +266,15 @@ class Store(Protocol):
 
     async def save_blueprint(self, name: str, version: int, digest: str, body: bytes) -> str | None:
         """Stores a blueprint version if it is new; answers the digest that stands there."""
+        ...
+
+    async def policies(self) -> tuple[int, list[tuple[str, int, str | None, Any]]]:
+        """(serial, [(name, version, blueprint, body)]): the newest version of each policy; the serial grows with each change."""
+        ...
+
+    async def save_policy(self, policy: Policy, digest: str, body: bytes) -> str | None:
+        """Stores a version that is newer than all that stand under its name; answers the digest of this version as it stands,
+        None when it is older and was never there."""
         ...
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:

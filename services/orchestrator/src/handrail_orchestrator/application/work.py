@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from handrail_contracts.tasks import Result
 from handrail_engine.inputs import Input
 from handrail_runtime.ports import Record
 
@@ -37,6 +38,10 @@ class Work:
         self.items.setdefault(trace_id, []).append(item)
         self.partition_of[trace_id] = p
         self.count += 1
+
+    def answers(self, trace_id: str) -> bool:
+        """True when agents' answers are among a workflow's inputs."""
+        return any(isinstance(i.what, Result) for i in self.items[trace_id])
 
     def only(self, trace_ids: set[str], *, with_offsets: bool) -> Work:
         """The part of this work that concerns these workflows; records' offsets move only with `with_offsets`."""

@@ -14,7 +14,16 @@ from starlette.routing import Match
 
 from handrail_contracts.problems import problem
 from handrail_gateway.application.faults import Refusal, StoreFault, quote
-from handrail_gateway.entrypoints.http import answers, console, inbox, published, registry, set_aside, workflows
+from handrail_gateway.entrypoints.http import (
+    answers,
+    console,
+    inbox,
+    policies,
+    published,
+    registry,
+    set_aside,
+    workflows,
+)
 from handrail_gateway.entrypoints.http.door import App, Door
 from handrail_gateway.entrypoints.http.forward import Forward
 from handrail_gateway.entrypoints.http.usecases import UseCases
@@ -36,7 +45,7 @@ def application(use: UseCases, *, partitions: int, console_folder: Path = consol
     app.add_exception_handler(StoreFault, answers.on_store_fault)
     app.add_exception_handler(HTTPException, _on_framework_error)
     app.add_exception_handler(Exception, answers.on_bug)
-    for group in (workflows, inbox, set_aside, registry):
+    for group in (workflows, inbox, set_aside, registry, policies):
         # Not `include_router`: it puts another router in front of each of these on every request.
         group.add_routes(app.router, use)
     published.add_routes(app, use, partitions)

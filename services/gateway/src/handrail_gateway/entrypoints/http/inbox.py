@@ -145,14 +145,28 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
         **describe(
             "Every decision, one line each, oldest first",
             answer=Feedback,
-            query={"since": "An RFC 3339 time with a zone."},
-            problems=("invalid-time",),
+            query={
+                "since": "An RFC 3339 time with a zone.",
+                "blueprint": "Workflows of this blueprint.",
+                "kind": "One or more kinds of pauses, separated by commas.",
+                "outcome": "One or more outcomes, separated by commas.",
+                "format": "`sft`, `preference` or `eval`: examples to learn from, made of what people decided.",
+            },
+            problems=("invalid-time", "invalid-query"),
             media=_NDJSON,
         ),
     )
     async def export_feedback(request: Request) -> Response:
-        since = Query(request, ("since",)).time("since")
-        lines = feedback.lines(use.views, use.tenant, since)
+        query = Query(request, ("since", "blueprint", "kind", "outcome", "format"))
+        form = query.one_of("format", ("decisions", *feedback.FORMS), "decisions")
+        wanted = feedback.Wanted(
+            query.time("since"),
+            query.text("blueprint"),
+            query.many("kind", tuple(PauseKind)),
+            query.many("outcome", feedback.OUTCOMES),
+            form if form != "decisions" else None,
+        )
+        lines = feedback.lines(use.views, use.tenant, wanted)
         # A database that does not answer must be a 503, not a 200 that breaks off.
         first = await anext(lines, b"")
         return StreamingResponse(_after(first, lines), media_type=_NDJSON)

@@ -18,6 +18,7 @@ from handrail_contracts import commands, events, plan, problems, tasks
 from handrail_contracts.answers import ANSWERS
 from handrail_contracts.blueprint import Blueprint
 from handrail_contracts.pauses import Pause
+from handrail_contracts.policy import Policy
 from handrail_contracts.problems import PROBLEMS, Problem
 from handrail_contracts.topics import TOPICS, KeyRule, Topic
 from handrail_contracts.topics import tasks as task_topic
@@ -38,9 +39,12 @@ _SAID: tuple[type[BaseModel], ...] = (
     commands.MessageRequest,
     commands.SseTicketRequest,
     commands.EscalationRequest,
+    commands.PolicyRequest,
+    commands.SimulateRequest,
     commands.Nudge,
     plan.Plan,
     Blueprint,
+    Policy,
     tasks.Task,
     tasks.Result,
     tasks.Heartbeat,

@@ -67,6 +67,15 @@ class Query:
             found.append((key, text))
         return tuple(found)
 
+    def number(self, name: str, default: int, most: int) -> int:
+        """A whole number of 1 to `most`."""
+        value = self.text(name)
+        if value is None:
+            return default
+        if not value.isdecimal() or not value.isascii() or len(value) > 9 or not 1 <= int(value) <= most:
+            raise _refused(name, f"Expected a whole number of 1 to {most}, but found {quote(value)}.")
+        return int(value)
+
     def limit(self, default: int, most: int) -> int:
         """How many: what lies outside of 1 to `most` is moved to the nearest end."""
         value = self.text("limit")
@@ -89,18 +98,21 @@ class Query:
     def time(self, name: str) -> datetime | None:
         """An RFC 3339 time with a zone. Raises Refusal invalid-time."""
         value = self.text(name)
-        if value is None:
-            return None
-        try:
-            # A plus sign in a query is a space to everybody but its author.
-            at = datetime.fromisoformat(value.replace(" ", "+"))
-        except ValueError:
-            at = None
-        if at is None or at.tzinfo is None or "T" not in value.upper() or not 1970 <= at.year <= 9000:
-            raise Refusal(
-                "invalid-time", f"Expected a time such as 2026-01-31T12:00:00Z as {name}, but found {quote(value)}."
-            )
-        return at
+        # A plus sign in a query is a space to everybody but its author.
+        return None if value is None else time_of(name, value.replace(" ", "+"))
+
+
+def time_of(name: str, value: str) -> datetime:
+    """An RFC 3339 time with a zone. Raises Refusal invalid-time."""
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None or "T" not in value.upper() or not 1970 <= at.year <= 9000:
+        raise Refusal(
+            "invalid-time", f"Expected a time such as 2026-01-31T12:00:00Z as {name}, but found {quote(value)}."
+        )
+    return at
 
 
 def _refused(name: str, detail: str) -> Refusal:

@@ -12,6 +12,7 @@ from handrail_gateway.application.dead_letters import DeadLetters
 from handrail_gateway.application.escalations import Escalations
 from handrail_gateway.application.foresight import Foresight
 from handrail_gateway.application.lists import Lists
+from handrail_gateway.application.policies import Policies
 from handrail_gateway.application.ports import Caller, Views
 from handrail_gateway.application.quarantine import Quarantine
 from handrail_gateway.application.resume import Resume
@@ -40,6 +41,7 @@ class UseCases:
     lists: Lists
     foresight: Foresight
     views: Views
+    policies: Policies
     ledger: Ledger | None
     checks: Callable[[], Mapping[str, Check]]
     accepting: Callable[[], bool]
