@@ -10,7 +10,7 @@ from rich.text import Text
 
 from handrail.cli.live import follow
 from handrail.cli.look import pause_of
-from handrail.cli.options import DEFAULT_URL, Actor, AsJson, Comment, PauseId, TraceId, Url, Yes, seconds
+from handrail.cli.options import DEFAULT_URL, Actor, AsJson, Comment, PauseId, TraceId, Url, Yes, pair, seconds
 from handrail.cli.pause_card import buttons, card
 from handrail.cli.press import done, find, press
 from handrail.cli.session import (
@@ -38,6 +38,7 @@ RESOLVE_EPILOG = (
     "Examples:\n\n"
     "handrail resolve 0199… skip --comment 'she has a laptop'\n\n"
     "handrail resolve p12ab… RES_MANUAL_SKU --input https://vendor.example/mbp16\n\n"
+    "handrail resolve 0199… edit --set amount=120 --comment 'as agreed'\n\n"
     "Exit codes: 0 stored, 1 refused (somebody was first, the deadline passed …), 2 wrong usage."
 )
 
@@ -86,6 +87,16 @@ def resolve(
             "--input", "-i", metavar="VALUE", help="The input that the button asks for.", show_default="you are asked"
         ),
     ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            "-s",
+            metavar="NAME=VALUE",
+            help="Approve with this argument changed; repeatable.",
+            show_default="none",
+        ),
+    ] = None,
     comment: Comment = None,
     override_claim: Annotated[
         bool, typer.Option("--override-claim", help="Decide although somebody else has claimed it.")
@@ -120,6 +131,7 @@ def resolve(
             offered,
             console=console,
             given=given,
+            sets=dict(map(pair, sets or ())),
             comment=comment,
             override_claim=override_claim,
             asking=asking,

@@ -57,13 +57,15 @@ def hint(schema: Any) -> str:
     return "JSON"
 
 
-def ask(schema: Any) -> Any:
-    """Asks a person for the value: field by field for a flat object, else in one line. Raises typer.Abort on Ctrl-C."""
+def ask(schema: Any, now: Mapping[str, Any] | None = None) -> Any:
+    """Asks a person for the value: field by field for a flat object, else in one line; `now` are the values that stand, kept
+    with Enter. Raises typer.Abort on Ctrl-C."""
     if isinstance(schema, Mapping) and isinstance(schema.get("properties"), Mapping) and _flat(schema["properties"]):
         required = schema.get("required") or []
         answers: dict[str, Any] = {}
         for name, field in schema["properties"].items():
-            value = _ask_one(safe(field.get("title") or name), field, needed=name in required)
+            stands = {"default": now[name]} if now is not None and name in now else {}
+            value = _ask_one(safe(field.get("title") or name), {**field, **stands}, needed=name in required)
             if value is not None:
                 answers[name] = value
         return answers

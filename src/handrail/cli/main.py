@@ -19,6 +19,7 @@ from handrail.cli import (
     export,
     inbox,
     look,
+    policy,
     run,
     set_aside,
     timeline,
@@ -70,6 +71,7 @@ def build() -> typer.Typer:
     for command in (look.ls, look.show, look.explain, timeline.trace, look.blueprints, look.agents):
         app.command(rich_help_panel=_LOOK)(command)
     app.add_typer(export.export, name="export", rich_help_panel=_LOOK)
+    app.add_typer(policy.policy, name="policy", rich_help_panel=_OPERATE)
     app.add_typer(set_aside.dead_letters, name="dead-letters", rich_help_panel=_OPERATE)
     app.add_typer(set_aside.quarantine, name="quarantine", rich_help_panel=_OPERATE)
     app.add_typer(channels.channels, name="channels", rich_help_panel=_OPERATE)

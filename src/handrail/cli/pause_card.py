@@ -67,7 +67,9 @@ def buttons(pause: Mapping[str, Any], *, url_option: str = "") -> RenderableType
 def command(pause: Mapping[str, Any], offered: Mapping[str, Any], url_option: str = "") -> str:
     """The command that presses a button."""
     line = shlex.join([program(), "resolve", safe(pause["pause_id"]), safe(offered["action_id"])])
-    if offered.get("requires_input"):
+    if offered.get("kind") == "edit" and (args := (pause.get("proposed_action") or {}).get("args")):
+        line += f" --set {safe(next(iter(args)))}=…"
+    elif offered.get("requires_input"):
         line += f" --input {_placeholder(offered.get('input_schema'))}"
     return line + url_option
 
@@ -129,18 +131,27 @@ def _proposal(pause: Mapping[str, Any]) -> list[RenderableType]:
     proposed, risk = pause.get("proposed_action"), pause.get("risk")
     lines: list[RenderableType] = []
     if proposed:
-        summary = proposed.get("summary") or f"{proposed.get('action')} {compact(proposed.get('args'))}"
-        lines.append(Text(short(summary, 400), style="bold"))
+        summary = str(proposed.get("summary") or proposed.get("action"))
+        if summary not in str(pause["failure_reason"]):
+            lines.append(Text(short(summary, 400), style="bold"))
+        for name, value in (proposed.get("args") or {}).items():
+            lines.append(Text(f"  {safe(name)}: ", style="dim").append(short(compact(value), 200), style="default"))
         diff = proposed.get("diff") or {}
         before, after = diff.get("before") or {}, diff.get("after") or {}
         for name in dict.fromkeys((*before, *after)):
             line = Text(f"  {safe(name)}  ")
             line.append(f"{compact(before.get(name))}", style="red").append("  →  ", style="dim")
             lines.append(line.append(f"{compact(after.get(name))}", style="green"))
+        if proposed.get("affected") is not None:
+            lines.append(Text(f"It affects {compact(proposed['affected'])}.", style="yellow"))
         if proposed.get("reversible") is False:
             lines.append(Text("It cannot be undone.", style="red"))
+    if risk and risk.get("untrusted"):
+        lines.append(Text("It follows from content that came from outside.", style="red"))
     if risk:
-        rule = f"rule {safe(risk.get('rule_id'))}, policy {safe(risk.get('policy_version'))}"
+        policy = f"{risk['policy']} " if risk.get("policy") else ""
+        version = f", policy {safe(policy)}v{safe(risk.get('policy_version'))}" if risk.get("policy_version") else ""
+        rule = f"rule {safe(risk.get('rule_id'))}{version}"
         sure = f", confidence {pause['confidence']:.0%}" if isinstance(pause.get("confidence"), float) else ""
         lines.append(Text(f"stopped by {rule}{sure}", style="dim"))
     return lines

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from handrail.cli import form, looks
 from handrail.cli.pause_card import wanted
-from handrail.cli.text import safe, short
+from handrail.cli.text import compact, safe, short
 
 if TYPE_CHECKING:
     from handrail_contracts.answers import Preview, Resuming
@@ -57,22 +57,30 @@ async def press(
     *,
     console: Console,
     given: str | None = None,
+    sets: Mapping[str, str] | None = None,
     comment: str | None = None,
     override_claim: bool = False,
     asking: bool,
     yes: bool = False,
 ) -> Resuming | None:
-    """Decides `pause`. `given`: the input as it was typed. `asking`: a person is there to be asked for what is missing
+    """Decides `pause`. `given`: the input as it was typed; `sets`: proposed arguments to change, as they were typed. `asking`: a person is there to be asked for what is missing
     and whether to go ahead. None when they would rather not. Raises ClientError, typer.BadParameter."""
     from handrail_sdk.client_errors import Problem
 
     schema = resolution.get("input_schema")
+    stands: dict[str, Any] = (pause.get("proposed_action") or {}).get("args") or {}
     value: Any = _NOT_GIVEN if given is None else form.parse(schema or "json", given)
+    if sets:
+        value = _edited(resolution, stands, sets)
     if value is _NOT_GIVEN and resolution.get("requires_input"):
         if not asking:
-            raise typer.BadParameter(f"{resolution['action_id']} asks for {wanted(schema)}: give it with --input.")
-        value = form.ask(schema)
+            how = "--set NAME=VALUE" if resolution.get("kind") == "edit" else "--input"
+            raise typer.BadParameter(f"{resolution['action_id']} asks for {wanted(schema)}: give it with {how}.")
+        value = form.ask(schema, stands)
     while True:
+        if asking and resolution.get("kind") == "edit" and isinstance(value, dict):
+            for line in changes(stands, value):
+                console.print(line)
         if asking and not yes and not await _agreed(client, pause, resolution, console):
             return None
         try:
@@ -83,13 +91,39 @@ async def press(
                 comment=comment,
                 evidence_digest=pause.get("evidence_digest"),
                 override_claim=override_claim,
-                **({} if value is _NOT_GIVEN else {"input": value}),
+                **_input(value),
             )
         except Problem as e:
-            if e.code != "invalid-input" or not asking or given is not None:
+            if e.code != "invalid-input" or not asking or given is not None or sets:
                 raise
             console.print(Text(safe(e.detail), style="red"))
-            value = form.ask(schema)
+            value = form.ask(schema, value if isinstance(value, dict) else stands)
+
+
+def _input(value: Any) -> dict[str, Any]:
+    return {} if value is _NOT_GIVEN else {"input": value}
+
+
+def _edited(resolution: Mapping[str, Any], stands: Mapping[str, Any], sets: Mapping[str, str]) -> dict[str, Any]:
+    """The proposed arguments with some of them changed."""
+    if resolution.get("kind") != "edit":
+        raise typer.BadParameter(f"{resolution['action_id']} changes no arguments: --set goes with an edit.")
+    schema = resolution.get("input_schema")
+    fields: Mapping[str, Any] = schema.get("properties") or {} if isinstance(schema, Mapping) else {}
+    unknown = [name for name in sets if name not in fields and name not in stands]
+    if unknown:
+        raise typer.BadParameter(f"Expected one of {', '.join(fields or stands)}, but found {unknown[0][:40]!r}.")
+    return {**stands, **{name: form.parse(fields.get(name, "json"), text) for name, text in sets.items()}}
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Text]:
+    """What an edit changes, a line per argument."""
+    lines: list[Text] = []
+    for name in dict.fromkeys((*before, *after)):
+        if compact(before.get(name)) != compact(after.get(name)):
+            line = Text(f"  {safe(name)}: ").append(short(compact(before.get(name)), 100), style="red")
+            lines.append(line.append(" → ", style="dim").append(short(compact(after.get(name)), 100), style="green"))
+    return lines or [Text("  nothing is changed", style="dim")]
 
 
 async def _agreed(client: Client, pause: Mapping[str, Any], resolution: Mapping[str, Any], console: Console) -> bool:
