@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from handrail_contracts.events import NodeStatus
 from handrail_contracts.plan import EffectClass, PauseScope
 from handrail_contracts.tasks import DeadLetter, Failure, Heartbeat, Outcome, Result, Task, TaskKind
 from handrail_engine.decide import Decided, adopt, decide, heard, renew
@@ -240,6 +241,8 @@ class World:
         if n is None or n.live is None or n.live.lease_until is None:
             return False
         undo = r.kind is TaskKind.COMPENSATE
+        if undo != (n.state is NodeStatus.COMPENSATING):
+            return False  # the lease that runs is another's: nothing would follow from this answer's loss
         return r.attempt == (n.undo.attempt if undo else n.attempt)
 
     def _task(self, task: Task) -> None:
