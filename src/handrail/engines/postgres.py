@@ -67,6 +67,7 @@ SETTINGS: Mapping[str, str] = {
     "io_method": "sync",
     "jit": "off",
     "autovacuum": "on",
+    "autovacuum_naptime": "15s",
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_min_messages": "warning",

@@ -413,3 +413,14 @@ async def test_a_decision_made_while_the_owner_waits_for_its_lock_is_seen(rig: R
             pause_id,
         )
     assert await asked == ["RES_SKIP"]
+
+
+async def test_the_first_workflows_bring_statistics_so_that_plans_made_on_empty_tables_go(rig: Rig) -> None:
+    await rig.orchestrator()
+    for i in range(50):
+        await rig.start(f"w{i}")
+
+    async def known() -> bool:
+        return await rig.pool.fetchval("SELECT reltuples FROM pg_class WHERE oid = 'handrail.workflow'::regclass") > 0
+
+    await wait_until(known, description="statistics of the workflows", timeout_s=60)

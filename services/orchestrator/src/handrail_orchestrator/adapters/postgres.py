@@ -32,6 +32,7 @@ from handrail_orchestrator.adapters.statements import (
     ROW,
     STATES,
 )
+from handrail_orchestrator.adapters.statistics import Statistics
 from handrail_orchestrator.application.ports import (
     Batch,
     Command,
@@ -63,6 +64,7 @@ class PostgresStore:
         self._member = member
         self._tenant = self.tenant = tenant
         self._lease_s = lease_s
+        self._statistics = Statistics(pool)
 
     async def now_ms(self) -> int:
         """`handrail.clock()` in ms."""
@@ -79,6 +81,7 @@ class PostgresStore:
             seen_within_s,
         )
         assert row is not None
+        self._statistics.refresh_if_due()
         return row["live"], row["partitions"]
 
     async def leave(self) -> None:
@@ -273,6 +276,7 @@ class PostgresStore:
             return
         try:
             await self._pool.fetchval(COMMIT, *self.arguments(batch))
+            self._statistics.written += len(batch.rows)
         except asyncpg.PostgresError as e:
             raise self._translated(e) from e
         except (OSError, asyncpg.InterfaceError, TimeoutError) as e:
