@@ -18,7 +18,8 @@ class AgentsSettings(Settings):
     port: int = Field(default=8084, ge=0, le=65_535, description="port of health and metrics; 0 takes a free one")
     slots: int = Field(default=100, ge=1, le=10_000, description="attempts that run at once in this process")
     driver: Literal["auto", "faust", "bus"] = Field(
-        default="auto", description="what reads the tasks; auto: faust on Kafka where it is installed, else bus"
+        default="bus",
+        description="what reads the tasks: a plain member of the group, or Faust; auto: faust on Kafka where it is installed",
     )
     group: str = Field(default="handrail-agents", min_length=1, description="consumer group that shares the tasks")
     short_ms: int = Field(default=50, ge=0, le=5_000, description="attempts longer than this say that they started")

@@ -46,6 +46,7 @@ class FaustDriver:
         self._stopping = asyncio.Event()
         self._failed: asyncio.Future[None] | None = None
         self._app: Any = None
+        self._ended: asyncio.Future[None] | None = None
         self._folder: str | None = None
         self._lines: dict[TopicPartition, deque[_Note]] = {}
 
@@ -85,6 +86,7 @@ class FaustDriver:
             worker_redirect_stdouts=False,
         )
         tasks = app.topic(*self._topics, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+        _deliver_at_once(app)
         app.agent(tasks, concurrency=1, name="handrail-tasks")(self._read)
         app.finalize()
         return app
@@ -92,17 +94,22 @@ class FaustDriver:
     async def _read(self, stream: Any) -> None:
         async for event in stream.noack().events():
             try:
-                if not self._stopping.is_set():
-                    await self._hands.wait_for_room()
-                if self._stopping.is_set():
-                    continue  # unacknowledged: another worker gets it
-                self._hands.offer(_record(event.message), self._noted(event))
+                for each in (event, *_at_hand(stream)):
+                    await self._offer(each)
             except asyncio.CancelledError:
                 raise
             except Exception as e:  # noqa: BLE001  the recipe: what leaves this loop would let Faust restart it as it likes
                 if self._failed is not None and not self._failed.done():
                     self._failed.set_exception(e)
                 await self._stopping.wait()
+
+    async def _offer(self, event: Any) -> None:
+        if not self._stopping.is_set() and self._hands.room == 0:
+            await self._hands.wait_for_room()
+        if self._stopping.is_set():
+            return  # unacknowledged: another worker gets it
+        if event.message.generation_id == self._app.consumer_generation_id:  # else it was dealt to somebody else
+            self._hands.offer(_record(event.message), self._noted(event))
 
     def _noted(self, event: Any) -> Callable[[], None]:
         """What acknowledges the event, and those behind it that only waited for it."""
@@ -120,12 +127,11 @@ class FaustDriver:
     async def run(self) -> None:
         """As the port says."""
         assert self._failed is not None
-        crashed = asyncio.ensure_future(self._app.wait_until_stopped())
+        self._ended = ended = asyncio.ensure_future(self._app.wait_until_stopped())
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
-            await asyncio.wait({crashed, stopping, self._failed}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({ended, stopping, self._failed}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            crashed.cancel()
             stopping.cancel()
         if self._failed.done():
             self._failed.result()
@@ -143,6 +149,8 @@ class FaustDriver:
             return
         try:
             await asyncio.wait_for(app.stop(), STOPPED_S)
+            if self._ended is not None:
+                await asyncio.wait({self._ended}, timeout=1.0)  # cancelled, it would leave tasks of Faust's behind
         except TimeoutError:
             _log.warning("faust_stop_timed_out")
         finally:
@@ -155,6 +163,33 @@ class _Note:
 
     def __init__(self, event: Any) -> None:
         self.event, self.taken = event, False
+
+
+def _at_hand(stream: Any) -> list[Any]:
+    """What else lies in the stream's queue. Faust itself gives one event per turn of the loop, three turns each."""
+    queue, events = stream.channel.queue, list[Any]()
+    while not queue.empty():
+        events.append(queue.get_nowait())
+    return events
+
+
+def _deliver_at_once(app: Any) -> None:
+    """Lets the consumer put a message into the queue without two asyncio tasks around each, as long as nothing is in its
+    way: while the flow is suspended, or the queue full, Faust does as always."""
+    from faust.transport.drivers.aiokafka import Consumer
+
+    class DirectConsumer(Consumer):
+        async def wait_first(self, *waits: Any, timeout: Any = None) -> Any:
+            if len(waits) == 2 and not self.suspend_flow.is_set() and self._queues_have_room():
+                delivery, suspended = waits
+                suspended.close()
+                return await delivery
+            return await super().wait_first(*waits, timeout=timeout)
+
+        def _queues_have_room(self) -> bool:
+            return app.flow_control.is_active() and not any(t.queue.full() for t in app.topics)
+
+    app.transport.Consumer = DirectConsumer
 
 
 def _quiet_monitor() -> Any:
