@@ -1,4 +1,4 @@
-"""An open pause for a terminal: the fault, what the outside said, the context, and the buttons with their commands."""
+"""A pause for a terminal: the fault, what the outside said, the context, and while it is open the buttons."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ _STYLES = {"primary": "bold", "danger": "red", "neutral": ""}
 
 
 def card(pause: Mapping[str, Any], now_s: float, *, evidence_lines: int = 12, url_option: str = "") -> RenderableType:
-    """Everything that is needed to decide. `evidence_lines` bounds the evidence; `url_option` goes into the commands."""
+    """Everything that is needed to decide; of a closed pause what was to decide. `evidence_lines` bounds the evidence;
+    `url_option` goes into the commands."""
     parts: list[RenderableType] = [Text(safe(pause["failure_reason"], lines=True), style="bold")]
     if pause.get("summary"):
         parts.append(Text(short(pause["summary"], 400)))
@@ -43,12 +44,17 @@ def card(pause: Mapping[str, Any], now_s: float, *, evidence_lines: int = 12, ur
     panel = Panel(
         Group(*parts),
         box=_BAR,
-        border_style="yellow",
-        title=Text(f"⚑ {title}{where}", style="bold yellow"),
+        border_style="yellow" if is_open(pause) else "dim",
+        title=Text(f"⚑ {title}{where}", style="bold yellow" if is_open(pause) else "bold"),
         title_align="left",
         padding=(0, 1),
     )
-    return Group(panel, buttons(pause, url_option=url_option))
+    return Group(panel, buttons(pause, url_option=url_option)) if is_open(pause) else panel
+
+
+def is_open(pause: Mapping[str, Any]) -> bool:
+    """Whether a button may be pressed. A pause in a workflow's state is open and does not say so; one by itself does."""
+    return pause.get("state", "open") == "open"
 
 
 def buttons(pause: Mapping[str, Any], *, url_option: str = "") -> RenderableType:
@@ -97,13 +103,15 @@ def _facts(pause: Mapping[str, Any], now_s: float) -> list[RenderableType]:
     if pause.get("failed_agent"):
         facts.append(("agent", safe(pause["failed_agent"])))
     facts += [(short(k, 24), short(compact(v), 200)) for k, v in (pause.get("context_snapshot") or {}).items()]
-    since = seconds_of(pause.get("at"))
-    if since is not None:
+    since, until = seconds_of(pause.get("at")), seconds_of(pause.get("closed_at"))
+    if since is not None and is_open(pause):
         facts.append(("waiting", duration(now_s - since)))
+    elif since is not None and until is not None:
+        facts.append(("waited", duration(until - since)))
     if pause.get("claimed_by"):
         facts.append(("claimed by", short(pause["claimed_by"], 60)))
     expires = seconds_of(pause.get("expires_at"))
-    if expires is not None:
+    if expires is not None and is_open(pause):
         then = f", then {safe(pause['on_expiry'])}" if pause.get("on_expiry") else ""
         facts.append(("deadline", f"in {duration(expires - now_s)}{then}"))
     table = Table.grid(padding=(0, 2, 0, 0))

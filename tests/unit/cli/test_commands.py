@@ -195,6 +195,20 @@ async def test_resolve_takes_a_pause_id_and_an_input(paused: FakeHandrail) -> No
     assert sent(paused)[0][1]["input"] == "https://v.example/1"
 
 
+async def test_show_of_a_closed_pause_offers_no_button_and_says_who_decided(paused: FakeHandrail) -> None:
+    (pause,) = paused.state()["pauses"]
+    decided = {"outcome": "decided", "action_id": "RES_SKIP", "actor": "bob", "channel": "console"}
+    decided |= {"decided_at": pause["at"], "applied": True, "comment": None}
+    closed = {"state": "closed", "decision": decided, "closed_at": pause["at"], "workflow": {"status": "RUNNING"}}
+    paused.answer("GET", f"/pauses/{PAUSE_ID}", Answer(200, {**pause, **closed}))
+    result = await handrail(paused, "show", PAUSE_ID)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "All approved vendors returned 404" in result.stdout
+    assert "decided: " in result.stdout and "bob" in result.stdout
+    assert "Skip Hardware Step" not in result.stdout and " resolve " not in result.stdout
+    assert "waiting" not in result.stdout
+
+
 async def test_resolve_without_an_action_lists_the_buttons_and_decides_nothing(paused: FakeHandrail) -> None:
     result = await handrail(paused, "resolve", "manual")
     assert result.exit_code == 2
