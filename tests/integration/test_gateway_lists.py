@@ -11,10 +11,16 @@ import pytest
 import pytest_asyncio
 from pydantic import BaseModel
 from tests.engines import drop_database, fresh_database
-from tests.integration.gateway_rig import RESOLUTIONS, Rig, accepted, node, planned, running_gateway
+from tests.integration.gateway_rig import PARTITIONS, RESOLUTIONS, Rig, accepted, node, planned, running_gateway
 from tests.waiting import wait_until
 
 from handrail_contracts import answers, topics
+from handrail_contracts.codec import encode
+from handrail_contracts.envelope import Envelope, ce_type, to_headers
+from handrail_contracts.ids import partition
+from handrail_contracts.tasks import DeadLetter
+from handrail_orchestrator.application.inbound import Inbound
+from handrail_orchestrator.application.work import Work
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -332,6 +338,36 @@ async def test_a_quarantined_record_goes_back_onto_its_topic_byte_for_byte(rig: 
     again = (await rig.get(f"/quarantine/{record_id}")).json()
     assert (again["state"], again["state_reason"]) == ("replayed", "fixed the reader")
     await refused(rig.post(f"/quarantine/{record_id}/replay"), 409, "already-resolved")
+
+
+@pytest.mark.parametrize("headers", [[], None], ids=["as anybody puts it there", "as an owner publishes it"])
+async def test_a_dead_letter_that_lay_in_a_wrong_partition_is_replayed_into_that_of_its_workflow(
+    rig: Rig, headers: list[tuple[str, bytes]] | None
+) -> None:
+    letter = DeadLetter(trace_id="astray", node_id="a", reason="put there by hand")
+    if headers is None:
+        about = Envelope("1", ce_type("dead_letter"), "/elsewhere", subject="astray")
+        headers = to_headers(about)
+    home = partition("default", "astray", PARTITIONS)
+    assert home != 2
+    record_id = await rig.db.fetchval(
+        'INSERT INTO handrail.quarantine (topic, partition, "offset", bus_id, key, value, headers, reason, kind, at)'
+        " VALUES ($1, 2, $2, 'bus', 'k', $3, $4, 'wrong partition', 'undecodable', handrail.clock()) RETURNING id",
+        topics.DEAD_LETTERS,
+        await rig.db.fetchval("SELECT count(*) FROM handrail.quarantine"),
+        encode(letter),
+        [[name, value.decode()] for name, value in headers],
+    )
+    end = (await rig.bus.ranges([(topics.DEAD_LETTERS, home)]))[topics.DEAD_LETTERS, home].end
+    assert (await rig.post(f"/quarantine/{record_id}/replay")).status_code == 202
+    reader = await rig.bus.reader()
+    reader.assign({(topics.DEAD_LETTERS, home): end})
+    [record] = await reader.read(10, 5)
+    await reader.close()
+    assert (record.key, record.value, list(record.headers)) == (b"k", encode(letter), headers)
+    taken = Work()
+    Inbound("default", PARTITIONS).records([record], taken)
+    assert not taken.unread, "its owner reads it and sets it aside no more"
 
 
 async def test_replaying_what_parked_a_workflow_lets_it_go_on(rig: Rig) -> None:

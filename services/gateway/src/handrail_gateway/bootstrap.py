@@ -150,7 +150,7 @@ class Gateway:
             resume=Resume(once),
             steering=Steering(once),
             dead_letters=DeadLetters(once),
-            quarantine=Quarantine(once, intake, link),
+            quarantine=Quarantine(once, intake, link, partitions),
             snapshots=Snapshots(views, tenant, projection),
             lists=Lists(views, tenant),
             foresight=Foresight(views, tenant),

@@ -6,10 +6,14 @@ from typing import Any
 
 import orjson
 
+from handrail_contracts import codec, ids
 from handrail_contracts.commands import ReasonRequest
+from handrail_contracts.topics import TOPICS, KeyRule
 from handrail_gateway.application.faults import Refusal, quote
 from handrail_gateway.application.idempotency import Once
 from handrail_gateway.application.ports import Answer, Caller, Intake, Requeue, Transaction
+
+_BY_WORKFLOW = frozenset(topic.name for topic in TOPICS if topic.key is KeyRule.WORKFLOW)
 
 
 def not_found(record_id: str) -> Refusal:
@@ -20,23 +24,24 @@ def not_found(record_id: str) -> Refusal:
 
 
 class Quarantine:
-    """Decides over quarantined records."""
+    """Decides over quarantined records. `partitions` is P."""
 
-    def __init__(self, once: Once, intake: Intake, requeue: Requeue) -> None:
-        self._once, self._intake, self._requeue = once, intake, requeue
+    def __init__(self, once: Once, intake: Intake, requeue: Requeue, partitions: int) -> None:
+        self._once, self._intake, self._requeue, self._partitions = once, intake, requeue, partitions
 
     async def replay(self, caller: Caller, record_id: int, request: ReasonRequest) -> Answer:
-        """`202`: the record, byte for byte, is on its topic again. Should we die right after, it may go there twice; its
-        readers know a record by its id. A parked workflow goes on from here."""
+        """`202`: the record, byte for byte, is on its topic again, in the partition of the workflow that it names. Should
+        we die right after, it may go there twice; its readers know a record by its id. A parked workflow goes on from
+        here."""
         async with self._intake.transaction() as transaction:
             # Committed before the record is back: its owner must not meet it while the workflow still counts as parked.
             await transaction.unpark(caller.tenant, record_id)
 
         async def work(transaction: Transaction) -> Answer:
             record = await _open(transaction, caller.tenant, record_id)
-            await self._requeue.put(
-                record["topic"], record["partition"], record["key"], record["value"], orjson.loads(record["headers"])
-            )
+            headers = orjson.loads(record["headers"])
+            place = _place(record, headers, self._partitions)
+            await self._requeue.put(record["topic"], place, record["key"], record["value"], headers)
             await transaction.close_quarantined(record_id, "replayed", request.reason)
             return _answer(record_id, "replayed")
 
@@ -51,6 +56,21 @@ class Quarantine:
             return _answer(record_id, "discarded")
 
         return await self._once.run(caller, work)
+
+
+def _place(record: Any, headers: list[tuple[str, str]], partitions: int) -> int:
+    """Where its owner looks for it: anybody may have put it elsewhere, and there it would only be set aside again. A
+    record that names no workflow goes back to where it lay."""
+    if record["topic"] in _BY_WORKFLOW:
+        try:
+            _, message = codec.decode(record["topic"], [(k, v.encode()) for k, v in headers], record["value"])
+        except codec.Undecodable:
+            return record["partition"]
+        about = message if isinstance(message, dict) else message.model_dump(include={"tenant", "trace_id"})
+        tenant, trace_id = about.get("tenant"), about.get("trace_id")
+        if isinstance(tenant, str) and isinstance(trace_id, str):
+            return ids.partition(tenant, trace_id, partitions)
+    return record["partition"]
 
 
 async def _open(transaction: Transaction, tenant: str, record_id: int) -> Any:
