@@ -75,6 +75,10 @@ class MockKafka:
         """Move a partition; -1 leaves it without a leader."""
         await self._call("partition_set_leader", topic, partition, broker)
 
+    async def set_topic_error(self, topic: str, code: int) -> None:
+        """Answer metadata requests about this topic with an error code, as 3 (unknown topic or partition); 0 ends it."""
+        await self._call("topic_set_error", topic, code)
+
     async def set_coordinator(self, group: str, broker: int) -> None:
         await self._call("coordinator_set", "group", group, broker)
 
@@ -144,11 +148,12 @@ class _Cluster:
             "broker_set_rtt": [ctypes.c_int32, ctypes.c_int],
             "partition_set_leader": [ctypes.c_char_p, ctypes.c_int32, ctypes.c_int32],
             "coordinator_set": [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_int32],
+            "topic_set_error": [ctypes.c_char_p, ctypes.c_int],
             "clear_request_errors": [ctypes.c_int16],
             "partition_delete_records": [ctypes.c_char_p, ctypes.c_int32, ctypes.c_int64],
         }
         function.argtypes = [ctypes.c_void_p, *kinds[name]]
-        function.restype = None if name == "clear_request_errors" else ctypes.c_int
+        function.restype = None if name in ("clear_request_errors", "topic_set_error") else ctypes.c_int
         status = function(self._cluster, *(a.encode() if isinstance(a, str) else a for a in arguments))
         if status:
             raise RuntimeError(f"librdkafka error {status}")

@@ -17,12 +17,13 @@ from handrail.engines import kafka
 from handrail.engines.kafka import LocalKafka, Mode
 from handrail_runtime.bus_kafka import KafkaBus
 from handrail_runtime.bus_kafka_salvage import unreadable
-from handrail_runtime.ports import BusError, GroupReader, Outgoing, Reader, Record
+from handrail_runtime.ports import BusError, GroupReader, Outgoing, Reader, Record, TopicUnknown
 from handrail_runtime.telemetry import registry
 from handrail_runtime.testing import wait_until
 from tests.mock_kafka import MockKafka
 
 _PRODUCE = 0
+_UNKNOWN_TOPIC_OR_PARTITION = 3
 _OUT_OF_ORDER_SEQUENCE = 45
 
 
@@ -149,6 +150,28 @@ async def test_a_moved_leader_loses_nothing(bus: KafkaBus) -> None:
         await moving.close()
     finally:
         await cluster.stop()
+
+
+async def test_a_topic_that_is_unknown_for_a_while_refuses_nothing_for_good(cluster: MockKafka, bus: KafkaBus) -> None:
+    """As a broker answers while it starts, or has not heard of a topic yet (aiokafka calls that error retriable)."""
+    await cluster.set_topic_error("t", _UNKNOWN_TOPIC_OR_PARTITION)
+    producer = await bus.producer()
+    messages = [Outgoing("t", b"k", b"v", partition=0)]
+    (unknown,) = await producer.send(messages)
+    assert isinstance(unknown, TopicUnknown)
+    assert unknown.transient
+    await cluster.set_topic_error("t", 0)
+    await wait_until(lambda: _sends(producer, messages), description="the topic known again", timeout_s=60)
+
+
+async def test_a_partition_that_its_broker_does_not_know_while_it_moves_is_tried_again(
+    cluster: MockKafka, bus: KafkaBus
+) -> None:
+    producer = await bus.producer()
+    messages = [Outgoing("t", b"k", b"v", partition=0)]
+    assert await producer.send(messages) == [None]
+    await cluster.push_errors(_PRODUCE, *[_UNKNOWN_TOPIC_OR_PARTITION] * 2)
+    await wait_until(lambda: _sends(producer, messages), description="the record sent in the end", timeout_s=60)
 
 
 async def test_a_reader_whose_fetching_ended_silently_connects_anew(bus: KafkaBus) -> None:

@@ -10,9 +10,12 @@ from tests.integration.orchestrator.rig import DIAMOND, P, Rig, failed, node, ok
 from tests.waiting import wait_until
 
 from handrail_contracts import topics
+from handrail_contracts.plan import Plan
 from handrail_contracts.tasks import Outcome, Result, Task, TaskKind
+from handrail_engine.plan import compile_plan
 from handrail_orchestrator.adapters.postgres import PostgresStore
 from handrail_runtime.ports import Outgoing
+from handrail_runtime.telemetry import registry
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -159,6 +162,27 @@ async def test_a_zombie_is_fenced_by_the_epoch(rig: Rig) -> None:
     assert "somebody" not in owners
     await rig.check()
     assert zombie
+
+
+async def test_a_task_whose_topic_nobody_knows_is_left_to_its_wake_up_and_holds_up_no_other(rig: Rig) -> None:
+    ghost = {("ghost", "do"): {"effect_class": "idempotent", "compensatable": True}}
+    plan = compile_plan(Plan.model_validate({"nodes": [{**node("a"), "agent": "ghost"}]}), ghost)
+    await rig.orchestrator()
+    body = {"intent": None, "blueprint": None, "input": {}, "labels": {}, "plan": plan}
+    labels = {"topic": topics.task_topic("ghost")}
+
+    def left_out() -> float:
+        return registry.get_sample_value("handrail_publish_refused_total", labels) or 0.0
+
+    before = left_out()
+    for i in range(8):
+        await rig.command(f"ghost{i}", "start", body)
+        await rig.start(f"w{i}")
+    await wait_until(lambda: left_out() >= before + 8, description="each task for nobody was passed over")
+    for i in range(8):
+        await rig.until(f"w{i}", "COMPLETED")
+        await rig.until(f"ghost{i}", "RUNNING")
+    await rig.check()
 
 
 async def test_garbage_on_any_topic_is_set_aside_and_stops_nothing(rig: Rig) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from handrail_contracts import topics
 from handrail_runtime.murmur import partition_of
-from handrail_runtime.ports import BusError, LogRange, OffsetOutOfRange, Outgoing, Record, RecordRefused, TopicPartition
+from handrail_runtime.ports import BusError, LogRange, OffsetOutOfRange, Outgoing, Record, TopicPartition, TopicUnknown
 from tests.torture.sim.faults import HINTS, Faults
 from tests.torture.sim.loop import Process, SimLoop
 
@@ -154,7 +154,7 @@ class SimProducer:
             outcomes: list[BusError | None] = []
             for i, m in enumerate(messages):
                 if m.topic not in bus.counts:
-                    outcomes.append(RecordRefused(f"Expected the topic {m.topic!r}, but it does not exist."))
+                    outcomes.append(TopicUnknown(f"Expected the topic {m.topic!r}, but it does not exist."))
                 elif i < most:
                     bus.arrive(m)
                     outcomes.append(None)

@@ -25,6 +25,7 @@ from handrail_runtime.ports import (
     Record,
     RecordRefused,
     TopicPartition,
+    TopicUnknown,
 )
 
 MAX_RECORD_BYTES = 1_048_588
@@ -141,7 +142,7 @@ class MemoryBus:
         results: list[BusError | None] = []
         for message in messages:
             log = self._target(message)
-            if isinstance(log, RecordRefused):
+            if isinstance(log, BusError):
                 results.append(log)
                 continue
             held = log.bytes
@@ -152,11 +153,11 @@ class MemoryBus:
             self._make_room()
         return results
 
-    def _target(self, message: Outgoing) -> Log | RecordRefused:
+    def _target(self, message: Outgoing) -> Log | BusError:
         logs = self._logs.get(message.topic)
         key, value = message.key, message.value
         if logs is None:
-            return RecordRefused(f"Expected the topic {message.topic!r}, but it does not exist.")
+            return TopicUnknown(f"Expected the topic {message.topic!r}, but it does not exist.")
         if key is None and value is None:
             return RecordRefused("Expected a key or a value, but the record has neither.")
         size = len(key or b"") + len(value or b"")

@@ -61,9 +61,14 @@ class OffsetOutOfRange(BusError):
 
 
 class RecordRefused(BusError):
-    """The broker refused this record for good (too large, unknown topic)."""
+    """The broker refused this record for good (too large, no such partition)."""
 
     transient = False
+
+
+class TopicUnknown(BusError):
+    """Nobody knows the topic now. One that exists is unknown, too, while a broker starts, its leader moves or word of it is
+    still on its way: only the caller can tell whether waiting makes sense."""
 
 
 class Producer(Protocol):

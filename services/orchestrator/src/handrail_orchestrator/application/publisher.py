@@ -23,7 +23,7 @@ from handrail_contracts.ids import attempt_ce_id, event_ce_id, task_id, workflow
 from handrail_contracts.tasks import DeadLetter, Task, TaskKind
 from handrail_runtime.crashpoints import armed, crashpoint
 from handrail_runtime.lifecycle import backoff
-from handrail_runtime.ports import Bus, BusError, Outgoing, Producer, Record, RecordRefused
+from handrail_runtime.ports import Bus, BusError, Outgoing, Producer, Record, RecordRefused, TopicUnknown
 from handrail_runtime.telemetry import counter, gauge
 
 _log = structlog.get_logger(__name__)
@@ -33,7 +33,7 @@ MOST_QUEUED = 50_000
 """Beyond this the queue is dropped and read again from the journal: memory stays bounded while the bus is away."""
 
 _sent = counter("handrail_published_total", "Records sent to the bus", ["kind"])
-_refused = counter("handrail_publish_refused_total", "Records that the bus refused for good", ["topic"])
+_refused = counter("handrail_publish_refused_total", "Records that the bus refused and that were left to their wake-up", ["topic"])
 _behind = gauge("handrail_publish_queue", "Records that wait for the bus")
 _REF = b'"$ref"'
 _SOURCE = SOURCE.encode()
@@ -218,7 +218,7 @@ class Publisher:
             self.overflowed.add(s.p)
 
     def _skippable(self, sending: Sending, outcome: BusError) -> bool:
-        if sending.pseq or not isinstance(outcome, RecordRefused):
+        if sending.pseq or not isinstance(outcome, (RecordRefused, TopicUnknown)):
             return False
         _refused.labels(sending.message.topic).inc()
         _log.error("task_refused_by_bus", topic=sending.message.topic, reason=str(outcome)[:200])
