@@ -74,7 +74,7 @@ async def dag(target: Target, shape: str, p: Plan) -> Rows:
     await closed_loop(one, 20_000, 50, p.warm_s)
     for concurrency in p.levels:
         for rep in range(p.repeats):
-            most = p.cap if concurrency > 1 else min(p.cap, 300)
+            most = p.cap
             with Cpu({**target.roots, "driver": os.getpid()}) as cpu:
                 wall, lat = await closed_loop(one, most, concurrency, p.seconds)
             more = {"effect": p.effect, **cpu.per(len(lat) * STEPS[shape])}
