@@ -197,6 +197,68 @@ def test_a_changed_input_makes_the_old_approval_worth_nothing() -> None:
     assert s.sent()[-1].inputs["amount"] == 50, "below the limit nobody is asked"
 
 
+def test_what_was_edited_away_is_asked_about_when_a_person_sets_it_again() -> None:
+    sets = {"action_id": "RES_SET", "display_text": "Other", "kind": "retry", "sets": "amount"}
+    s = saga(pay(500, resolutions=[{**sets, "requires_input": True, "input_schema": "number"}]))
+    s.press("RES_EDIT", {"to": "Alice", "amount": 50})
+    s.fails("pay", retryable=False).wait(2)
+    s.press("RES_SET", 500)
+    assert s.state_of("pay") == ["AWAITING_HUMAN"] and s.pause["kind"] == "gate"
+    assert [t.inputs["amount"] for t in s.sent()] == [50]
+
+
+def test_an_approved_proposal_is_kept_while_the_plans_own_gate_asks() -> None:
+    rules = [{"id": "all", "match": {"action": "act"}, "decide": "always"}]
+    s = Saga(node("bot", effect_class="idempotent")).proposes("bot", "refund", {"amount": 30})
+    s.policies = Policies.of([Policy.model_validate({"rules": rules})])
+    s.press("RES_APPROVE")
+    assert s.pause["risk"]["rule_id"] == "all"
+    s.press("RES_APPROVE")
+    assert s.sent()[-1].approved == {"amount": 30}
+
+
+def _granted_by_a_rule(then: str) -> Saga:
+    """An agent's proposal that a rule let pass; its attempt fails, and the rule has changed by then."""
+
+    def policy(decide: str) -> Policies:
+        return Policies.of(
+            [Policy.model_validate({"rules": [{"id": "r", "match": {"action": "x"}, "decide": decide}]})]
+        )
+
+    s = Saga(node("bot", retry={"max_attempts": 3, "initial_delay_s": 0, "jitter": "none"}), policies=policy("never"))
+    s.proposes("bot", "x", {"amount": 30})
+    assert s.sent()[-1].approved == {"amount": 30}
+    s.policies = policy(then)
+    return s.fails("bot").wait(1)
+
+
+def test_what_a_rule_let_pass_is_not_sent_again_once_it_is_forbidden() -> None:
+    s = _granted_by_a_rule("forbid")
+    assert s.state_of("bot") == ["DEAD_LETTERED"] and len(s.sent()) == 2
+
+
+def test_what_a_rule_let_pass_is_taken_back_once_it_asks_and_the_next_proposal_asks_a_person() -> None:
+    s = _granted_by_a_rule("always")
+    assert s.sent()[-1].attempt == 3 and s.sent()[-1].approved is None
+    s.proposes("bot", "x", {"amount": 30})
+    assert s.pause["risk"]["rule_id"] == "r"
+    s.press("RES_APPROVE")
+    s.owner_changes()
+    assert s.sent()[-1].approved == {"amount": 30}
+
+
+def test_a_gate_asks_while_there_is_no_room_yet_and_what_waits_for_room_is_judged_again() -> None:
+    s = saga(node("busy"), pay(500), pay(5) | {"id": "small"}, room={"bot": 1})
+    assert s.state_of("busy", "pay", "small") == ["SCHEDULED", "AWAITING_HUMAN", "PENDING"]
+    assert sum(r.type == "GATE_EVALUATED" and r.data["node_id"] == "small" for r in s.rows) == 1
+    s.policies = Policies.of(
+        [Policy.model_validate({"rules": [{"id": "all", "match": {"action": "pay"}, "decide": "forbid"}]})]
+    )
+    s.press("RES_REJECT")
+    s.ok("busy")
+    assert s.state_of("pay", "small") == ["SKIPPED", "DEAD_LETTERED"]
+
+
 def test_a_policy_that_became_stricter_holds_for_the_next_attempt() -> None:
     s = Saga(pay(500, gate=None, retry={"max_attempts": 3, "initial_delay_s": 0, "jitter": "none"}))
     assert s.state_of("pay") == ["SCHEDULED"]

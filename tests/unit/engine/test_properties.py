@@ -176,8 +176,8 @@ def retries_unsafe(p: Patch) -> None:
 
 
 def never_looks_up(p: Patch) -> None:
-    real = nodes.dispatch
-    p.setattr(nodes, "dispatch", lambda t, node, **m: real(t, node, **{k: v for k, v in m.items() if k != "look_up"}))
+    real = nodes._send
+    p.setattr(nodes, "_send", lambda t, node, m: real(t, node, {k: v for k, v in m.items() if k != "look_up"}))
 
 
 def forgets_late_successes(p: Patch) -> None:

@@ -34,6 +34,7 @@ FORBIDDEN = "FORBIDDEN_BY_POLICY"
 MOST_PROPOSALS = 20
 MOST_ARGS_BYTES = 48 * 1024
 _JUDGED = "judged"
+_KEPT = ("sets", "generation", "conversation", "doubt", "granted")
 
 
 def admits(t: Turn, node: NodeState, meta: dict[str, Any]) -> bool:
@@ -44,18 +45,20 @@ def admits(t: Turn, node: NodeState, meta: dict[str, Any]) -> bool:
     asks = node.overrides.get("requires_confirmation", spec.inputs.get("requires_confirmation"))
     if spec.undo_of is not None or spec.outside:
         return True  # a person has ordered this undo; an agent outside is not ours to dispatch
+    if not _still_granted(t, node, meta):
+        return False
     if not guarded and not policies.about(t.state.blueprint, spec.agent, spec.action) and asks is None:
         return True
     args = {**resolved_inputs(t.state, node), **(meta.get("sets") or {})}
     digest = action_digest(spec.action, args)
-    approval = meta.get("approved") or node.approved
+    approval = meta.get("approved") or (None if meta.get("sets") else node.approved)  # a new effect has none yet
     if approval is not None and approval["proposed"] != digest:
         approval = None
     doing = approval["args"] if approval is not None and approval["args"] is not None else args
     facts = _facts(t, node, doing)
     confirm = doing.get("requires_confirmation") is True
     verdict = judge(policies, facts, t.now.ms, gate=(spec.gate or {}).get("decide", _gate(spec)), confirm=confirm)
-    kept = {k: meta[k] for k in ("sets", "generation", "conversation", "doubt") if k in meta}
+    kept = {k: meta[k] for k in _KEPT if k in meta}
     if verdict.decide is Decide.FORBID:
         _record(t, node, verdict, facts, digest, kept)
         nodes.forbidden(t, node, _no(verdict, spec.action))
@@ -68,6 +71,25 @@ def admits(t: Turn, node: NodeState, meta: dict[str, Any]) -> bool:
         return False
     if verdict.explicit:
         _record(t, node, verdict, facts, digest, {}, again=False)
+    return True
+
+
+def _still_granted(t: Turn, node: NodeState, meta: dict[str, Any]) -> bool:
+    """What was let pass of a proposal is judged at every dispatch too. False: it is forbidden by now, and has failed for
+    good. What only a rule let pass, and none does any more, is taken back: the agent proposes again, and that is judged."""
+    grant = meta.get("granted") or (None if meta.get("sets") else node.granted)
+    if grant is None:
+        return True
+    facts = _granted_facts(t, node, grant)
+    verdict = judge(t.now.policies, facts, t.now.ms)
+    if verdict.decide is Decide.FORBID:
+        kept = {k: meta[k] for k in _KEPT if k in meta}
+        _record(t, node, verdict, facts, grant["digest"], kept)
+        nodes.forbidden(t, node, _no(verdict, grant["action"]))
+        return False
+    if verdict.asks and grant["pause_id"] is None:
+        meta["granted"] = None
+        _record(t, node, verdict, facts, grant["digest"], {})
     return True
 
 
@@ -98,7 +120,7 @@ def proposed(t: Turn, node: NodeState, r: Result) -> None:
         body = as_proposed(p, facts, digest)
         _ask(t, node, verdict, facts, body, {"gate": "agent", "proposed": digest, "facts": _plain(facts)})
         return
-    granted = _grant(p.action, p.args, digest, None)
+    granted = _grant(facts, digest, None)
     _record(t, node, verdict, facts, digest, {"granted": granted})
     t.move(node, N.RETRYING, {**meta, "round": True}, retry_at=t.at, **{"finished_at": t.at, **times})
     nodes.retry_due(t, node)
@@ -119,7 +141,7 @@ def approve(t: Turn, node: NodeState, pause: PauseState, d: Decision, *, edit: b
     stated: dict[str, Any] = then["facts"]
     facts = Facts(args=args, **stated)
     verdict = judge(t.now.policies, facts, t.now.ms)
-    granted = _grant(shown["action"], args, then["proposed"], pause.pause_id)
+    granted = _grant(facts, then["proposed"], pause.pause_id)
     if verdict.decide is Decide.FORBID or edited is not None:
         _record(t, node, verdict, facts, granted["digest"], {})
     if verdict.decide is Decide.FORBID:
@@ -242,9 +264,17 @@ def _ask(t: Turn, node: NodeState, v: Verdict, f: Facts, action: dict[str, Any],
     )
 
 
-def _grant(action: str, args: dict[str, Any], proposed_digest: str, pause_id: str | None) -> dict[str, Any]:
-    digest = action_digest(action, args)
-    return {"action": action, "args": args, "digest": digest, "proposed": proposed_digest, "pause_id": pause_id}
+def _grant(f: Facts, proposed_digest: str, pause_id: str | None) -> dict[str, Any]:
+    digest = action_digest(f.action, f.args)
+    told = {"action": f.action, "args": f.args, "digest": digest, "proposed": proposed_digest, "pause_id": pause_id}
+    return {**told, "facts": _plain(f)}
+
+
+def _granted_facts(t: Turn, node: NodeState, grant: dict[str, Any]) -> Facts:
+    """What was known of the action when it was let pass; of an old grant, what the plan says."""
+    if stated := grant.get("facts"):
+        return Facts(args=grant["args"], **stated)
+    return _stated(t, node, ProposedAction(action=grant["action"], args=grant["args"]))
 
 
 def _unusable(node: NodeState, p: ProposedAction | None) -> Failure | None:

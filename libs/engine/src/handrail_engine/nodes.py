@@ -39,8 +39,8 @@ def consider(t: Turn, node: NodeState) -> None:
         skip(t, node, f"needs the output of {dead}, which was skipped")
     elif node.spec.when is not None and not holds(node.spec.when, look_up(s, node, node.spec.when["ref"])):
         skip(t, node, "its condition does not hold")
-    elif not room.full(t, node):
-        dispatch(t, node)
+    else:
+        _begin(t, node)
 
 
 def admit(t: Turn) -> bool:
@@ -76,11 +76,22 @@ def skip(t: Turn, node: NodeState, reason: str, output: Any = None, meta: dict[s
 
 
 def dispatch(t: Turn, node: NodeState, **meta: Any) -> None:
-    """Sends the next attempt, if no gate stops it. What undoes it is registered in the same row (DESIGN section 4,
-    Compensation). A look-up changes nothing and passes."""
+    """Sends the next attempt, if no gate stops it; a look-up changes nothing and passes. Waits for no room."""
+    if meta.get("look_up") or gates.admits(t, node, meta):
+        _send(t, node, meta)
+
+
+def _begin(t: Turn, node: NodeState) -> None:
+    """Sends the next attempt once no gate stops it and there is room. The gate comes first: a person can answer meanwhile,
+    and what waits for room is judged again when it has it."""
+    meta: dict[str, Any] = {"look_up": True} if node.look_up else {}
+    if (node.look_up or gates.admits(t, node, meta)) and not room.full(t, node):
+        _send(t, node, meta)
+
+
+def _send(t: Turn, node: NodeState, meta: dict[str, Any]) -> None:
+    """The row of a dispatch. What undoes it is registered in the same row (DESIGN section 4, Compensation)."""
     s = t.state
-    if not meta.get("look_up") and not gates.admits(t, node, meta):
-        return
     full: dict[str, Any] = {"key": s.key(node, meta.get("generation", node.generation)), **meta}
     if node.spec.undoing is not None:
         full["undo"] = node.spec.undoing.action
@@ -287,8 +298,8 @@ def _retry(t: Turn, node: NodeState, meta: dict[str, Any], data: dict[str, Any],
 
 def retry_due(t: Turn, node: NodeState) -> None:
     """The wait is over: the next attempt, unless a pause holds everything back."""
-    if not t.state.held and not room.full(t, node):
-        dispatch(t, node, **({"look_up": True} if node.look_up else {}))
+    if not t.state.held:
+        _begin(t, node)
 
 
 def exhausted(t: Turn, node: NodeState, meta: dict[str, Any], data: dict[str, Any]) -> None:
