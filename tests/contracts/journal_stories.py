@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from handrail_contracts.policy import Policy
 from handrail_contracts.tasks import DeadLetter, Escalation, Outcome
 from handrail_contracts.view import WorkflowView
 from handrail_engine.evolve import fold
 from handrail_engine.inputs import Claim, Outside, Say
+from handrail_engine.policies import Policies
 from handrail_engine.state import Row
 from unit.engine.saga import DIAMOND, Saga, node
 from unit.engine.world import World
@@ -234,6 +236,74 @@ def held_back_by_a_limit() -> Saga:
     return s.started("a").ok("a").fails("b").wait(1).ok("b").ok("c")
 
 
+BANK = Policies.of(
+    [
+        Policy.model_validate(
+            {
+                "name": "bank",
+                "version": 3,
+                "rules": [
+                    {"id": "over-100", "match": {"agent": "till", "args.amount": {"gt": 100}}, "decide": "always"},
+                    {"id": "no-mallory", "match": {"agent": "till", "args.to": "Mallory"}, "decide": "forbid"},
+                    {"id": "refunds", "match": {"action": "refund", "args.amount": {"gt": 10}}, "decide": "always"},
+                    {"id": "small", "match": {"action": "refund"}, "decide": "never"},
+                ],
+            }
+        )
+    ]
+)
+
+
+def _gated(amount: int, to: str = "Alice", **gate: Any) -> Saga:
+    pay: dict[str, Any] = {
+        "agent": "till",
+        "inputs": {"to": to, "amount": amount},
+        "gate": {"summary": "Pay {amount:.2f} to {to}", **gate},
+    }
+    tell = node("tell", "pay", when={"ref": "nodes.pay.output", "exists": False})
+    return Saga(node("look"), node("pay", "look", **pay, **EFFECT), node("next", "pay"), tell, policies=BANK).ok("look")
+
+
+def gate_approved() -> Saga:
+    """Approved, and tried twice under one approval."""
+    s = _gated(500)
+    s.press("RES_APPROVE", comment="known")
+    s.wait(1).fails("pay").wait(1).ok("pay", output={"id": 1})
+    return s.ok("next")
+
+
+def gate_edited() -> Saga:
+    """Edited, sent as edited, and undone as edited: an abort follows."""
+    s = _gated(500)
+    s.press("RES_EDIT", {"to": "Alice", "amount": 120})
+    s.wait(1).ok("pay", output={"id": 1}).wait(1).cancel()
+    return s.ok("pay")
+
+
+def gate_rejected_takes_the_other_branch() -> Saga:
+    s = _gated(500, on_reject="branch")
+    s.press("RES_REJECT", comment="too much")
+    return s.wait(1).ok("tell")
+
+
+def gate_forbidden() -> Saga:
+    """Forbidden, tried again by a person in vain, then skipped."""
+    s = _gated(5, "Mallory").wait(2)
+    s.press("RES_RETRY")
+    s.wait(2)
+    s.press("RES_SKIP")
+    return s.ok("next", "tell")
+
+
+def gate_of_an_agent() -> Saga:
+    """An agent proposes: what passes by a rule, then what a person edits. Left open, with the next question."""
+    s = Saga(node("a", **EFFECT), node("b", **EFFECT), policies=BANK)
+    s.proposes("a", "refund", {"amount": 5}, summary="Refund 5").wait(1).ok("a")
+    s.proposes("b", "refund", {"amount": 50}, summary="Refund 50", confidence=0.5, reversible=True).wait(1)
+    s.press("RES_EDIT", {"amount": 20})
+    return s.wait(1).proposes("b", "refund", {"amount": 70}, summary="Refund 70")
+
+
 STORIES: tuple[Callable[[], Saga], ...] = (
     diamond_completes,
     held_back_by_a_limit,
@@ -261,6 +331,11 @@ STORIES: tuple[Callable[[], Saga], ...] = (
     a_subtree_given_up_and_the_rest_aborted,
     reminded_daily,
     escalated_from_outside_and_handed_back,
+    gate_approved,
+    gate_edited,
+    gate_rejected_takes_the_other_branch,
+    gate_forbidden,
+    gate_of_an_agent,
 )
 WORLDS = (11, 92, 282, 1234)
 

@@ -7,7 +7,9 @@ from collections import Counter
 
 import pytest
 
+from unit.engine import gate_properties
 from unit.engine.checks import Broken
+from unit.engine.gated_world import GatedWorld
 from unit.engine.properties import verdicts
 from unit.engine.world import World
 
@@ -31,3 +33,18 @@ def test_every_property_holds_in_many_worlds(size: int | None, share: float) -> 
             first.setdefault(name, f"seed {seed}")
     assert not broken, (size, broken, first)
     print(f"{seeds} worlds of size {size or 'any'} from seed {FIRST}: no property failed")
+
+
+@pytest.mark.parametrize(("size", "share"), [(None, 0.4), (30, 0.02)])
+def test_every_promise_of_gates_holds_in_many_worlds(size: int | None, share: float) -> None:
+    broken: Counter[str] = Counter()
+    first: dict[str, str] = {}
+    for seed in range(FIRST, FIRST + int(SEEDS * share)):
+        try:
+            fallen = gate_properties.verdicts(GatedWorld(seed, size).run())
+        except Broken as e:
+            fallen = {e.name}
+        for name in fallen:
+            broken[name] += 1
+            first.setdefault(name, f"seed {seed}")
+    assert not broken, (size, broken, first)

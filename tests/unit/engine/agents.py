@@ -15,7 +15,7 @@ from handrail_contracts.model import ms_of
 from handrail_contracts.plan import EffectClass
 from handrail_contracts.tasks import Escalation, Failure, Heartbeat, Outcome, Result, Task, TaskKind
 
-Act = Literal["ok", "error", "fatal", "doubt", "crash", "zombie", "hang", "escalate"]
+Act = Literal["ok", "error", "fatal", "doubt", "crash", "zombie", "hang", "escalate", "propose"]
 ACTS: tuple[Act, ...] = ("ok", "error", "fatal", "doubt", "crash", "zombie", "hang", "escalate")
 CALM = (70, 8, 2, 2, 2, 2, 2, 2)
 ROUGH = (40, 16, 4, 8, 8, 8, 8, 4)

@@ -233,6 +233,11 @@ def the_effect_key_changes_only_when_a_person_orders_a_new_effect(w: World) -> N
     for s, r in by_step(w):
         if r.type == "NODE_STATE_CHANGED" and r.data["to"] == "PENDING":
             keys.pop(r.data["node_id"], None)  # rolled back: a new effect, ordered by a person
+        if r.type == "GATE_EVALUATED" and "sets" in (r.meta or {}):  # ordered, and stopped by a gate: it comes later
+            k = r.data["node_id"]
+            expect(isinstance(s.what, Decision), name, f"{k} by {s.what}")
+            expect(not s.before.nodes[k][3] or _told_that_nothing_happened(s), name, f"{k} was in doubt")
+            keys.pop(k, None)
         if r.type != "NODE_STATE_CHANGED" or r.data["to"] != "SCHEDULED":
             continue
         k, key = r.data["node_id"], (r.meta or {})["key"]
@@ -348,7 +353,14 @@ def what_a_pause_holds_back_waits(w: World) -> None:
         released = isinstance(s.what, Decision) or _superseded(s)
         mine = own and s.before.pauses[s.what.pause_id][1] == r.data["node_id"]  # type: ignore[union-attr]
         last = released and not _held_after(w, s, r.seq)
+        mine = mine or any(_expired(s, x) == r.data["node_id"] for x in s.rows if x.seq < r.seq)
         expect(mine or last, "what_a_pause_holds_back_waits", f"{r.data['node_id']} by {s.what}")
+
+
+def _expired(s: Step, r: Row) -> str | None:
+    """The node whose declared default this row presses: a decision too."""
+    gone = r.type == "HITL_RESOLVED" and r.data["outcome"] == "expired" and r.data["pause_id"] in s.before.pauses
+    return s.before.pauses[r.data["pause_id"]][1] if gone else None
 
 
 def _superseded(s: Step) -> bool:

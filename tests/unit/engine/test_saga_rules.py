@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from unit.engine.properties import PROPERTIES, names
+from unit.engine.gate_properties import names
+from unit.engine.properties import PROPERTIES
 
 HERE = Path(__file__).parent
 PAGE = (HERE.parents[2] / "docs" / "explanation" / "saga-rules.md").read_text("utf-8")

@@ -18,6 +18,7 @@ from handrail_engine.decide import Decided, adopt, decide, heard, renew
 from handrail_engine.evolve import fold
 from handrail_engine.inputs import Cancel, Claim, Decision, Input, Now, PanicPause, Rejection, Say, Start, Wake
 from handrail_engine.outgoing import late_effect
+from handrail_engine.policies import Policies
 from handrail_engine.preview import preview
 from handrail_engine.state import Row, WorkflowState
 from handrail_engine.turn import Message
@@ -52,6 +53,7 @@ class Step:
     rejected: Rejection | None
     repeat: bool = False
     room: dict[str, int] = field(default_factory=dict)
+    policies: Policies = field(default_factory=Policies)
 
 
 @dataclass
@@ -65,11 +67,12 @@ class World:
     shown: set[str] = field(default_factory=set)  # effect keys on the list of late effects
     previews: int = 0
     owners: int = 1
+    policies: Policies = field(default_factory=Policies)
 
     def __post_init__(self) -> None:
         self.rng = Random(self.seed)
         rng = self.rng
-        self.plan = random_plan(rng, size=self.size)
+        self.plan = self.draw(self.size)
         self.calm = rng.random() < 0.35
         self.state = WorkflowState("t", "w")
         self.witness = Witness(self.state)
@@ -83,6 +86,10 @@ class World:
         self.down = {a: (T0 + rng.randint(0, 40_000), T0 + rng.randint(40_000, 90_000)) for a in AGENTS}
         self.presses = 0
         self.limits = self._limits(Random(self.seed + 1))
+
+    def draw(self, size: int | None, prefix: str = "n") -> dict[str, Any]:
+        """A plan, or what a node appends to it."""
+        return random_plan(self.rng, size=size, prefix=prefix)
 
     # playing
 
@@ -178,13 +185,13 @@ class World:
         was = plain(s.facts()) if repeat or self.rng.random() < 0.1 else None
         foreseen = self._foresee(what)
         room = self.room()
-        answer = decide(s, what, Now(self.now, self.last_claim, room=room))
+        answer = decide(s, what, Now(self.now, self.last_claim, self.policies, room=room))
         if isinstance(answer, Rejection):
             self.steps.append(Step(self.now, what, before, [], [], answer, repeat))
             if was is not None:
                 expect(plain(s.facts()) == was, "a_rejection_changes_nothing", f"{what} {answer}")
             return answer
-        self.steps.append(Step(self.now, what, before, answer.rows, answer.messages, None, repeat, room))
+        self.steps.append(Step(self.now, what, before, answer.rows, answer.messages, None, repeat, room, self.policies))
         self.witness.rows_come(s, answer.rows)
         self.witness.look(s)
         if foreseen is not None:
@@ -203,7 +210,7 @@ class World:
             return None
         copy = fold("t", "w", [through_json(r) for r in self.witness.rows])
         try:
-            seen = preview(copy, what.pause_id, what.action_id, what.input, self.now, room=self.room())
+            seen = preview(copy, what.pause_id, what.action_id, what.input, self.now, self.policies, room=self.room())
         except LookupError:
             return None
         self.previews += 1
@@ -283,7 +290,7 @@ class World:
             if run.task.agent == "planner":
                 results[i] = r.model_copy(update={"nodes": compiled(self.plan)["nodes"]})
             elif node.spec.may_add_nodes and self.rng.random() < 0.7:
-                more = compiled(random_plan(self.rng, size=self.rng.choice((1, 2, 2, 3)), prefix=f"{node.spec.id}_"))
+                more = compiled(self.draw(self.rng.choice((1, 2, 2, 3)), prefix=f"{node.spec.id}_"))
                 results[i] = r.model_copy(update={"nodes": more["nodes"]})
                 claim = self.agents.claims.get(r.effect_key)
                 if claim is not None and claim.state == "DONE" and len(more["nodes"]) > node.spec.may_add_nodes:
@@ -341,12 +348,16 @@ class World:
             self.agents.by_hand(self.state.do_key(self.state.nodes[pause.node_id]))
         input_: Any = None
         if chosen.get("sets"):
-            input_ = f"https://{self.presses}.example"
+            input_ = self.typed(chosen["sets"])
         elif chosen["kind"] == "skip" and rng.random() < 0.4:
             input_ = {"n": 2}
         elif chosen["action_id"] == "RES_HAPPENED":
             input_ = {"n": 1}
         self.give(Decision(pause_id, chosen["action_id"], input_, actor="ada"))
+
+    def typed(self, name: str) -> Any:
+        """What a person puts in place of this input."""
+        return f"https://{self.presses}.example"
 
     def _choose(self, data: dict[str, Any], kind: str, node_id: str | None) -> dict[str, Any] | None:
         """The button that this person presses, or None to look again later. Whoever answers an ambiguous pause tells the truth."""

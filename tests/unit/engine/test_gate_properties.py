@@ -1,0 +1,245 @@
+"""Random worlds with gates: policies that change on the way × gates × agents that propose × people who approve, edit, refuse.
+
+The properties are those of `gate_properties.py`, and all of `properties.py` too. Mutants, each killed by the one beside it:
+
+| mutant | killed by |
+|---|---|
+| an approval is kept when a person changes the arguments | what_a_rule_asks_about_is_not_sent_without_a_persons_decision |
+| what was edited away counts as approved when it is set again | what_a_rule_asks_about_is_not_sent_without_a_persons_decision |
+| a retry skips the gate | what_a_rule_asks_about_is_not_sent_without_a_persons_decision |
+| taint is ignored | what_a_rule_asks_about_is_not_sent_without_a_persons_decision |
+| a model's flag overrides the rule | what_a_rule_asks_about_is_not_sent_without_a_persons_decision |
+| silence approves what is always asked | what_a_rule_asks_about_is_not_sent_without_a_persons_decision |
+| a gate that always asks asks the policy | what_a_rule_asks_about_is_not_sent_without_a_persons_decision |
+| an edit is not judged again | what_is_forbidden_is_never_sent_and_no_button_passes_it |
+| what is forbidden asks a person | what_is_forbidden_is_never_sent_and_no_button_passes_it |
+| what was let pass is not judged again | what_is_forbidden_is_never_sent_and_no_button_passes_it |
+| the proposed arguments are sent, not the edited ones | what_is_done_has_the_approved_digest |
+| a refusal lets it happen | a_refused_action_is_not_done |
+| a verdict that lets pass is not journaled | every_verdict_is_journaled_also_one_that_lets_pass |
+| a proposal's verdict is not journaled | a_proposal_is_judged_in_the_step_that_brings_it |
+| a gate asks once more while it is open | a_question_is_asked_once_and_only_while_its_answer_counts |
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from handrail_contracts.policy import Decide, action_digest
+from handrail_engine import gates, nodes, pauses
+from handrail_engine.outgoing import resolved_inputs
+from handrail_engine.policies import Policies, Verdict
+from unit.engine.checks import Broken
+from unit.engine.gate_properties import names, verdicts
+from unit.engine.gated_world import GatedWorld
+from unit.engine.world import World
+
+Patch = pytest.MonkeyPatch
+WORLDS = 300
+
+
+def test_every_promise_of_gates_holds_and_the_worlds_are_not_idle() -> None:
+    seen: Counter[str] = Counter()
+    for seed in range(WORLDS):
+        w = GatedWorld(seed).run()
+        assert not verdicts(w), seed
+        for r in w.rows:
+            if r.type == "GATE_EVALUATED":
+                seen[f"decide {r.data['decide']}"] += 1
+                seen[f"rule {r.data['rule_id']}"] += 1
+            elif r.type == "HITL_RESOLVED" and r.data["action_id"] is not None:
+                seen[f"{r.data['outcome']} {r.data['action_id']}"] += 1
+            elif r.type == "NODE_STATE_CHANGED":
+                seen[f"error {(r.data.get('error') or {}).get('code')}"] += 1
+                seen["taken back"] += (r.meta or {}).get("granted", 0) is None
+        seen["done as granted"] += sum(d.task.approved is not None for d in w.done)
+        seen["done as edited"] += sum(d.task.approved is None and d.task.approval is not None for d in w.done)
+        seen["new owner"] += w.owners > 1
+        seen["policies changed"] += w.versions > 1
+    expected = [f"decide {d}" for d in Decide]
+    expected += [f"rule {k}" for k in ("None", "gate", "untrusted-content", "no-policy", "proposed")]
+    expected += [f"decided RES_{k}" for k in ("APPROVE", "EDIT", "REJECT", "AMOUNT", "SET", "RETRY", "ABORT_SAGA")]
+    expected += ["expired RES_APPROVE", "expired RES_REJECT", "done as granted", "done as edited", "taken back"]
+    expected += ["error FORBIDDEN_BY_POLICY", "error PROPOSED_AGAIN", "new owner", "policies changed"]
+    missing = [k for k in expected if not seen[k]]
+    assert not missing, missing
+
+
+def test_gates_change_no_story_of_the_worlds_without_them() -> None:
+    assert World(11).run().rows == World(11).run().rows
+    assert GatedWorld(11).run().rows == GatedWorld(11).run().rows
+    assert not any(r.type == "GATE_EVALUATED" for seed in range(20) for r in World(seed).run().rows)
+
+
+# mutants
+
+
+def _judged_with(p: Patch, change: Callable[[Any, Any, dict[str, Any]], Any]) -> None:
+    """Replaces the judgement; `change(real, facts, given)` gives the verdict."""
+    real = gates.judge
+
+    def judge(policies: Any, f: Any, now_ms: int, **given: Any) -> Verdict:
+        return change(lambda facts, more: real(policies, facts, now_ms, **more), f, given)
+
+    p.setattr(gates, "judge", judge)
+
+
+def approval_kept_over_changed_arguments(p: Patch) -> None:
+    real = gates.admits
+
+    def admits(t: Any, node: Any, meta: dict[str, Any]) -> bool:
+        if node.approved is not None and meta.get("sets") and node.approved["args"] is None:
+            digest = action_digest(node.spec.action, {**resolved_inputs(t.state, node), **meta["sets"]})
+            meta["approved"] = {**node.approved, "proposed": digest, "digest": digest}
+        return real(t, node, meta)
+
+    p.setattr(gates, "admits", admits)
+
+
+def edited_away_is_approved(p: Patch) -> None:
+    real = gates.admits
+
+    def admits(t: Any, node: Any, meta: dict[str, Any]) -> bool:
+        if meta.get("sets") and node.approved is not None:
+            return real(t, node, {**meta, "approved": node.approved})
+        return real(t, node, meta)
+
+    p.setattr(gates, "admits", admits)
+
+
+def retry_skips_the_gate(p: Patch) -> None:
+    real = gates.admits
+    p.setattr(gates, "admits", lambda t, node, meta: node.attempt > 0 or real(t, node, meta))
+
+
+def taint_ignored(p: Patch) -> None:
+    _judged_with(p, lambda real, f, given: real(replace(f, untrusted=False), given))
+
+
+def flag_overrides_the_rule(p: Patch) -> None:
+    def change(real: Any, f: Any, given: dict[str, Any]) -> Verdict:
+        found: Verdict = real(f, given)
+        return replace(found, decide=Decide.NEVER) if f.proposed and given.get("confirm") is False else found
+
+    _judged_with(p, change)
+    granted_for_good(p)  # which takes back what no rule lets pass: a second net
+
+
+def silence_approves(p: Patch) -> None:
+    real = pauses.open_pause
+    p.setattr(pauses, "open_pause", lambda *a, **k: real(*a, **{**k, "silence": True}))
+
+
+def gate_asks_the_policy(p: Patch) -> None:
+    _judged_with(p, lambda real, f, given: real(f, {**given, "gate": given.get("gate") and "policy"}))
+
+
+def edit_not_judged_again(p: Patch) -> None:
+    real = gates.approve
+
+    def approve(t: Any, node: Any, pause: Any, d: Any, *, edit: bool) -> None:
+        now = t.now
+        t.now = replace(now, policies=Policies()) if edit else now
+        real(t, node, pause, d, edit=edit)
+        t.now = now
+
+    p.setattr(gates, "approve", approve)
+
+
+def forbidden_asks(p: Patch) -> None:
+    def change(real: Any, f: Any, given: dict[str, Any]) -> Verdict:
+        found: Verdict = real(f, given)
+        return replace(found, decide=Decide.ALWAYS) if found.decide is Decide.FORBID else found
+
+    _judged_with(p, change)
+
+
+def granted_for_good(p: Patch) -> None:
+    p.setattr(gates, "_still_granted", lambda t, node, meta: True)
+
+
+def sends_what_was_proposed(p: Patch) -> None:
+    real = gates.approve
+
+    def approve(t: Any, node: Any, pause: Any, d: Any, *, edit: bool) -> None:
+        real(t, node, pause, d, edit=False)
+
+    p.setattr(gates, "approve", approve)
+
+
+def refusal_lets_it_happen(p: Patch) -> None:
+    p.setattr(gates, "reject", lambda t, node, d: nodes._send(t, node, {}))
+
+
+def passes_in_silence(p: Patch) -> None:
+    real = gates._record
+
+    def record(t: Any, node: Any, v: Verdict, *a: Any, again: bool = True) -> None:
+        if again:
+            real(t, node, v, *a)
+
+    p.setattr(gates, "_record", record)
+
+
+def proposals_are_judged_in_silence(p: Patch) -> None:
+    real = gates._record
+
+    def record(t: Any, node: Any, v: Verdict, f: Any, *a: Any, **k: Any) -> None:
+        if not f.proposed:
+            real(t, node, v, f, *a, **k)
+
+    p.setattr(gates, "_record", record)
+
+
+def asks_again(p: Patch) -> None:
+    real = gates._ask
+
+    def ask(*a: Any) -> None:
+        real(*a)
+        real(*a)
+
+    p.setattr(gates, "_ask", ask)
+
+
+ASKS = "what_a_rule_asks_about_is_not_sent_without_a_persons_decision"
+FORBIDS = "what_is_forbidden_is_never_sent_and_no_button_passes_it"
+MUTANTS: dict[Callable[[Patch], None], str] = {
+    approval_kept_over_changed_arguments: ASKS,
+    edited_away_is_approved: ASKS,
+    retry_skips_the_gate: ASKS,
+    taint_ignored: ASKS,
+    flag_overrides_the_rule: ASKS,
+    silence_approves: ASKS,
+    gate_asks_the_policy: ASKS,
+    edit_not_judged_again: FORBIDS,
+    forbidden_asks: FORBIDS,
+    granted_for_good: FORBIDS,
+    sends_what_was_proposed: "what_is_done_has_the_approved_digest",
+    refusal_lets_it_happen: "a_refused_action_is_not_done",
+    passes_in_silence: "every_verdict_is_journaled_also_one_that_lets_pass",
+    proposals_are_judged_in_silence: "a_proposal_is_judged_in_the_step_that_brings_it",
+    asks_again: "a_question_is_asked_once_and_only_while_its_answer_counts",
+}
+
+
+@pytest.mark.parametrize(("plant", "killer"), MUTANTS.items(), ids=[m.__name__ for m in MUTANTS])
+def test_a_planted_mutant_is_killed_by_name(plant: Callable[[Patch], None], killer: str, monkeypatch: Patch) -> None:
+    assert killer in names()
+    plant(monkeypatch)
+    others: Counter[str] = Counter()
+    for seed in range(1_500):
+        try:
+            fallen = verdicts(GatedWorld(seed).run())
+        except Broken as e:
+            fallen = {e.name}
+        except Exception as e:  # noqa: BLE001  a mutant may also make the engine refuse its own rows
+            fallen = {type(e).__name__}
+        if killer in fallen:
+            return
+        others.update(fallen)
+    pytest.fail(f"{killer} did not fail; others: {others}")
