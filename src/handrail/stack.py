@@ -32,17 +32,19 @@ from handrail_store import migrate
 Progress = Callable[[str, float], None]
 READY_S = 60.0
 STOP_S = 20.0
+PARTITIONS = 4
+"""Of new data: a fetch costs broker and client for each; four let four orchestrators share a laptop."""
 
 
 @dataclass(slots=True)
 class Options:
     """What `handrail stack` lets a person choose. Services take the ports from `port` on: gateway, then notifier,
-    orchestrators, agents."""
+    orchestrators, agents. `partitions` None: what the data was made with, `PARTITIONS` where there is none yet."""
 
     data: Path = field(default_factory=lambda: Path(".handrail/stack"))
     host: str = "127.0.0.1"
     port: int = 8080
-    partitions: int = 4  # a fetch costs broker and client for each; four let four orchestrators share a laptop
+    partitions: int | None = None
     orchestrators: int = 1
     agents: int = 1
     environment: dict[str, str] = field(default_factory=dict[str, str])
@@ -72,6 +74,7 @@ class Stack:
         self._told = told or (lambda what, seconds: None)
         self._exit = AsyncExitStack()
         self._stopping = False
+        self._partitions = PARTITIONS
         self._minders: list[asyncio.Task[None]] = []
         self.parts: dict[str, Part] = {}
         self.kafka: LocalKafka
@@ -111,10 +114,11 @@ class Stack:
         self.kafka = await LocalKafka.start(data / "kafka", on_progress=say)
         self._exit.push_async_callback(self.kafka.stop)
         told(f"Kafka at {self.kafka.bootstrap_servers}")
-        await migrate.upgrade(self.postgres.dsn, self.options.partitions)
+        self._partitions = await partitions_of(self.postgres.dsn, self.options.partitions)
+        await migrate.upgrade(self.postgres.dsn, self._partitions)
         bus = KafkaBus(self.kafka.bootstrap_servers, client_id="handrail-stack")
         try:
-            await bus.ensure_topics(topic_plan(self.options.partitions))
+            await bus.ensure_topics(topic_plan(self._partitions))
         finally:
             await bus.close()
         told("tables and topics")
@@ -157,7 +161,7 @@ class Stack:
             "HANDRAIL_POSTGRES_DSN": self.postgres.dsn,
             "HANDRAIL_REDIS_URL": self.valkey.url,
             "HANDRAIL_KAFKA": self.kafka.bootstrap_servers,
-            "HANDRAIL_PARTITIONS": str(self.options.partitions),
+            "HANDRAIL_PARTITIONS": str(self._partitions),
             "HANDRAIL_LOG_LEVEL": "info",
             **self.options.environment,
         }
@@ -223,6 +227,12 @@ class Stack:
         ended = next((waits[t] for t in done if t in waits), None)
         if ended is not None and not until.is_set():
             raise EngineStartFailed(ended, "it ended", self.options.data)
+
+
+async def partitions_of(dsn: str, asked: int | None) -> int:
+    """P for this database: what somebody asked for, else what it was made with, else `PARTITIONS`. Whether the data can do
+    what was asked for is judged by `migrate.upgrade`."""
+    return asked if asked is not None else await migrate.made_with(dsn) or PARTITIONS
 
 
 def _status(url: str) -> int:

@@ -57,8 +57,15 @@ def stack(
     host: Annotated[str, _HOST] = "127.0.0.1",
     port: Annotated[int, _PORT] = 8080,
     partitions: Annotated[
-        int, typer.Option("--partitions", envvar="HANDRAIL_PARTITIONS", help="Fixed when the data is made.")
-    ] = 4,
+        int | None,
+        typer.Option(
+            "--partitions",
+            envvar="HANDRAIL_PARTITIONS",
+            min=1,
+            help="Fixed when the data is made.",
+            show_default="what the data was made with; 4 for new data",
+        ),
+    ] = None,
     orchestrators: Annotated[int, typer.Option("--orchestrators", min=1, max=8, help="Processes.")] = 1,
     agents: Annotated[int, typer.Option("--agents", min=1, max=8, help="Processes.")] = 1,
 ) -> None:

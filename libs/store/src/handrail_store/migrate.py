@@ -43,6 +43,17 @@ async def upgrade(dsn: str, partitions: int) -> None:
         await connection.close()
 
 
+async def made_with(dsn: str) -> int | None:
+    """P of this database; None where Handrail has made nothing yet. Raises OSError or asyncpg.PostgresError as `upgrade`."""
+    connection: Any = await asyncpg.connect(dsn, timeout=_CONNECT_TIMEOUT_S)
+    try:
+        if await connection.fetchval("SELECT to_regclass('handrail.partition')") is None:
+            return None
+        return await connection.fetchval("SELECT count(*) FROM handrail.partition") or None
+    finally:
+        await connection.close()
+
+
 def head() -> str:
     """The newest revision that this code knows: the name of the last file in `migrations/versions`."""
     return _revisions()[-1]
