@@ -11,6 +11,7 @@ from handrail_contracts.policy import Policy, action_digest
 from handrail_contracts.tasks import Outcome, Result
 from handrail_engine.admission import admit
 from handrail_engine.evolve import fold
+from handrail_engine.inputs import Decision
 from handrail_engine.plan import compile_plan, validate
 from handrail_engine.policies import Policies
 from handrail_engine.preview import preview
@@ -293,6 +294,21 @@ def test_four_eyes_and_who_asked_stand_in_the_risk() -> None:
     s = saga(pay(500, gate={**GATE, "four_eyes": True}), actor="bob")
     assert s.pause["risk"]["four_eyes"] is True and s.pause["risk"]["requested_by"] == "bob"
     assert "four_eyes" not in saga(pay(500)).pause["risk"]
+
+
+@pytest.mark.parametrize(
+    ("pressed", "left", "state"), [("RES_RETRY", ["gate"], "AWAITING_HUMAN"), ("RES_SKIP", [], "SKIPPED")]
+)
+def test_another_pause_of_the_node_that_is_answered_withdraws_the_question(
+    pressed: str, left: list[str], state: str
+) -> None:
+    s = saga(node("a"), pay(500, depends_on=["a"], pause_scope="branch"))
+    s.letter("pay", reason="odd")
+    s.ok("a")
+    foreign, gate = s.state.pauses.values()
+    s.do(Decision(foreign.pause_id, pressed, None, actor="ada"))
+    assert [p.kind for p in s.state.pauses.values()] == left and s.state_of("pay") == [state]
+    assert gate.pause_id not in s.state.pauses
 
 
 def test_an_abort_answers_the_question() -> None:

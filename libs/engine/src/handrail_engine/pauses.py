@@ -268,6 +268,8 @@ def press(t: Turn, pause: PauseState, chosen: dict[str, Any], outcome: str, d: D
             compensation.begin_part(t, node, scope, reason)
             release(t)
         return
+    if node is not None and node.state is N.AWAITING_HUMAN:
+        _withdraw_gate(t, node)
     if node is not None and _needs_ambiguous_pause(node, chosen):
         open_ambiguous(t, node, then={"sets": {chosen["sets"]: d.input}} if chosen.get("sets") else None)
     else:
@@ -280,6 +282,13 @@ def press(t: Turn, pause: PauseState, chosen: dict[str, Any], outcome: str, d: D
             _apply(t, node, pause, kind, chosen, d)
     if was_held:
         release(t)
+
+
+def _withdraw_gate(t: Turn, node: NodeState) -> None:
+    """Another pause of the node decides what becomes of it: what its gate asks is not the question any more."""
+    for other in list(t.state.pauses.values()):
+        if other.kind == PauseKind.GATE and other.node_id == node.spec.id:
+            close(t, other, "superseded", None, SYSTEM)
 
 
 def _status_without_pause(s: WorkflowState) -> W:
