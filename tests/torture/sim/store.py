@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+from handrail_contracts.policy import Policy
 from handrail_orchestrator.application.ports import (
     Batch,
     Command,
@@ -136,6 +138,24 @@ class SimStore:
                         Stored(t, w.p, w.born, w.status, wake, t in self._db.parked, self._db.journal_rows(rows))
                     )
             return found
+
+        return await self._ask(act)
+
+    async def policies(self) -> tuple[int, list[tuple[str, int, str | None, Any]]]:
+        def act() -> tuple[int, list[tuple[str, int, str | None, Any]]]:
+            newest = dict(self._db.policies)  # later rows win
+            return len(self._db.policies), [(name, *row[:3]) for name, row in newest.items()]
+
+        return await self._ask(act)
+
+    async def save_policy(self, policy: Policy, digest: str, body: bytes) -> str | None:
+        def act() -> str | None:
+            stand = {row[0]: row[3] for name, row in self._db.policies if name == policy.name}
+            if max(stand, default=0) < policy.version:
+                row = (policy.version, policy.blueprint, json.loads(body), digest)
+                self._db.policies.append((policy.name, row))
+                return digest
+            return stand.get(policy.version)
 
         return await self._ask(act)
 
