@@ -164,6 +164,27 @@ async def test_a_zombie_is_fenced_by_the_epoch(rig: Rig) -> None:
     assert zombie
 
 
+async def test_a_partition_that_was_somebody_elses_in_between_is_folded_anew(rig: Rig) -> None:
+    """Its lease had run out again when we looked: lost and acquired in one step. What we remember of it is the past."""
+    rig.answer = lambda task: None
+    o = await rig.orchestrator()
+    await rig.start("w", [node("a")])
+    await rig.until("w", "RUNNING")
+    remembered = o._cache.get("w")
+    assert remembered is not None
+    await rig.pool.execute(
+        "UPDATE handrail.partition SET epoch = epoch + 1, owner = 'somebody', lease_until = clock_timestamp() - interval '1 s'"
+    )
+
+    async def ours_again() -> bool:
+        return await rig.pool.fetchval("SELECT count(*) FROM handrail.partition WHERE owner = 'somebody'") == 0
+
+    await wait_until(ours_again, description="every partition taken back")
+    await rig.start("x", [node("a")])
+    await rig.until("x", "RUNNING")
+    assert o._cache.get("w") is not remembered
+
+
 async def test_a_task_whose_topic_nobody_knows_is_left_to_its_wake_up_and_holds_up_no_other(rig: Rig) -> None:
     ghost = {("ghost", "do"): {"effect_class": "idempotent", "compensatable": True}}
     plan = compile_plan(Plan.model_validate({"nodes": [{**node("a"), "agent": "ghost"}]}), ghost)

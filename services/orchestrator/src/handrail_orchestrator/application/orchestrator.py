@@ -33,8 +33,8 @@ from handrail_runtime.ports import Bus, BusError, OffsetOutOfRange, Reader
 from handrail_runtime.telemetry import counter, gauge
 
 _log = structlog.get_logger(__name__)
-_held = gauge("handrail_partitions_held", "Partitions that this orchestrator owns")
-_retried = counter("handrail_batch_retries_total", "Batches that were tried again", ["why"])
+_held = gauge("partitions_held", "Partitions that this orchestrator owns")
+_retried = counter("batch_retries_total", "Batches that were tried again", ["why"])
 STEP_S = 1.0
 
 
@@ -298,11 +298,12 @@ class Orchestrator:
         """Once a second: time, leases, our share of partitions, and whatever the publisher fell behind with."""
         self._stepped = time.monotonic()
         await self._tell_time()
-        before = set(self._own.held)
+        before = {p: h.epoch for p, h in self._own.held.items()}
         try:
             _, new, surplus = await self._own.step({p: self._publisher.published(p) for p in before})
-        finally:
-            self._lost(before - set(self._own.held))
+        finally:  # by epoch: one that was lost and is ours again has been somebody else's in between
+            now = {p: h.epoch for p, h in self._own.held.items()}
+            self._lost({p for p, epoch in before.items() if now.get(p) != epoch})
         try:
             await self._take(new)
         except BaseException:
