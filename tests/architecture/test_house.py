@@ -123,3 +123,9 @@ def test_a_service_names_no_topic_that_the_topology_does_not_give_it(service: st
 def test_every_topic_has_somebody_who_writes_it() -> None:
     written = {t for lines in TOPOLOGY.values() for t in lines.writes}
     assert written == {t.name for t in topics.TOPICS} | {TASKS}
+
+
+def test_metrics_are_named_without_the_prefix_that_telemetry_puts_in_front() -> None:
+    named = re.compile(r"\b(?:counter|gauge|histogram)\(\s*\"(handrail_\w+)")
+    doubled = {m for path in SOURCES for m in named.findall(path.read_text("utf-8"))}
+    assert doubled == set()

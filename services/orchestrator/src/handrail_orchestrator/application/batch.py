@@ -41,9 +41,9 @@ from handrail_runtime.crashpoints import crashpoint
 from handrail_runtime.telemetry import counter, histogram
 
 _log = structlog.get_logger(__name__)
-_rejected = counter("handrail_rejections_total", "Inputs that changed nothing", ["reason"])
-_rows = counter("handrail_journal_rows_total", "Journal rows written", ["type"])
-_inputs = histogram("handrail_batch_inputs", "Inputs per batch", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500))
+_rejected = counter("rejections_total", "Inputs that changed nothing", ["reason"])
+_rows = counter("journal_rows_total", "Journal rows written", ["type"])
+_inputs = histogram("batch_inputs", "Inputs per batch", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500))
 _WINDS_DOWN = ("compensate", "stop", "reject")
 _claims = (Outcome.STARTED, Outcome.OK, Outcome.FAILED, Outcome.ESCALATED, Outcome.IN_DOUBT)
 

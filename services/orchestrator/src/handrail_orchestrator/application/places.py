@@ -18,7 +18,7 @@ from handrail_orchestrator.application.wakeups import Wakeups
 from handrail_orchestrator.application.work import Work
 from handrail_runtime.telemetry import gauge
 
-_waiting = gauge("handrail_workflows_waiting_for_room", "Workflows of which something waits for max_in_flight")
+_waiting = gauge("workflows_waiting_for_room", "Workflows of which something waits for max_in_flight")
 
 
 class Places:

@@ -32,11 +32,11 @@ SEND_AT_ONCE = 2_000
 MOST_QUEUED = 50_000
 """Beyond this the queue is dropped and read again from the journal: memory stays bounded while the bus is away."""
 
-_sent = counter("handrail_published_total", "Records sent to the bus", ["kind"])
+_sent = counter("published_total", "Records sent to the bus", ["kind"])
 _refused = counter(
-    "handrail_publish_refused_total", "Records that the bus refused and that were left to their wake-up", ["topic"]
+    "publish_refused_total", "Records that the bus refused and that were left to their wake-up", ["topic"]
 )
-_behind = gauge("handrail_publish_queue", "Records that wait for the bus")
+_behind = gauge("publish_queue", "Records that wait for the bus")
 _REF = b'"$ref"'
 _SOURCE = SOURCE.encode()
 _TASK_TYPES = {kind: ce_type(f"task_{kind.value}").encode() for kind in TaskKind}

@@ -25,7 +25,7 @@ from handrail_orchestrator.application.wakeups import Wakeups
 from handrail_runtime.telemetry import counter
 
 _log = structlog.get_logger(__name__)
-_adopted = counter("handrail_bus_adoptions_total", "Partitions whose bus had lost its log")
+_adopted = counter("bus_adoptions_total", "Partitions whose bus had lost its log")
 CHUNK = 200
 _ROWS = 1_000
 _WAKEUPS = 5_000
