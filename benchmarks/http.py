@@ -49,7 +49,8 @@ class Connection:
         return f"{self._host}:{self._port}".encode()
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if self._reader is None or self._writer is None or self._writer.is_closing():
+        # A server closes what was idle for some seconds; that is only seen at the end of what it sent.
+        if self._reader is None or self._writer is None or self._writer.is_closing() or self._reader.at_eof():
             self._reader, self._writer = await asyncio.open_connection(self._host, self._port, limit=2**24)
         return self._reader, self._writer
 
