@@ -307,9 +307,12 @@ class Simulation:
             accepted=list(self.people.accepted),
             events=[_seen(r) for r in bus.archive],
             ends={(t, p): len(bus.logs.get((t, p), ())) for t in OWNER_INPUTS for p in range(P)},
-            ce_ids={
-                (t, p, r.offset): (header(list(r.headers), "ce_id") or b"").decode()
-                for t in OWNER_INPUTS for p in range(P) for r in bus.logs.get((t, p), ())[-1:]
+            ce_ids={  # an owner verifies when it acquires: until then what it remembers is of the log that is gone
+                (t, row.p, r.offset): (header(list(r.headers), "ce_id") or b"").decode()
+                for t in OWNER_INPUTS
+                for row in db.partitions.values()
+                if row.bus_id == bus.id
+                for r in bus.logs.get((t, row.p), ())[-1:]
             },
             commits=db.commits,
             torn=db.torn,
