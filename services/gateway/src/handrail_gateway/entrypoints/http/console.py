@@ -67,6 +67,7 @@ def mount(app: FastAPI, folder: Path = FOLDER) -> None:
         return RedirectResponse("/console/", 307)
 
     if (folder / "index.html").is_file():
+        app.get("/console", include_in_schema=False)(home)  # else other methods would find nothing here
         app.mount("/console", _Files(directory=folder, html=True), name="console")
         return
 
