@@ -133,6 +133,7 @@ def flag_overrides_the_rule(p: Patch) -> None:
 def silence_approves(p: Patch) -> None:
     real = pauses.open_pause
     p.setattr(pauses, "open_pause", lambda *a, **k: real(*a, **{**k, "silence": True}))
+    p.setattr(gates, "_outgrown", lambda *_: False)  # which asks again where a rule wants a person: a second net
 
 
 def gate_asks_the_policy(p: Patch) -> None:
@@ -243,3 +244,8 @@ def test_a_planted_mutant_is_killed_by_name(plant: Callable[[Patch], None], kill
             return
         others.update(fallen)
     pytest.fail(f"{killer} did not fail; others: {others}")
+
+
+def test_silence_approves_nothing_that_a_changed_rule_wants_a_person_for() -> None:
+    """In this world a pause that may expire is answered by silence after its policy became `always`."""
+    assert verdicts(GatedWorld(1002576).run()) == set()

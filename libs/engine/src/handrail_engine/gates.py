@@ -63,7 +63,7 @@ def admits(t: Turn, node: NodeState, meta: dict[str, Any]) -> bool:
         _record(t, node, verdict, facts, digest, kept)
         nodes.forbidden(t, node, _no(verdict, spec.action))
         return False
-    if verdict.asks and approval is None:
+    if verdict.asks and (approval is None or _outgrown(approval, verdict)):
         _record(t, node, verdict, facts, digest, kept)
         if node.state is not N.AWAITING_HUMAN:
             t.move(node, N.AWAITING_HUMAN)
@@ -87,7 +87,7 @@ def _still_granted(t: Turn, node: NodeState, meta: dict[str, Any]) -> bool:
         _record(t, node, verdict, facts, grant["digest"], kept)
         nodes.forbidden(t, node, _no(verdict, grant["action"]))
         return False
-    if verdict.asks and grant["pause_id"] is None:
+    if verdict.asks and (grant["pause_id"] is None or _outgrown(grant, verdict)):
         meta["granted"] = None
         _record(t, node, verdict, facts, grant["digest"], {})
     return True
@@ -135,7 +135,7 @@ def approve(t: Turn, node: NodeState, pause: PauseState, d: Decision, *, edit: b
     if then.get("gate") != "agent":
         digest = action_digest(node.spec.action, edited) if edited is not None else then["proposed"]
         approval = {"proposed": then["proposed"], "args": edited, "digest": digest, "pause_id": pause.pause_id}
-        nodes.dispatch(t, node, **meta, approved=approval)
+        nodes.dispatch(t, node, **meta, approved=approval | _by(d))
         return
     args = edited if edited is not None else shown["args"]
     stated: dict[str, Any] = then["facts"]
@@ -147,7 +147,17 @@ def approve(t: Turn, node: NodeState, pause: PauseState, d: Decision, *, edit: b
     if verdict.decide is Decide.FORBID:
         nodes.forbidden(t, node, _no(verdict, shown["action"]))
     else:
-        nodes.dispatch(t, node, **meta, granted=granted)
+        nodes.dispatch(t, node, **meta, granted=granted | _by(d))
+
+
+def _by(d: Decision) -> dict[str, Any]:
+    """What an approval keeps of who gave it: silence is worth less than a person."""
+    return {"silent": True} if d.actor == pauses.TIMEOUT else {}
+
+
+def _outgrown(approval: dict[str, Any], v: Verdict) -> bool:
+    """True for an approval by declared silence of what a rule, changed meanwhile, wants a person for."""
+    return bool(approval.get("silent")) and v.decide is Decide.ALWAYS
 
 
 def reject(t: Turn, node: NodeState, d: Decision) -> None:
