@@ -16,7 +16,7 @@ import pytest
 
 from handrail_contracts.ids import partition
 from handrail_simulators import ensure
-from handrail_store import intake
+from handrail_store import intake, migrate
 from tests.integration.orchestrator.rig import P, Rig, failed, node, rig_on
 from tests.torture.checker.history import Accepted
 from tests.torture.checker.invariants import judge
@@ -31,10 +31,11 @@ CHANNELS = ("console", "api", "cli", "slack", "mcp")
 
 @pytest.mark.parametrize("races", [5, pytest.param(RACES, marks=[pytest.mark.torture, pytest.mark.timeout(7_200)])])
 async def test_one_of_sixteen_contenders_wins_with_deadline_and_cancel_among_them(
-    races: int, postgres_dsn: str
+    races: int, empty_database: str
 ) -> None:
     rng = Random(races)
-    async with rig_on(postgres_dsn) as rig:
+    await migrate.upgrade(empty_database, P)
+    async with rig_on(empty_database) as rig:
         await ensure(rig.pool)
         rig.answer = lambda task: failed(task, retryable=False)
         await rig.orchestrator()
