@@ -18,6 +18,7 @@ from handrail_contracts.envelope import Envelope, to_headers
 from handrail_contracts.live import LiveView
 from handrail_contracts.tasks import Progress
 from handrail_contracts.view import WorkflowView
+from handrail_notifier.adapters.journal import PostgresJournal
 from handrail_notifier.adapters.redis_view import RedisView
 from handrail_notifier.application.ports import Row
 from handrail_runtime.bus_memory import MemoryBus
@@ -203,6 +204,34 @@ async def test_an_accepted_workflow_without_events_opens_and_waits(rig: Rig) -> 
     await delivered(lost, 3)
     assert client.ids == [1, 2, 3]
     assert lost.ids == [0, 1, 2, 3]
+
+
+async def test_what_begins_while_a_merely_accepted_workflow_is_opened_is_shown_at_once(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The heads were read before its first event, so where its rows lie is not known by them."""
+    heads, read, go_on = PostgresJournal.heads, asyncio.Event(), asyncio.Event()
+
+    async def slow_heads(journal: PostgresJournal, keys: Any) -> Any:
+        found = await heads(journal, keys)
+        read.set()
+        await go_on.wait()
+        return found
+
+    await rig.source.accept("begins", intent="x", input={"a": 1})
+    monkeypatch.setattr(PostgresJournal, "heads", slow_heads)
+    opening = asyncio.create_task(rig.events("begins"))
+    await read.wait()
+    monkeypatch.setattr(PostgresJournal, "heads", heads)
+    await rig.source.both(story("begins", 3).events)
+    watched = rig.notifier.rings.find(f"{rig.source.tenant}/begins".encode())
+    assert watched is not None
+    await wait_until(lambda: watched.seen == 3, description="the bus has spoken of event 3")
+    go_on.set()
+    client = await opening
+    assert watched.head == 3, "Expected the ring to be filled with what the bus spoke of meanwhile."
+    await delivered(client, 3)
+    assert client.ids == [1, 2, 3]
 
 
 async def test_duplicates_and_gaps_on_the_bus_are_not_seen_by_anybody(rig: Rig) -> None:

@@ -299,7 +299,7 @@ class Rings:
             watched.tainted = False
             await asyncio.sleep(0)  # making frames takes time: the loop runs between one start and the next
         while ring.head < max(head.seq, watched.seen):
-            rows = await self._journal.page(watched.key, watched.born, ring.head, PAGE)
+            rows = await self.page(watched, ring.head, PAGE)
             if not rows:
                 # The bus spoke of an event that the journal does not have: forged, or of another database.
                 _log.warning("event_not_in_journal", trace_id=watched.key[1], seq=watched.seen, head=ring.head)
