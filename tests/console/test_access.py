@@ -152,7 +152,7 @@ async def test_the_theme_is_there_before_the_first_paint_and_is_kept(console: Co
         await page.get_by_role("button", name=re.compile("^Theme")).click()
         await expect(page.locator("html")).to_have_attribute("data-theme", "dark")
         await page.reload(wait_until="commit")
-        await page.wait_for_function("document.body !== null")
+        await page.locator("body").wait_for(state="attached")
         assert await page.evaluate("document.documentElement.dataset.theme") == "dark"
         scripts = await page.evaluate("fetch('/console/').then(r => r.text())")
         assert scripts.index("theme.js") < scripts.index('type="module"')
