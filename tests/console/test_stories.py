@@ -24,6 +24,8 @@ async def test_a_workflow_is_started_from_its_form_and_seen_to_its_end(console: 
         page = await desk.open("start")
         await page.get_by_role("link", name=re.compile("Employee onboarding")).click()
         await expect(page.locator(".step[data-state=PENDING]")).to_have_count(5)
+        labels = await page.locator(".start-form .field:not(details *) label").all_text_contents()
+        assert [label.rstrip(" *") for label in labels[:4]] == ["Employee", "Department", "Laptop", "Budget"]
         await page.get_by_label("Employee").fill("Grace")
         await page.get_by_role("button", name="Start", exact=True).click()
         await page.wait_for_url(re.compile("/console/workflows/"))

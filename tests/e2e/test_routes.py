@@ -89,11 +89,10 @@ def test_every_read_answers_what_its_row_says(handrail: Strange) -> None:
     letters = handrail.get("/dead-letters?limit=200").json()
     assert name in [d["trace_id"] for d in letters["items"]]
     assert "items" in handrail.get("/quarantine").json()
-    assert {b["name"] for b in handrail.get("/blueprints").json()["items"]} >= {
-        "employee-onboarding",
-        "bank-transfer",
-        "refund-support",
-    }
+    blueprints = {b["name"]: b for b in handrail.get("/blueprints").json()["items"]}
+    assert set(blueprints) >= {"employee-onboarding", "bank-transfer", "refund-support"}
+    # In the order of their author: forms are drawn from it.
+    assert list(blueprints["bank-transfer"]["input_schema"]["properties"])[:3] == ["from", "to", "amount"]
     assert "simulator" in {a["name"] for a in handrail.get("/agents").json()["items"]}
     assert handrail.resume(name, "RES_SKIP").status_code == 202
     handrail.ended(name)

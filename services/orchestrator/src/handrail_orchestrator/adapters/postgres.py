@@ -216,8 +216,9 @@ class PostgresStore:
     async def save_blueprint(self, name: str, version: int, digest: str, body: bytes) -> str | None:
         """See the port."""
         return await self._pool.fetchval(
-            "WITH new AS (INSERT INTO handrail.blueprint (tenant, name, version, digest, body, loaded_at) "
-            "VALUES ($1, $2, $3, $4, $5, handrail.clock()) ON CONFLICT DO NOTHING RETURNING digest) "
+            "WITH new AS (INSERT INTO handrail.blueprint AS b (tenant, name, version, digest, body, loaded_at) "
+            "VALUES ($1, $2, $3, $4, $5, handrail.clock()) ON CONFLICT (tenant, name, version) DO UPDATE SET body = "
+            "excluded.body WHERE b.digest = excluded.digest AND b.body::text <> excluded.body::text RETURNING digest) "
             "SELECT digest FROM new UNION ALL SELECT digest FROM handrail.blueprint WHERE tenant = $1 AND name = $2 AND version = $3",
             self._tenant,
             name,

@@ -265,7 +265,8 @@ class Store(Protocol):
         ...
 
     async def save_blueprint(self, name: str, version: int, digest: str, body: bytes) -> str | None:
-        """Stores a blueprint version if it is new; answers the digest that stands there."""
+        """Stores a blueprint version if it is new; answers the digest that stands there. The same digest with its fields
+        in another order takes this order."""
         ...
 
     async def policies(self) -> tuple[int, list[tuple[str, int, str | None, Any]]]:
