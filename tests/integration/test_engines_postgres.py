@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import psutil
 import pytest
 from tests.engines import refusal, running
 
+from handrail.engines import postgres
 from handrail.engines.errors import (
     DataDirectoryInUse,
     EngineStartFailed,
@@ -119,3 +121,28 @@ async def test_postgres_runs_in_a_directory_that_is_closed_to_others(tmp_path: P
             assert psutil.Process(server.pid).uids().effective != 0
         assert await ask(server.dsn, "SELECT 1") == 1
     assert private.stat().st_mode & 0o777 == 0o700
+
+
+async def test_postgres_runs_from_programs_in_a_directory_that_is_closed_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clone below root's home: initdb looks for its server by access(2), which has rules of its own."""
+    programs, major = postgres._programs()
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    wheel, install = programs.parents[1], programs.parent.name
+    libraries = f"{wheel.name}.libs"
+    shutil.copytree(programs.parent, private / wheel.name / install, symlinks=True)
+    shutil.copytree(wheel.with_name(libraries), private / libraries)
+    monkeypatch.setattr(postgres, "_programs", lambda: (private / wheel.name / install / "bin", major))
+    async with running(LocalPostgres, private / "data") as server:
+        assert Path(psutil.Process(server.pid).exe()).is_relative_to(private)
+        if os.geteuid() == 0:
+            assert _capabilities(server.pid) <= {1, 2}, "Expected no more than to search directories."
+        assert await ask(server.dsn, "SELECT 1") == 1
+
+
+def _capabilities(pid: int) -> set[int]:
+    status = Path(f"/proc/{pid}/status").read_text().splitlines()
+    masks = [int(line.split()[1], 16) for line in status if line.startswith(("CapPrm", "CapEff", "CapInh", "CapAmb"))]
+    return {bit for mask in masks for bit in range(64) if mask >> bit & 1}

@@ -15,6 +15,8 @@ import sys
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_KEEPCAPS = 8
+_PR_SET_SECUREBITS = 28
+_SECBIT_NO_SETUID_FIXUP = 1 << 2
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
 _CAP_DAC_OVERRIDE = 1
@@ -32,6 +34,8 @@ def main(argv: list[str]) -> None:
         capability = _search_capability() if libc is not None and search else None
         if libc is not None and capability is not None:
             libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
+            # Without it access(2), by which initdb looks for its programs, ignores the capability (capabilities(7)).
+            libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
         os.setgroups([gid])
         os.setgid(gid)
         os.setuid(uid)
@@ -49,8 +53,9 @@ def _keep(libc: ctypes.CDLL, capability: int) -> None:
     mask = 1 << capability
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     sets = (ctypes.c_uint32 * 6)(mask, mask, mask, 0, 0, 0)
-    if libc.capset(ctypes.byref(header), ctypes.byref(sets)) == 0:
-        libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, capability, 0, 0)
+    if libc.capset(ctypes.byref(header), ctypes.byref(sets)) != 0:
+        sys.exit("the privileges of root could not be given up")  # with the bit above they survive the change of user
+    libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, capability, 0, 0)
 
 
 def _search_capability() -> int | None:
