@@ -204,3 +204,24 @@ async def test_nothing_polls(console: Console) -> None:
         page.on("request", lambda request: asked.append(request.url))
         await page.clock.run_for(20_000)
         assert [json.dumps(url) for url in asked if "/events" not in url] == []
+
+
+async def test_a_new_workflow_appears_in_the_list_and_waits_while_somebody_points_at_it(console: Console) -> None:
+    first = await console.plan([{"id": "only"}], labels={"batch": "news"})
+    async with console.desk() as desk:
+        page = await desk.open("workflows?label=batch:news")
+        rows = page.locator("tr[data-trace]")
+        await expect(rows).to_have_count(1)
+        second = await console.plan([{"id": "only"}], labels={"batch": "news"})
+        await expect(rows).to_have_count(2)
+        await page.locator(f"tr[data-trace='{first}']").hover()
+        third = await console.plan([{"id": "only"}], labels={"batch": "news"})
+        await console.plan([{"id": "only"}], labels={"batch": "other"})
+        news = page.get_by_test_id("news")
+        await expect(news).to_have_text("1 new: show")
+        await expect(rows).to_have_count(2)
+        await news.click()
+        await expect(rows).to_have_count(3)
+        shown = await rows.evaluate_all("rows => rows.map(row => row.dataset.trace)")
+        assert shown == [third, second, first]
+        await expect(news).to_have_count(0)

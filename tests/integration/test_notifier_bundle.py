@@ -110,7 +110,36 @@ async def test_a_label_brings_running_workflows_and_those_accepted_later(rig: Ri
     assert not client.closed
     assert len(rig.notifier.bundles._following) == 1  # pyright: ignore[reportPrivateUsage]  what has ended made room
     await client.close()
-    await wait_until(lambda: not rig.notifier.bundles.wants_labels, description="nobody follows labels any more")
+    await wait_until(lambda: not rig.notifier.bundles.wants_accepted, description="nobody follows labels any more")
+
+
+async def test_who_listens_is_told_of_every_workflow_that_is_accepted_gathered(rig: Rig) -> None:
+    shown = story("shown")
+    await rig.source.both(shown.events)
+    client, alone = await rig.open("/events?trace_id=shown&started=true"), await rig.open("/events?started=true")
+    await wait_until(lambda: client.named("snapshot"), description="a snapshot")
+    names = [f"new-{i}" for i in range(30)]
+    for name in names:
+        await rig.source.both(story(name).events)
+
+    def told(of: Wire) -> list[dict[str, Any]]:
+        return [frame.json for frame in of.named("started")]
+
+    for each in (client, alone):
+        await wait_until(lambda of=each: sum(t["count"] for t in told(of)) == 30, description="all were told")
+        assert told(each)[-1]["trace_ids"][-1] == "new-29"
+        assert all(len(t["trace_ids"]) == min(20, t["count"]) for t in told(each))
+        assert len(told(each)) < 30
+        assert {f.json["trace_id"] for f in each.events if "trace_id" in f.json} <= {"shown"}
+    shown.ended()
+    await rig.source.both(shown.events[2:])
+    await wait_until(lambda: "COMPLETED" in str(client.events[-1].json), description="the end of what is shown")
+    assert not client.closed
+    refused = await rig.open("/events?started=perhaps")
+    assert refused.status == 400
+    for each in (client, alone):
+        await each.close()
+    await wait_until(lambda: not rig.notifier.bundles.wants_accepted, description="nobody listens any more")
 
 
 async def test_a_label_that_nobody_carries_yet_opens_and_waits(rig: Rig) -> None:

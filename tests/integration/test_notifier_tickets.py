@@ -71,7 +71,14 @@ async def problem(wire: Wire) -> str:
 
 
 @pytest.mark.parametrize(
-    "body", [{"trace_id": "t1"}, {"inbox": True}, {"trace_ids": ["t2", "t1"]}, {"label": "team:it"}]
+    "body",
+    [
+        {"trace_id": "t1"},
+        {"inbox": True},
+        {"trace_ids": ["t2", "t1"]},
+        {"label": "team:it"},
+        {"trace_ids": ["t1"], "started": True},
+    ],
 )
 async def test_a_ticket_opens_its_stream_once(rig: Rig, body: dict[str, Any]) -> None:
     got = await ticket(rig, **body)

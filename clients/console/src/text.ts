@@ -150,7 +150,8 @@ export const text = {
     more: "Show older ones",
     saved: "Saved views",
     views: { all: "All", active: "Under way", waiting: "Waiting for a person", failed: "Did not end well" },
-    news: "Rows change by themselves. New workflows show after Refresh or a change of filter.",
+    news: "Rows change by themselves, and new workflows appear; while you point at the list they wait above it.",
+    waiting: (n: number) => `${n} new: show`,
   },
   start: {
     title: "Start a workflow",

@@ -1,6 +1,6 @@
 /** `Client`: the public HTTP API of one Handrail, typed. Every ordering call happens once or not at all. */
 
-import { type BundleNews, watchBundle } from "./bundle.js";
+import { type BundleNews, type BundleOptions, watchBundle } from "./bundle.js";
 import { Calls, type PerCall, path } from "./calls.js";
 import { channel } from "./channel.js";
 import { type Inbox, watchInbox } from "./inbox.js";
@@ -164,8 +164,8 @@ export class Client {
     return this.#calls.post("/sse-tickets", order, per);
   }
 
-  /** What happens to any of up to 100 workflows, on one connection; ends when all have. For lists. */
-  watchMany(traceIds: readonly string[], options: StreamOptions = {}): AsyncGenerator<BundleNews, void, undefined> {
+  /** What happens to any of up to 100 workflows, on one connection; ends when all have. For lists, also of what is `started`. */
+  watchMany(traceIds: readonly string[], options: BundleOptions = {}): AsyncGenerator<BundleNews, void, undefined> {
     return channel<BundleNews>(
       (receive, signal) => watchBundle(this.#calls, traceIds, { ...options, signal }, receive),
       options.signal,

@@ -1,4 +1,4 @@
-// Written by scripts/generate.mjs from schemas.json, sha256 0d209c8729b0d34c3caebca09f4aad529875ee58c53bf219e6b1ca4027a3f270. Do not edit.
+// Written by scripts/generate.mjs from schemas.json, sha256 59a876c9d537f84c464bb1a59098d30110893a198947a0c6479f974849254687. Do not edit.
 
 export type paths = Record<string, never>;
 export type webhooks = Record<string, never>;
@@ -1515,7 +1515,8 @@ export interface components {
         };
         /**
          * SseTicketRequest
-         * @description `POST /sse-tickets`: for exactly one of the streams, that of a workflow, of the inbox, or of `/events`.
+         * @description `POST /sse-tickets`: for exactly one of the streams, that of a workflow, of the inbox, or of `/events`. `started` asks
+         *     `/events` for what is accepted as well, alone or beside trace_ids or a label.
          */
         SseTicketRequest: {
             /**
@@ -1528,6 +1529,11 @@ export interface components {
              * @default null
              */
             label?: string | null;
+            /**
+             * Started
+             * @default null
+             */
+            started?: true | null;
             /**
              * Trace Id
              * @default null

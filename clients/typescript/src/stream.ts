@@ -31,7 +31,12 @@ const LONGEST_RETRY_MS = 30_000;
 export type Verdict = "go on" | "again" | "done";
 
 /** Which one stream a ticket is ordered for. */
-export type TicketOrder = { trace_id: string } | { inbox: true } | { trace_ids: string[] } | { label: string };
+export type TicketOrder =
+  | { trace_id: string }
+  | { inbox: true }
+  | { trace_ids: string[]; started?: true }
+  | { label: string; started?: true }
+  | { started: true };
 
 export interface Follower {
   route(): string;

@@ -1,10 +1,15 @@
-/** All workflows, newest first; the filters are the address. Rows that are shown follow their workflows live. */
+/**
+ * All workflows, newest first; the filters are the address. Rows that are shown follow their workflows live, and new ones
+ * appear by themselves, except under a hand or an eye: then a button says how many wait.
+ */
 
-import { BUNDLE_MEMBERS, type WorkflowStatus, type WorkflowSummary } from "@handrail/client";
+import { type WorkflowStatus, type WorkflowSummary } from "@handrail/client";
 import { useInfiniteQuery } from "@tanstack/react-query";
-import { RefreshCw } from "lucide-react";
+import { ArrowUp, RefreshCw } from "lucide-react";
 import { useEffect, useState } from "react";
-import { client, queries } from "../live/client.js";
+import { client } from "../live/client.js";
+import { useListLive } from "../live/list.js";
+import { useHeldBack } from "../live/held-back.js";
 import { Link, setQuery, to, useAddress } from "../model/router.js";
 import { hasEnded, nodeLook, WORKFLOW_STATUSES, workflowLook } from "../model/status.js";
 import { text } from "../text.js";
@@ -41,8 +46,9 @@ export default function RunsPage() {
     getNextPageParam: (page) => page.next_cursor,
     placeholderData: (before) => before,
   });
-  const items = list.data?.pages.flatMap((page) => page.items) ?? [];
-  useRowsLive(items);
+  const all = list.data?.pages.flatMap((page) => page.items) ?? [];
+  useListLive(all, list.isSuccess);
+  const { items, waiting, show, hand } = useHeldBack(all, (list.data?.pages.length ?? 0) > 1);
   const filtered = Boolean(status || blueprint || q || label);
   return (
     <div className="page">
@@ -56,7 +62,16 @@ export default function RunsPage() {
       {list.isError ? <Failed error={list.error} again={() => void list.refetch()} /> : null}
       {list.isPending ? <Skeleton lines={8} /> : null}
       {list.isSuccess && items.length === 0 ? <Empty title={filtered ? text.runs.empty : text.runs.emptyAll} /> : null}
-      {items.length > 0 ? <Table items={items} /> : null}
+      {waiting > 0 ? (
+        <button type="button" className="button news" onClick={show} data-testid="news">
+          <ArrowUp size={16} aria-hidden /> {text.runs.waiting(waiting)}
+        </button>
+      ) : null}
+      {items.length > 0 ? (
+        <div {...hand}>
+          <Table items={items} />
+        </div>
+      ) : null}
       {list.hasNextPage ? (
         <button type="button" className="button" onClick={() => void list.fetchNextPage()} disabled={list.isFetchingNextPage}>
           {text.runs.more}
@@ -70,39 +85,6 @@ export default function RunsPage() {
 function labelsOf(label: string): Record<string, string> | null {
   const colon = label.indexOf(":");
   return colon > 0 ? { [label.slice(0, colon)]: label.slice(colon + 1) } : null;
-}
-
-const QUIET_MS = 400;
-
-/** Asks for the list again when something happened to a row of it: one request for many events. */
-function useRowsLive(items: readonly WorkflowSummary[]): void {
-  const ids = items
-    .filter((each) => !hasEnded(each.status))
-    .slice(0, BUNDLE_MEMBERS)
-    .map((each) => each.trace_id)
-    .join(" ");
-  useEffect(() => {
-    if (!ids) return;
-    const abort = new AbortController();
-    let timer: ReturnType<typeof setTimeout> | null = null;
-    const follow = async () => {
-      for await (const news of client.watchMany(ids.split(" "), { signal: abort.signal })) {
-        if (news.event_type === "snapshot") continue;
-        timer ??= setTimeout(() => {
-          timer = null;
-          void queries.invalidateQueries({ queryKey: ["runs"] });
-        }, QUIET_MS);
-      }
-      await queries.invalidateQueries({ queryKey: ["runs"] });
-    };
-    follow().catch(() => {
-      // the list is still right as of when it was asked for
-    });
-    return () => {
-      abort.abort();
-      if (timer !== null) clearTimeout(timer);
-    };
-  }, [ids]);
 }
 
 function Filters(props: { status: string; blueprint: string; q: string; label: string; refresh: () => void }) {

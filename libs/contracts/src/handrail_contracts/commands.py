@@ -83,19 +83,25 @@ class MessageRequest(Door):
 
 
 class SseTicketRequest(Door):
-    """`POST /sse-tickets`: for exactly one of the streams, that of a workflow, of the inbox, or of `/events`."""
+    """`POST /sse-tickets`: for exactly one of the streams, that of a workflow, of the inbox, or of `/events`. `started` asks
+    `/events` for what is accepted as well, alone or beside trace_ids or a label."""
 
     trace_id: str | None = None
     inbox: Literal[True] | None = None
     trace_ids: list[str] | None = Field(default=None, min_length=1, max_length=100)
     label: Annotated[str, StringConstraints(pattern=r"^[^:]{1,64}:.{0,256}$")] | None = None
+    started: Literal[True] | None = None
 
     @model_validator(mode="after")
     def _one(self) -> SseTicketRequest:
         named = [name for name in type(self).model_fields if getattr(self, name) is not None]
-        if len(named) != 1:
+        several = set(named) in ({"trace_ids", "started"}, {"label", "started"})
+        if len(named) != 1 and not several:
             found = " and ".join(named) or "none"
-            raise ValueError(f"Expected exactly one of trace_id, inbox, trace_ids, label, but found {found}.")
+            raise ValueError(
+                "Expected exactly one of trace_id, inbox, trace_ids, label, started (the last also with trace_ids or"
+                f" label), but found {found}."
+            )
         return self
 
 

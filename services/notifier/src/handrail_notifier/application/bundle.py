@@ -2,15 +2,20 @@
 
 Each workflow begins with a snapshot, then its events follow as they are on a stream of its own, without ids (each names
 its `trace_id` and `seq`). With a label, workflows that are accepted later join with their first event, and those that
-have ended make room. A client that falls too far behind gets `reset` and the snapshots again.
+have ended make room. With `started` the stream also tells which workflows were accepted, whatever they carry: `started`
+`{"count", "trace_ids", "at"}`, gathered, so that a list knows when to ask again (`count` null: some may have been missed).
+A client that falls too far behind gets
+`reset` and the snapshots again.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 
 import structlog
+from pydantic_core import to_json
 
 from handrail_notifier.application.ports import Frames, Key, Labels, NotFound, Unavailable
 from handrail_notifier.application.rings import Rings
@@ -22,14 +27,16 @@ _log = structlog.get_logger(__name__)
 MEMBERS = 100
 FRAMES = 2000
 MAX_BYTES = 1024 * 1024
+GATHER_S = 0.5
+NAMED = 20
 Label = tuple[str, str]
 
 
 class Bundle:
     """A feed of one client over several workflows. Made by `Bundles.open`."""
 
-    def __init__(self, frames: Frames, label: Label | None) -> None:
-        self.label = label
+    def __init__(self, frames: Frames, label: Label | None, *, started: bool = False) -> None:
+        self.label, self.started = label, started
         self.broken = False
         self.members: dict[Watched, int] = {}
         self.joining: set[Key] = set()
@@ -39,8 +46,8 @@ class Bundle:
 
     @property
     def ended(self) -> bool:
-        """All workflows have ended, and none can join."""
-        return self.label is None and all(watched.ended for watched in self.members)
+        """All workflows have ended, and none can join or be told of."""
+        return self.label is None and not self.started and all(watched.ended for watched in self.members)
 
     @property
     def head(self) -> int:
@@ -64,6 +71,10 @@ class Bundle:
         self._published_ms = watched.published_ms
         if watched.broken:
             self.broken = True
+
+    def tell(self, started: bytes) -> None:
+        """The frame of workflows that were accepted."""
+        self._window.push(started)
 
     def snapshots(self) -> bytes:
         """The state of every workflow."""
@@ -103,16 +114,21 @@ class Bundles:
         self._tenant = tenant
         self._following: dict[Watched, dict[Bundle, None]] = {}
         self._labelled: dict[Bundle, None] = {}
+        self._listening: dict[Bundle, None] = {}
+        self._started: list[str] = []
+        self._count = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
-    def wants_labels(self) -> bool:
-        """Somebody follows a label: newly accepted workflows are of interest."""
-        return bool(self._labelled)
+    def wants_accepted(self) -> bool:
+        """Newly accepted workflows are of interest to somebody."""
+        return bool(self._labelled or self._listening)
 
-    async def open(self, trace_ids: list[str], label: Label | None) -> Bundle:
+    async def open(self, trace_ids: list[str], label: Label | None, *, started: bool = False) -> Bundle:
         """A bundle, ready to be followed; give it back with `close`. Raises NotFound, Unavailable."""
-        bundle = Bundle(self._frames, label)
+        bundle = Bundle(self._frames, label, started=started)
+        if started:
+            self._listening[bundle] = None
         keys = [(self._tenant, trace_id) for trace_id in trace_ids]
         try:
             if label is not None:
@@ -129,6 +145,7 @@ class Bundles:
     def close(self, bundle: Bundle) -> None:
         """Nobody follows it any more. Idempotent."""
         self._labelled.pop(bundle, None)
+        self._listening.pop(bundle, None)
         for watched in list(bundle.members):
             self._leave(bundle, watched)
 
@@ -141,7 +158,13 @@ class Bundles:
                 self._leave(bundle, watched)
 
     def accepted(self, key: Key, labels: Mapping[str, str]) -> None:
-        """A workflow was accepted: whoever follows one of its labels follows it from its first event."""
+        """A workflow was accepted: whoever follows one of its labels follows it from its first event, and whoever listens
+        for what is started is told within `GATHER_S`."""
+        if self._listening and key[0] == self._tenant:
+            if not self._count:
+                asyncio.get_running_loop().call_later(GATHER_S, self._tell_started)
+            self._count += 1
+            self._started = [*self._started[1 - NAMED :], key[1]]
         for bundle in list(self._labelled):
             label = bundle.label
             if label is not None and labels.get(label[0]) == label[1] and key not in bundle.joining:
@@ -149,6 +172,23 @@ class Bundles:
                 task = asyncio.create_task(self._join_late(bundle, key), name="bundle.join")
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
+
+    def missed(self) -> None:
+        """The bus was interrupted: whoever listens has to ask."""
+        if self._listening:
+            self._tell(None, [])
+
+    def _tell_started(self) -> None:
+        count, self._count = self._count, 0
+        started, self._started = self._started, []
+        self._tell(count, started)
+
+    def _tell(self, count: int | None, started: list[str]) -> None:
+        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        frame = self._frames.event(None, "started", to_json({"count": count, "trace_ids": started, "at": at}))
+        for bundle in list(self._listening):
+            bundle.tell(frame)
+            self._changed(bundle)
 
     async def _join_late(self, bundle: Bundle, key: Key) -> None:
         try:

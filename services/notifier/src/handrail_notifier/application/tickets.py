@@ -36,10 +36,11 @@ def workflow_stream(trace_id: str) -> str:
     return f"/workflows/{quote(trace_id, safe='')}/events"
 
 
-def bundle_stream(trace_ids: Iterable[str], label: str | None) -> str:
+def bundle_stream(trace_ids: Iterable[str], label: str | None, *, started: bool = False) -> str:
     """The stream of several workflows, as tickets name it: the same for the same workflows in any order."""
     asked = [("trace_id", trace_id) for trace_id in sorted(set(trace_ids))]
-    return "/events?" + urlencode(asked + ([("label", label)] if label is not None else []))
+    asked += [("label", label)] if label is not None else []
+    return "/events?" + urlencode(asked + ([("started", "true")] if started else []))
 
 
 class Tickets:

@@ -1,4 +1,5 @@
-"""`GET /events?trace_id=a&trace_id=b` or `?label=team:it`: several workflows on one connection, for dashboards."""
+"""`GET /events?trace_id=a&trace_id=b` or `?label=team:it`: several workflows on one connection, for dashboards; with
+`started=true` also which workflows were accepted, for lists."""
 
 from __future__ import annotations
 
@@ -23,14 +24,16 @@ class BundleEvents:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
         trace_ids, label = request.query_params.getlist("trace_id"), request.query_params.get("label")
+        started = request.query_params.get("started") == "true"
         refusal = self._streams.refusal(request) or _bad_query(request)
-        refusal = refusal or await self._streams.admit(request, bundle_stream(trace_ids, label))
+        refusal = refusal or await self._streams.admit(request, bundle_stream(trace_ids, label, started=started))
         if refusal is not None:
             await refusal(scope, receive, send)
             return
         key, _, value = (label or "").partition(":")
         try:
-            bundle = await self._bundles.open(trace_ids, (key, value) if label is not None else None)
+            named = (key, value) if label is not None else None
+            bundle = await self._bundles.open(trace_ids, named, started=started)
         except NotFound as e:
             await not_found(str(e), request.url.path)(scope, receive, send)
             return
@@ -45,9 +48,12 @@ class BundleEvents:
 
 def _bad_query(request: Request) -> Response | None:
     trace_ids, labels = request.query_params.getlist("trace_id"), request.query_params.getlist("label")
-    path = request.url.path
-    if not trace_ids and not labels:
-        return problem_response("invalid-query", "Expected trace_id (once or more) or label=key:value.", instance=path)
+    path, started = request.url.path, request.query_params.get("started", "false")
+    if started not in ("true", "false"):
+        return problem_response("invalid-query", "Expected started=true or started=false.", instance=path)
+    if not trace_ids and not labels and started == "false":
+        detail = "Expected trace_id (once or more), label=key:value or started=true."
+        return problem_response("invalid-query", detail, instance=path)
     if len(trace_ids) > MEMBERS:
         return problem_response("invalid-query", f"Expected at most {MEMBERS} trace_id, but found more.", instance=path)
     if len(labels) > 1 or any(not label.partition(":")[0] or ":" not in label for label in labels):

@@ -97,7 +97,7 @@ class FanOut:
         """Hands records to the rings that they belong to; all others are dropped by their key, undecoded."""
         find = self._rings.find
         inbox = self._inbox if self._inbox.active else None
-        bundles = self._bundles if self._bundles.wants_labels else None
+        bundles = self._bundles if self._bundles.wants_accepted else None
         for record in records:
             if inbox is not None and record.topic == topics.EVENTS:
                 inbox.offer(record)
@@ -130,6 +130,7 @@ class FanOut:
         try:
             await self._rings.recheck(at_once=True)
             await self._inbox.reload()
+            self._bundles.missed()
         except Unavailable as e:
             _log.info("catch_up_put_off", reason=str(e)[:200])
         else:

@@ -58,4 +58,4 @@ def _stream(order: SseTicketRequest) -> str:
         return INBOX
     if order.trace_id is not None:
         return workflow_stream(order.trace_id)
-    return bundle_stream(order.trace_ids or (), order.label)
+    return bundle_stream(order.trace_ids or (), order.label, started=bool(order.started))

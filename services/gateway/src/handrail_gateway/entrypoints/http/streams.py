@@ -54,6 +54,7 @@ def paths() -> dict[str, Any]:
             query={
                 "trace_id": "Once or more.",
                 "label": "`key:value`: all that carry it, later ones included.",
+                "started": "`true`: also `started` frames, which name what was accepted. Alone, or beside the others.",
                 **ticket,
             },
             problems=("invalid-query", "ticket-required", "ticket-invalid", "workflow-not-found", "unavailable"),
