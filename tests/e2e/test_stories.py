@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.e2e.strange import Strange
+from tests.e2e.strange import Strange, problem
 
 SEED = [
     {"action_id": "RES_SKIP", "display_text": "Skip Hardware Step", "requires_input": False},
@@ -163,6 +163,50 @@ def test_a_refund_is_handed_to_a_person_with_its_transcript(handrail: Strange) -
     }
     assert handrail.resume(name, "RES_RESPOND", input="Sorry, here is your money.").status_code == 202
     assert handrail.ended(name)["status"] == "COMPLETED"
+
+
+def test_an_agent_proposes_a_refund_and_a_person_has_the_last_word(handrail: Strange) -> None:
+    asked = {"order_id": "12300", "message": "The jacket went back to you on Monday. Please pay me back."}
+    small = handrail.start(blueprint="refund-support", input={**asked, "order_id": "12600"})
+    names = {
+        action: handrail.start(blueprint="refund-support", input=asked)
+        for action in ("RES_APPROVE", "RES_EDIT", "RES_REJECT")
+    }
+    for action, name in names.items():
+        pause = handrail.paused(name)
+        assert (pause["kind"], pause["node_id"], pause["failed_agent"]) == ("gate", "assistant", "refund_assistant")
+        assert pause["context_snapshot"]["customer_wrote"] == asked["message"]
+        proposed = {k: v for k, v in pause["proposed_action"].items() if k != "digest"}
+        assert proposed == {
+            "action": "refund",
+            "args": {"order_id": "12300", "amount": 53},
+            "summary": "Refund 53.00 for order 12300",
+            "diff": {
+                "before": {"refunded": 0, "kept by the shop": 53},
+                "after": {"refunded": 53, "kept by the shop": 0},
+            },
+            "reversible": False,
+            "affected": 1,
+            "domain": "money",
+        }
+        assert (pause["confidence"], pause["risk"]["rule_id"]) == (0.86, "refund-over-25")
+        assert [r["action_id"] for r in pause["available_resolutions"]] == list(names)
+        assert handrail.ledger(name) == [], "nothing is paid while nobody has decided"
+        more = {"input": {"order_id": "12300", "amount": 40}} if action == "RES_EDIT" else {}
+        if action == "RES_EDIT":
+            for wrong in ({"order_id": "12300", "amount": "40"}, {"order_id": "12300"}, {**more["input"], "fee": 1}):
+                problem(handrail.resume(name, action, input=wrong), 422, "invalid-input")
+        assert handrail.resume(name, action, pause_id=pause["pause_id"], **more).status_code == 202
+    said = {action: handrail.ended(name)["nodes"][0]["output"] for action, name in names.items()}
+    assert "53.00 of order 12300 is refunded" in said["RES_APPROVE"]["response"]
+    assert "40.00 of order 12300 is refunded" in said["RES_EDIT"]["response"]
+    assert handrail.state(names["RES_REJECT"])["status"] == "COMPLETED_WITH_SKIPS"
+    paid = {action: deeds(handrail.ledger(name)) for action, name in names.items()}
+    assert paid == {"RES_APPROVE": [("do", "assistant")], "RES_EDIT": [("do", "assistant")], "RES_REJECT": []}
+    ended = handrail.ended(small)
+    assert ended["status"] == "COMPLETED" and deeds(handrail.ledger(small)) == [("do", "assistant")]
+    told = [e for e in handrail.state(small, history=True)["history"] if e["event_type"] == "GATE_EVALUATED"]
+    assert [(e["rule_id"], e["decide"]) for e in told] == [("refund-small-and-sure", "never")]
 
 
 def test_the_simulator_does_as_its_script_says(handrail: Strange) -> None:

@@ -141,6 +141,18 @@ async def test_a_customer_who_needs_no_person_is_answered(tasks: Tasks) -> None:
     assert "12345" in answer["response"]
 
 
+async def test_a_refund_that_is_approved_is_paid_once_without_asking_a_model(tasks: Tasks, pool: Any) -> None:
+    task = tasks["refund_assistant", "assist"]
+    asked = {"order_id": "12300", "message": "Please pay me back."}
+    approved = {"order_id": "12300", "amount": 40}
+    answers = [await call(task, asked, approved=approved, **HERE) for _ in range(2)]
+    assert answers[0] == answers[1] and "40.00 of order 12300 is refunded" in answers[0]["response"]
+    assert await kinds(pool) == ["do"]
+    with pytest.raises(Fail) as failed:
+        await call(task, asked, approved={"order_id": "12345", "amount": 40}, **HERE)
+    assert (failed.value.code, failed.value.retryable) == ("NOTHING_TO_REFUND", False)
+
+
 async def test_a_conversation_that_is_handed_back_is_gone_on_with(tasks: Tasks) -> None:
     said = [{"role": "user", "text": "I want a person"}, {"role": "operator", "text": "The money is on its way."}]
     answer = await call(tasks["refund_assistant", "assist"], {"message": "I want a person"}, conversation=said)

@@ -212,8 +212,37 @@ async def test_who_starts_may_not_approve_where_four_eyes_are_asked_for(bank: Ba
     assert pause["risk"]["requested_by"] == "bob"
     status, problem = await bank.press(pause, "RES_APPROVE", Handrail_Actor="bob")
     assert (status, problem["type"]) == (403, "/problems/self-approval")
-    assert (await bank.press(pause, "RES_APPROVE", Handrail_Actor="ada"))[0] == 202
+    shown = await bank.demo.handrail("show", pause["pause_id"])
+    assert "bob may reject it, not approve it" in shown.out
+    for words in (("approve",), ("edit", "--set", "amount=4")):
+        refused = await bank.demo.handrail("resolve", trace_id, *words, "--actor", "bob")
+        assert refused.code == 1 and "Expected somebody else to approve" in refused.err, refused
+    assert (await bank.demo.handrail("resolve", trace_id, "approve", "--actor", "ada")).code == 0
     await bank.until(trace_id, "COMPLETED")
+    again = await bank.demo.handrail("resolve", trace_id, "approve", "--actor", "carl")
+    assert again.code == 0 and "had been decided already, by ada" in again.out
+    late = await bank.demo.handrail("resolve", trace_id, "reject", "--actor", "carl")
+    assert late.code == 1 and "'ada' chose RES_APPROVE by 'cli'" in late.err
+
+
+async def test_what_an_agent_proposes_is_decided_by_command(bank: Bank) -> None:
+    asked = {"order_id": "12300", "message": "I sent it back, please pay me back."}
+    names = [await bank.start({"blueprint": "refund-support", "input": asked}) for _ in range(3)]
+    for name in names:
+        await bank.asked(name)
+    shown = await bank.demo.handrail("show", (await bank.asked(names[0]))["pause_id"])
+    for told in ("Refund 53.00 for order 12300", "please pay me back", "0  →  53", "It affects 1.", "confidence 86%"):
+        assert told in shown.out, shown.out
+    wrong = await bank.demo.handrail("resolve", names[1], "edit", "--set", "amount=lots")
+    assert wrong.code == 2 and "Expected a number" in wrong.err
+    commands = (("approve",), ("edit", "--set", "amount=40", "--comment", "a button is off"), ("reject",))
+    for name, words in zip(names, commands, strict=True):
+        done = await bank.demo.handrail("resolve", name, *words)
+        assert done.code == 0, done.err
+    ends = [await bank.until(name, *ENDS) for name in names]
+    assert [e["status"] for e in ends] == ["COMPLETED", "COMPLETED", "COMPLETED_WITH_SKIPS"]
+    assert "40.00 of order 12300 is refunded" in ends[1]["output"]["assistant"]["response"]
+    assert [await bank.paid(name) for name in names] == [["assistant"], ["assistant"], []]
 
 
 async def test_a_policy_changes_for_what_starts_next_and_its_history_stays(bank: Bank, tmp_path: Path) -> None:

@@ -339,6 +339,8 @@ export const text = {
     noDiff: "No picture of the effect was given.",
     reversible: "It can be undone.",
     irreversible: "It cannot be undone.",
+    affected: (n: number) => `It affects ${n}.`,
+    fourEyes: (who: string) => `It asks for four eyes: ${who || "whoever started it"} may reject it, not approve it.`,
     unchanged: "Change an argument to approve with edits, or approve as proposed.",
     next: "Next change (n)",
     previous: "Previous change (p)",

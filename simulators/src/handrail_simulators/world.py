@@ -9,6 +9,7 @@ import asyncpg
 from handrail_simulators.bank import Bank
 from handrail_simulators.effects import Ledger
 from handrail_simulators.office import Hr, Mailboxes, Payroll
+from handrail_simulators.shop import Shop
 from handrail_simulators.vendors import Vendors
 
 if TYPE_CHECKING:
@@ -25,3 +26,4 @@ class World:
         self.mailboxes = Mailboxes(self.ledger)
         self.payroll = Payroll(self.ledger)
         self.bank = Bank(pool, tenant)
+        self.shop = Shop(self.ledger)

@@ -156,6 +156,9 @@ def _proposal(pause: Mapping[str, Any]) -> list[RenderableType]:
             lines.append(Text("It cannot be undone.", style="red"))
     if risk and risk.get("untrusted"):
         lines.append(Text("It follows from content that came from outside.", style="red"))
+    if risk and risk.get("four_eyes"):
+        who = short(risk.get("requested_by") or "whoever started it", 60)
+        lines.append(Text(f"It asks for four eyes: {who} may reject it, not approve it.", style="yellow"))
     if risk:
         policy = f"{risk['policy']} " if risk.get("policy") else ""
         version = f", policy {safe(policy)}v{safe(risk.get('policy_version'))}" if risk.get("policy_version") else ""

@@ -14,10 +14,11 @@ from handrail_agents.catalog.refund import refund_assistant
 from handrail_sdk.agent import Agent
 from handrail_sdk.ai import EndpointModel, endpoint_from
 from handrail_sdk.context import Context
-from handrail_sdk.failures import DefinitionError, Escalated, Fail
+from handrail_sdk.failures import DefinitionError, Escalated, Fail, Proposed
 from handrail_sdk.llm import Message, Reply, Tool, ToolCall, converse
 from handrail_sdk.recorded import RecordedModel, Recording
 from handrail_sdk.testing import call, context
+from handrail_simulators import World
 
 ASK = [Message("user", "hello")]
 
@@ -130,7 +131,8 @@ async def test_an_agent_that_swallows_the_hand_over_is_silent_all_the_same() -> 
 
 
 async def assist(message: str, order_id: str | None = "12345", **more: Any) -> tuple[Any, Context]:
-    task = refund_assistant(Pace(0), **more).tasks["assist"]
+    nowhere: Any = None
+    task = refund_assistant(World(nowhere, "default"), Pace(0), **more).tasks["assist"]
     ctx = context(task)
     return await call(task, {"message": message, "order_id": order_id}, ctx), ctx
 
@@ -148,6 +150,30 @@ async def test_the_model_hands_over_by_itself_what_it_cannot_answer() -> None:
     told = raised.value.escalation
     assert (told.reason, told.metadata["triggers"]) == ("The parcel of order 70404 is lost.", ["model"])
     assert "70404" in told.summary and told.handover_message
+
+
+async def test_money_that_is_due_is_proposed_with_what_the_shop_knows() -> None:
+    with pytest.raises(Proposed) as raised:
+        await assist("The jacket went back to you on Monday. Please pay me back.", "12300")
+    told = raised.value.proposed
+    assert (told.action, told.args) == ("refund", {"order_id": "12300", "amount": 53})
+    assert told.summary == "Refund 53.00 for order 12300"
+    assert told.diff == {
+        "before": {"refunded": 0, "kept by the shop": 53},
+        "after": {"refunded": 53, "kept by the shop": 0},
+    }
+    assert (told.reversible, told.affected, told.domain, told.confidence) == (False, 1, "money", 0.86)
+
+
+@pytest.mark.parametrize(("order_id", "amount"), [("12300", 53.01), ("12300", -1), ("12345", 1)])
+async def test_a_model_that_wants_to_pay_what_is_not_due_is_told_so_and_nothing_is_proposed(
+    order_id: str, amount: float
+) -> None:
+    asks = Reply(calls=(ToolCall("refund_order", {"order_id": order_id, "amount": amount, "confidence": 1}),))
+    model = Plays(asks, Reply(text="I cannot do that."))
+    answer, _ = await assist("Give me money", order_id, model=model)
+    assert answer == {"response": "I cannot do that."}
+    assert "at most" in model.heard[-1][-1].text
 
 
 async def test_triggers_hand_over_whatever_the_model_would_say() -> None:

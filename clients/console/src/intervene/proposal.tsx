@@ -13,6 +13,7 @@ export default function Proposal({ pause }: { pause: Pause }) {
   const wide = useWide();
   const [split, setSplit] = useState(wide);
   const { diff } = proposed;
+  const risk = (pause.risk as { four_eyes?: boolean; requested_by?: string | null } | null | undefined) ?? {};
   return (
     <section className="proposal">
       <h3>{text.approve.summary}</h3>
@@ -20,6 +21,8 @@ export default function Proposal({ pause }: { pause: Pause }) {
       {typeof proposed.reversible === "boolean" ? (
         <p className={proposed.reversible ? "dim" : "warn-text"}>{proposed.reversible ? text.approve.reversible : text.approve.irreversible}</p>
       ) : null}
+      {typeof proposed.affected === "number" ? <p className="warn-text">{text.approve.affected(proposed.affected)}</p> : null}
+      {risk.four_eyes ? <p className="warn-text">{text.approve.fourEyes(risk.requested_by ?? "")}</p> : null}
       {diff && (diff.before !== undefined || diff.after !== undefined) ? (
         <>
           <div className="segmented" role="group" aria-label={text.approve.changes(2)}>

@@ -8,6 +8,7 @@ export interface Proposed {
   summary?: string;
   diff?: { before?: unknown; after?: unknown } | null;
   reversible?: boolean;
+  affected?: number;
   digest?: string;
 }
 

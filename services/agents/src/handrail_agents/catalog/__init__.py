@@ -36,7 +36,7 @@ def agents(
         hardware_procurement_bot(world, pace),
         payroll_bot(world, pace),
         bank(world, pace),
-        refund_assistant(pace, model, scorer),
+        refund_assistant(world, pace, model, scorer),
         planner(maker or recorded_plans()),
         simulator(world),
     ]
