@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
 import asyncpg
 import httpx2
+import pytest
 from pydantic import SecretStr
 
 from handrail_contracts import ids
 from handrail_contracts.model import iso
 from handrail_contracts.topics import TOPICS
+from handrail_gateway.adapters import postgres
 from handrail_gateway.bootstrap import Gateway, build
 from handrail_gateway.settings import GatewaySettings
 from handrail_runtime.bus_memory import MemoryBus
 from handrail_runtime.ports import Bus
 from handrail_runtime.settings import EngineSettings
+from handrail_store import connect
 from handrail_store.connect import pool
 from handrail_store.journal_weeks import born_at
 
@@ -308,6 +311,15 @@ async def running_gateway(
         await db.close()
         await gateway.stop()
         await running
+
+
+@contextmanager
+def patient_database() -> Generator[None]:
+    """For tests of many thousand requests on a machine that may stand still for seconds meanwhile: no 503 for that."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(postgres, "PATIENCE_S", 60.0)
+        patch.setattr(connect, "LOCK_TIMEOUT_MS", 60_000)
+        yield
 
 
 async def memory_bus() -> MemoryBus:

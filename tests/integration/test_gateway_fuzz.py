@@ -15,7 +15,7 @@ import orjson
 import pytest
 import pytest_asyncio
 from tests.engines import drop_database, fresh_database
-from tests.integration.gateway_rig import Rig, accepted, planned, running_gateway
+from tests.integration.gateway_rig import Rig, accepted, patient_database, planned, running_gateway
 
 from handrail_contracts.problems import PROBLEMS
 
@@ -203,9 +203,10 @@ class Fuzz:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def rig(postgres_server: str) -> AsyncGenerator[Rig]:
     dsn = await fresh_database(postgres_server)
-    async with running_gateway(dsn) as running:
-        await running.register()
-        yield running
+    with patient_database():
+        async with running_gateway(dsn) as running:
+            await running.register()
+            yield running
     await drop_database(postgres_server, dsn)
 
 

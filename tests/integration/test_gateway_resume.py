@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.engines import drop_database, fresh_database
-from tests.integration.gateway_rig import RESOLUTIONS, Rig, accepted, planned, running_gateway
+from tests.integration.gateway_rig import RESOLUTIONS, Rig, accepted, patient_database, planned, running_gateway
 
 from handrail_contracts.answers import Resuming
 
@@ -20,8 +20,9 @@ URL = {"action_id": "RES_MANUAL_SKU", "input": "https://vendor.example/mbp16"}
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def rig(postgres_server: str) -> AsyncGenerator[Rig]:
     dsn = await fresh_database(postgres_server)
-    async with running_gateway(dsn) as running:
-        yield running
+    with patient_database():
+        async with running_gateway(dsn) as running:
+            yield running
     await drop_database(postgres_server, dsn)
 
 

@@ -36,14 +36,14 @@ class Database:
         self._hangs_until = 0.0
 
     @contextlib.asynccontextmanager
-    async def connection(self, patience_s: float = PATIENCE_S) -> AsyncGenerator[Any]:
-        """A connection for the block. Raises StoreFault for what the database did not do."""
+    async def connection(self, patience_s: float | None = None) -> AsyncGenerator[Any]:
+        """A connection for the block, for `patience_s` (`PATIENCE_S`). Raises StoreFault for what the database did not do."""
         held: Any = None
         if time.monotonic() < self._hangs_until:
             # Somebody has just waited in vain: nobody else needs to.
             raise Unavailable("The database does not answer.")
         try:
-            async with asyncio.timeout(patience_s):
+            async with asyncio.timeout(PATIENCE_S if patience_s is None else patience_s):
                 held = await self._pool.acquire()
                 yield held
             self._hangs_until = 0.0
