@@ -33,7 +33,10 @@ async def test_a_workflow_is_started_from_its_form_and_seen_to_its_end(console: 
         await expect(page.locator(".step[data-token=complete]")).to_have_count(5)
         await expect(page.get_by_test_id("connection")).to_have_text("Ended")
         await step(page, "email_account").click()
-        await expect(page.get_by_role("complementary")).to_contain_text("grace@company.example")
+        panel = page.get_by_role("complementary")
+        await expect(panel).to_contain_text("grace@company.example")
+        await expect(panel.get_by_role("heading", name="Input")).to_be_visible()
+        await expect(panel).to_contain_text("fail_compensation")
 
 
 async def test_the_step_is_skipped(console: Console) -> None:
@@ -123,6 +126,9 @@ async def test_the_panic_button_pauses_and_cancels_after_a_preview(console: Cons
         await page.get_by_role("button", name="Cancel and undo").click()
         dialog = page.get_by_role("dialog", name="Cancel and undo")
         await expect(dialog).to_contain_text("3 steps will be undone")
+        await expect(dialog.get_by_role("listitem")).to_have_text(
+            [re.compile("^payroll"), re.compile("^email_account"), re.compile("^hr_record")]
+        )
         await dialog.get_by_label("Comment").fill("wrong person")
         await page.get_by_test_id("panic-send").click()
         await status(page, "COMPENSATED")  # type: ignore[misc]

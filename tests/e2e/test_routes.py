@@ -78,6 +78,19 @@ def test_every_read_answers_what_its_row_says(handrail: Strange) -> None:
     assert {"hardware_procurement", "welcome"} < changed <= {"hardware_procurement", "welcome", *preview["undo"]}
     assert sorted(preview["undo"]) == ["email_account", "hr_record", "payroll"]
     assert all(set(n) >= {"node_id", "from", "to"} and n["from"] != n["to"] for n in preview["nodes"])
+    for order, status in (
+        ("pause", "PAUSED_HITL"),
+        ("cancel", "COMPENSATING"),
+        ("cancel?compensate=false", "CANCELLED"),
+    ):
+        route, _, query = order.partition("?")
+        seen = handrail.get(f"/workflows/{name}/{route}/preview?{query}").json()
+        assert (seen["action_id"], seen["status_after"]) == (route, status)
+        assert bool(seen["undo"]) == (order == "cancel"), seen
+    worked_with = handrail.get(f"/workflows/{name}/nodes/hardware_procurement").json()
+    assert worked_with["inputs"]["sku"] == "MBP-OUT-OF-STOCK"
+    assert worked_with["unresolved"] == []
+    assert handrail.get(f"/workflows/{name}/nodes/nowhere").status_code == 404
     explained = handrail.get(f"/workflows/{name}/explain")
     assert explained.status_code == 200
     assert "hardware_procurement" in json.dumps(explained.json())
@@ -119,6 +132,9 @@ def test_the_service_describes_itself(handrail: Strange) -> None:
         "/workflows/{trace_id}/pauses/{pause_id}/preview/{action_id}",
         "/workflows/{trace_id}/pause",
         "/workflows/{trace_id}/cancel",
+        "/workflows/{trace_id}/pause/preview",
+        "/workflows/{trace_id}/cancel/preview",
+        "/workflows/{trace_id}/nodes/{node_id}",
         "/workflows/{trace_id}/journal",
         "/workflows/{trace_id}/explain",
         "/inbox",

@@ -141,6 +141,11 @@ async def test_the_panic_button_pauses_and_a_cancel_ends(demo: Demo) -> None:
     file = demo.data.parent / "plan.json"
     file.write_text(json.dumps(plan))
     trace_id = (await demo.handrail("run", "--plan", str(file), "--json")).json["trace_id"]
+    seen = await demo.handrail("cancel", trace_id, "--preview")
+    assert seen.code == 0
+    assert "after: Pending → ⊘ Cancelled" in seen.out
+    assert (await demo.handrail("show", trace_id, "--json")).json["status"] != "CANCELLED"
+    assert (await demo.handrail("pause", trace_id, "--preview", "--json")).json["status_after"] == "PAUSED_HITL"
     assert (await demo.handrail("pause", trace_id, "--comment", "hold on")).code == 0
     watched = await demo.handrail("watch", trace_id, "--until", "paused")
     assert watched.code == PAUSED

@@ -5,7 +5,6 @@ import { rowsOf } from "../src/intervene/difference.js";
 import { attemptsOf } from "../src/model/attempts.js";
 import { curl, quoted } from "../src/model/curl.js";
 import { consequence, touchesIrreversible } from "../src/model/effects.js";
-import { inputsOf } from "../src/model/inputs.js";
 import { sentence } from "../src/model/sentences.js";
 import { duration, relative } from "../src/model/time.js";
 import { auditOf, csvCell } from "../src/pages/run-audit.js";
@@ -60,12 +59,6 @@ test("a cell that a spreadsheet would run is text", () => {
 test("a command for a shell survives every quote", () => {
   expect(quoted("it's")).toBe("'it'\\''s'");
   expect(curl("http://h", "/p", { a: "$(rm)" })).toBe("curl -sS 'http://h/p' -H 'content-type: application/json' -d '{\"a\":\"$(rm)\"}'");
-});
-
-test("the input of a step is the blueprint's mapping, filled", () => {
-  const blueprint = { nodes: [{ id: "w", inputs: { who: { $from: "input.name" }, at: { $from: "nodes.m.output.address", default: null }, x: { $from: "nodes.y.output" }, n: 1 } }] };
-  const state = { input: { name: "Ada" }, nodes: [{ id: "m", output: { address: "a@b" } }, { id: "y", output: null }] };
-  expect(inputsOf(blueprint as never, "w", state as unknown as WorkflowState)).toEqual({ who: "Ada", at: "a@b", x: "‹nodes.y.output›", n: 1 });
 });
 
 test("words that changed are marked, whole values keep their types", () => {

@@ -18,6 +18,7 @@ import type {
   Page,
   PauseKind,
   Plan,
+  NodeInputs,
   Preview,
   QuarantinedRecord,
   Resuming,
@@ -193,6 +194,22 @@ export class Client {
   /** What a button would do, only what changes. */
   preview(traceId: string, pauseId: string, actionId: string, per?: PerCall): Promise<Preview> {
     return this.#calls.get(path("workflows", traceId, "pauses", pauseId, "preview", actionId), {}, per);
+  }
+
+  /** What `pause` would do, only what changes. */
+  previewPause(traceId: string, per?: PerCall): Promise<Preview> {
+    return this.#calls.get(path("workflows", traceId, "pause", "preview"), {}, per);
+  }
+
+  /** What `cancel` would do, only what changes. */
+  previewCancel(traceId: string, request: { compensate?: boolean } = {}, per?: PerCall): Promise<Preview> {
+    const compensate = request.compensate === false ? "false" : "true";
+    return this.#calls.get(path("workflows", traceId, "cancel", "preview"), { compensate }, per);
+  }
+
+  /** What a node works with: its inputs, references resolved. */
+  node(traceId: string, nodeId: string, per?: PerCall): Promise<NodeInputs> {
+    return this.#calls.get(path("workflows", traceId, "nodes", nodeId), {}, per);
   }
 
   /** Presses a button of an open pause; when this resolves the decision is durable and will be applied exactly once. */

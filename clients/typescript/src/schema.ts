@@ -1,4 +1,4 @@
-// Written by scripts/generate.mjs from schemas.json, sha256 59a876c9d537f84c464bb1a59098d30110893a198947a0c6479f974849254687. Do not edit.
+// Written by scripts/generate.mjs from schemas.json, sha256 90f60989a20b600709b03088c32b201a96f0affff9b5fdeb94ddeda1c42da147. Do not edit.
 
 export type paths = Record<string, never>;
 export type webhooks = Record<string, never>;
@@ -735,6 +735,35 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * NodeInputs
+         * @description What a node works with. References are resolved; one whose source has not ended yet stands as it is written, and its
+         *     text in `unresolved`. `overridden`: names that a person set. `edited`: a person approved other arguments than proposed.
+         */
+        NodeInputs: {
+            /** Action */
+            action: string;
+            /** Agent */
+            agent: string;
+            /** Edited */
+            edited: boolean;
+            /** Effect Class */
+            effect_class: string;
+            /** Inputs */
+            inputs: {
+                [key: string]: unknown;
+            };
+            /** Node Id */
+            node_id: string;
+            /** Overridden */
+            overridden: string[];
+            /** Trace Id */
+            trace_id: string;
+            /** Unresolved */
+            unresolved: string[];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * NodesAdded
          * @description More nodes: the rest of a large plan (`by` null), or nodes that an agent appended (`by` its node).
          */
@@ -1169,7 +1198,8 @@ export interface components {
         };
         /**
          * Preview
-         * @description What a button would do, only what changes. `skipped`: every node that could not run any more, at once or later.
+         * @description What a button or an order would do, only what changes. `skipped`: every node that could not run any more, at once or
+         *     later. `under_way`: nodes with an attempt that is out and goes on until it answers (an abort tells it to stop).
          */
         Preview: {
             /** Action Id */
@@ -1179,6 +1209,8 @@ export interface components {
             /** Skipped */
             skipped?: string[];
             status_after: components["schemas"]["WorkflowStatus"];
+            /** Under Way */
+            under_way?: string[];
             /** Undo */
             undo: string[];
         } & {

@@ -13,6 +13,7 @@ export type Accepted = Schemas["Accepted"];
 export type Ordered = Schemas["Ordered"];
 export type Resuming = Schemas["Resuming"];
 export type Preview = Schemas["Preview"];
+export type NodeInputs = Schemas["NodeInputs"];
 export type WorkflowSummary = Schemas["WorkflowSummary"];
 export type Claimed = Schemas["Claimed"];
 export type DeadLetter = Schemas["DeadLetterView"];

@@ -12,7 +12,7 @@ from handrail.cli.live import follow
 from handrail.cli.look import pause_of
 from handrail.cli.options import DEFAULT_URL, Actor, AsJson, Comment, PauseId, TraceId, Url, Yes, pair, seconds
 from handrail.cli.pause_card import buttons, card
-from handrail.cli.press import done, find, press
+from handrail.cli.press import done, find, outcome, press
 from handrail.cli.session import (
     USAGE,
     block,
@@ -31,6 +31,7 @@ from handrail.cli.tables import show as show_table
 from handrail.cli.text import clock_time, safe, short
 
 if TYPE_CHECKING:
+    from handrail_contracts.answers import Preview
     from handrail_sdk.client import Client
 
 RESOLVE_EPILOG = (
@@ -43,10 +44,21 @@ RESOLVE_EPILOG = (
 )
 
 
+LookFirst = Annotated[bool, typer.Option("--preview", help="Only say what it would do; nothing is ordered.")]
+
+
 def pause(
-    trace_id: TraceId, comment: Comment = None, as_json: AsJson = False, url: Url = DEFAULT_URL, actor: Actor = None
+    trace_id: TraceId,
+    comment: Comment = None,
+    preview: LookFirst = False,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    actor: Actor = None,
 ) -> None:
     """Press the panic button: nothing new is begun until a person lets it go on, or aborts."""
+    if preview:
+        _foreseen(call(url, actor, lambda client: client.preview_pause(trace_id)), as_json=as_json)
+        return
     answer = call(url, actor, lambda client: client.pause(trace_id, comment=comment))
     if as_json:
         print_json(dump(answer))
@@ -60,13 +72,18 @@ def cancel(
         bool, typer.Option("--undo/--no-undo", help="Undo what was done, latest first, or leave it standing.")
     ] = True,
     comment: Comment = None,
+    preview: LookFirst = False,
     yes: Yes = False,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
     actor: Actor = None,
 ) -> None:
-    """Cancel a workflow, undoing what it did unless told not to."""
-    if interactive() and not yes:
+    """Cancel a workflow, undoing what it did unless told not to, after a look at what that means."""
+    if preview or (interactive() and not yes):
+        seen = call(url, actor, lambda client: client.preview_cancel(trace_id, compensate=compensate))
+        _foreseen(seen, as_json=as_json and preview)
+        if preview:
+            return
         effect = "everything that it did is undone" if compensate else "nothing that it did is undone"
         typer.confirm(f"Cancel {safe(trace_id)}: {effect}?", abort=True)
     answer = call(url, actor, lambda client: client.cancel(trace_id, compensate=compensate, comment=comment))
@@ -74,6 +91,15 @@ def cancel(
         print_json(dump(answer))
         return
     out().print(Text(f"Cancelling. Watch it: {program()} watch {safe(answer.trace_id)}{url_option(url)}"))
+
+
+def _foreseen(seen: Preview, *, as_json: bool) -> None:
+    if as_json:
+        print_json(dump(seen))
+        return
+    out().print(Text(f"What {seen.action_id} does:"))
+    for line in outcome(seen):
+        out().print(line)
 
 
 def resolve(

@@ -46,6 +46,10 @@ def outcome(preview: Preview) -> list[Text]:
         lines.append(Text(f"  skipped later, since they need it: {short(', '.join(later), 300)}", style="bright_black"))
     if preview.undo:
         lines.append(Text(f"  undone, in this order: {short(', '.join(preview.undo), 300)}", style="magenta"))
+    if preview.under_way:
+        lines.append(
+            Text(f"  still under way until it answers: {short(', '.join(preview.under_way), 300)}", style="blue")
+        )
     after = looks.workflow(preview.status_after)
     return [*lines, Text("  then the workflow is ").append(f"{after.icon} {after.word}", style=after.style)]
 

@@ -8,10 +8,11 @@ import pytest
 
 from handrail_engine.evolve import fold
 from handrail_engine.explain import Around, explain
-from handrail_engine.inputs import Claim
-from handrail_engine.preview import preview
+from handrail_engine.given import given
+from handrail_engine.inputs import Cancel, Claim, PanicPause, Rejection
+from handrail_engine.preview import preview, preview_order
 from unit.engine.checks import through_json
-from unit.engine.plans import ABORT, PRUNE, RETRY, SKIP
+from unit.engine.plans import ABORT, PRUNE, RETRY, RETRY_SETS, SKIP
 from unit.engine.saga import Saga, node
 
 EFFECT = {"effect_class": "idempotent"}
@@ -66,6 +67,75 @@ def test_a_preview_of_what_is_not_there_is_refused() -> None:
         shown(s, "RES_HAPPENED")
     with pytest.raises(LookupError):
         preview(s.state, "p0", "RES_SKIP", None, s.now_ms)
+
+
+def ordered(s: Saga, order: PanicPause | Cancel) -> dict[str, Any]:
+    copy = fold("t", "w", [through_json(r) for r in s.rows])
+    seen = preview_order(copy, order, s.now_ms)
+    assert not isinstance(seen, Rejection), seen
+    return seen
+
+
+def two_of_four_done() -> Saga:
+    s = Saga(node("a", **EFFECT), node("b", "a", **EFFECT), node("c", "a", **EFFECT), node("d", "c"))
+    return s.ok("a").ok("b").started("c")
+
+
+def test_a_preview_of_the_panic_button_names_what_runs_on() -> None:
+    seen = ordered(two_of_four_done(), PanicPause())
+    assert (seen["action_id"], seen["status_after"]) == ("pause", "PAUSED_HITL")
+    assert (seen["nodes"], seen["undo"], seen["under_way"]) == ([], [], ["c"])
+
+
+@pytest.mark.parametrize("compensate", [True, False])
+def test_a_preview_of_a_cancel_is_what_the_cancel_then_does(compensate: bool) -> None:
+    s = two_of_four_done()
+    seen = ordered(s, Cancel(compensate=compensate))
+    before = {k: n.state.value for k, n in s.state.nodes.items()}
+    s.do(Cancel(compensate=compensate))
+    done = [
+        {"node_id": k, "from": before[k], "to": n.state.value}
+        for k, n in s.state.nodes.items()
+        if n.state.value != before[k]
+    ]
+    assert seen["nodes"] == done and {"node_id": "d", "from": "PENDING", "to": "CANCELLED"} in done
+    assert seen["under_way"] == ["c"], "it is told to stop and waited for"
+    assert set(seen["undo"]) == ({"a", "b", "c"} if compensate else set()), "what may stand is undone"
+    assert seen["status_after"] == s.status
+
+
+def test_an_order_that_would_do_nothing_says_why() -> None:
+    s = two_of_four_done()
+    s.panic()
+    seen = preview_order(fold("t", "w", [through_json(r) for r in s.rows]), PanicPause(), s.now_ms)
+    assert isinstance(seen, Rejection) and seen.reason == "already-paused"
+
+
+# inputs
+
+
+def test_what_a_node_works_with_is_resolved_as_far_as_it_is_known() -> None:
+    s = Saga(
+        node("a", **EFFECT),
+        node(
+            "b", "a", inputs={"po": {"$from": "nodes.a.output.po"}, "n": {"$from": "input.n", "default": 3}, "k": "x"}
+        ),
+    )
+    early = given(s.state, s.state.nodes["b"])
+    assert early["inputs"] == {"po": {"$from": "nodes.a.output.po"}, "n": 3, "k": "x"}
+    assert early["unresolved"] == ["nodes.a.output.po"]
+    s.ok("a", output={"po": "PO-1"})
+    late = given(s.state, s.state.nodes["b"])
+    assert (late["inputs"], late["unresolved"]) == ({"po": "PO-1", "n": 3, "k": "x"}, [])
+    assert late["inputs"] == s.sent(node_id="b")[-1].inputs
+
+
+def test_what_a_person_set_is_among_the_inputs_and_named() -> None:
+    s = Saga(node("a", resolutions=[RETRY_SETS, ABORT], inputs={"sku": "MBP", "url": None})).exhaust("a")
+    s.press("RES_SET", "https://vendor.example")
+    seen = given(s.state, s["a"])
+    assert seen["overridden"] == ["url"]
+    assert seen["inputs"] == s.sent(node_id="a")[-1].inputs == {"sku": "MBP", "url": "https://vendor.example"}
 
 
 # explain

@@ -1,12 +1,11 @@
 /** One step in detail: what went in, what came out, each attempt with what the outside said. */
 
-import type { Blueprint, NodeView, Progress, WorkflowEvent, WorkflowState } from "@handrail/client";
+import type { NodeView, Progress, WorkflowEvent, WorkflowState } from "@handrail/client";
 import { useQuery } from "@tanstack/react-query";
 import { X } from "lucide-react";
 import { useEffect, useRef } from "react";
 import { client } from "../live/client.js";
 import { type Attempt, attemptsOf } from "../model/attempts.js";
-import { inputsOf } from "../model/inputs.js";
 import { absolute } from "../model/time.js";
 import { text } from "../text.js";
 import { Json } from "../ui/evidence.js";
@@ -89,15 +88,22 @@ function Problem({ title, error }: { title: string; error: { code: string; messa
   );
 }
 
+/** What the step works with, as the server resolved it. Asked again when the step moves. */
 function Inputs({ node, state }: { node: NodeView; state: WorkflowState }) {
-  const { data } = useQuery({ queryKey: ["blueprints"], queryFn: () => client.blueprints(), staleTime: 60_000, enabled: state.blueprint !== null });
-  const blueprint = (data?.items as Blueprint[] | undefined)?.find((each) => each.name === state.blueprint);
-  const inputs = blueprint ? inputsOf(blueprint, node.id, state) : null;
-  if (inputs === null) return null;
+  const given = useQuery({
+    queryKey: ["given", state.trace_id, node.id, node.state, node.attempt],
+    queryFn: ({ signal }) => client.node(state.trace_id, node.id, { signal }),
+    placeholderData: (before) => (before?.node_id === node.id ? before : undefined),
+    retry: 1,
+  });
+  if (!given.data) return null;
+  const { inputs, unresolved, overridden, edited } = given.data;
   return (
     <section>
       <h3>{text.node.input}</h3>
-      <p className="dim small">{text.node.inputHint}</p>
+      {unresolved.length > 0 ? <p className="dim small">{text.node.inputWaits(unresolved.join(", "))}</p> : null}
+      {overridden.length > 0 ? <p className="dim small">{text.node.inputSet(overridden.join(", "))}</p> : null}
+      {edited ? <p className="dim small">{text.node.inputEdited}</p> : null}
       <Json value={inputs} label={text.node.input} />
     </section>
   );

@@ -1,6 +1,7 @@
 /** The head of a workflow: what it is, how it stands, and the panic button. */
 
 import { Problem, type WorkflowState } from "@handrail/client";
+import { useQuery } from "@tanstack/react-query";
 import { OctagonAlert } from "lucide-react";
 import { useId, useState } from "react";
 import { client } from "../live/client.js";
@@ -145,23 +146,50 @@ function PanicDialog({ order, state, onClose }: { order: Order; state: WorkflowS
   );
 }
 
-/** What the order would do, told from the state that is shown. */
+/** What the order would do, asked of the server: the very rules that will do it. */
 function Foreseen({ order, state }: { order: Order; state: WorkflowState }) {
-  const running = state.nodes.filter((node) => node.state === "IN_PROGRESS" || node.state === "RETRYING");
-  const complete = state.nodes.filter((node) => node.state === "COMPLETE").sort((a, b) => (b.finished_at ?? "").localeCompare(a.finished_at ?? ""));
-  const stopped = state.nodes.filter((node) => ["PENDING", "SCHEDULED", "IN_PROGRESS", "RETRYING", "AWAITING_HUMAN"].includes(node.state));
-  if (order === "pause") return <p>{text.run.pauseEffect(running.length)}</p>;
+  const seen = useQuery({
+    queryKey: ["foreseen", state.trace_id, order, state.cursor],
+    queryFn: ({ signal }) =>
+      order === "pause" ? client.previewPause(state.trace_id, { signal }) : client.previewCancel(state.trace_id, { compensate: order === "undo" }, { signal }),
+    placeholderData: (before) => before,
+    retry: 1,
+  });
+  if (seen.isError) return <p className="notice">{seen.error instanceof Problem ? seen.error.detail : text.pause.previewFailed}</p>;
+  if (!seen.data) return <p className="dim">{text.pause.previewLoading}</p>;
+  const { undo, nodes, under_way: running = [] } = seen.data;
+  const stopped = nodes.filter((node) => node.to === "CANCELLED");
+  if (order === "pause") {
+    return (
+      <>
+        <p>{text.run.pauseEffect(running.length)}</p>
+        <Steps of={running} state={state} />
+      </>
+    );
+  }
+  const complete = state.nodes.filter((node) => node.state === "COMPLETE");
   return (
     <>
-      <p>{order === "undo" ? text.run.undoEffect(complete.length) : text.run.keepEffect(complete.length)}</p>
-      <ol className="foreseen">
-        {complete.slice(0, 30).map((node) => (
-          <li key={node.id}>
-            {node.id} <NodeBadge state={node.state} small />
-          </li>
-        ))}
-      </ol>
+      <p>{order === "undo" ? text.run.undoEffect(undo.length) : text.run.keepEffect(complete.length)}</p>
+      <Steps of={order === "undo" ? undo : complete.map((node) => node.id)} state={state} />
+      {running.length > 0 ? <p>{text.run.waitsFor(running.join(", "))}</p> : null}
       <p>{text.run.stopEffect(stopped.length)}</p>
     </>
+  );
+}
+
+const MOST = 30;
+
+function Steps({ of, state }: { of: readonly string[]; state: WorkflowState }) {
+  if (of.length === 0) return null;
+  return (
+    <ol className="foreseen">
+      {of.slice(0, MOST).map((id) => (
+        <li key={id}>
+          {id} <NodeBadge state={state.nodes.find((node) => node.id === id)?.state ?? "PENDING"} small />
+        </li>
+      ))}
+      {of.length > MOST ? <li className="dim">{text.effect.more(of.length - MOST)}</li> : null}
+    </ol>
   );
 }

@@ -103,13 +103,30 @@ class NodeChange(Answer):
 
 
 class Preview(Answer):
-    """What a button would do, only what changes. `skipped`: every node that could not run any more, at once or later."""
+    """What a button or an order would do, only what changes. `skipped`: every node that could not run any more, at once or
+    later. `under_way`: nodes with an attempt that is out and goes on until it answers (an abort tells it to stop)."""
 
     action_id: str
     status_after: WorkflowStatus
     nodes: list[NodeChange]
     undo: list[str]
     skipped: list[str] = Field(default_factory=list[str])
+    under_way: list[str] = Field(default_factory=list[str])
+
+
+class NodeInputs(Answer):
+    """What a node works with. References are resolved; one whose source has not ended yet stands as it is written, and its
+    text in `unresolved`. `overridden`: names that a person set. `edited`: a person approved other arguments than proposed."""
+
+    trace_id: str
+    node_id: str
+    agent: str
+    action: str
+    effect_class: str
+    inputs: dict[str, Any]
+    unresolved: list[str]
+    overridden: list[str]
+    edited: bool
 
 
 class WorkflowSummary(Answer):
@@ -295,6 +312,7 @@ ANSWERS: tuple[type[BaseModel], ...] = (
     Resuming,
     State,
     Preview,
+    NodeInputs,
     WorkflowSummary,
     InboxPause,
     Claimed,

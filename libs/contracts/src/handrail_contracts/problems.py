@@ -29,6 +29,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "not-found": (404, "Nothing here"),
     "workflow-not-found": (404, "No such workflow"),
     "pause-not-found": (404, "No such pause"),
+    "node-not-found": (404, "No such node"),
     "dead-letter-not-found": (404, "No such dead letter"),
     "quarantine-not-found": (404, "No such quarantined record"),
     "blob-not-found": (404, "No such blob"),

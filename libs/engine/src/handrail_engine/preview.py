@@ -1,4 +1,4 @@
-"""What a button would do, computed by the very `decide` that will do it, on a state folded for the question."""
+"""What a button or an order would do, computed by the very `decide` that will do it, on a state folded for the question."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from handrail_contracts.events import EventType as T
 from handrail_contracts.events import NodeStatus as N
 from handrail_engine.decide import decide
-from handrail_engine.inputs import Decision, Now, Rejection
+from handrail_engine.inputs import Cancel, Decision, Now, PanicPause, Rejection
 from handrail_engine.policies import Policies
 from handrail_engine.references import MISSING, Reference, dig
 from handrail_engine.room import recrowd
@@ -25,18 +25,36 @@ def preview(
     policies: Policies | None = None,
     room: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """`{action_id, status_after, nodes: [{node_id, from, to}], undo: [node_id, …], skipped: [node_id, …]}`: what changes at
-    once, and in `skipped` every node that could not run any more, also those that would only be skipped later.
+    """`{action_id, status_after, nodes: [{node_id, from, to}], undo: [node_id, …], skipped: [node_id, …], under_way:
+    [node_id, …]}`: what changes at once; in `skipped` every node that could not run any more, also those that would only be
+    skipped later; in `under_way` those with an attempt that is out and stays out until it answers.
 
     `undo` lists, in order, what would be undone. `policies` and `room`: as `Now` has them. Uses up `s`. Raises
     LookupError when the pause or the button is not there.
     """
     recrowd(s, now_ms, retries=True)
-    before = {k: n.state.value for k, n in s.nodes.items()}
     now = Now(now_ms, policies=policies or Policies(), room=room or {})
-    decided = decide(s, Decision(pause_id, action_id, input_), now)
+    seen = _seen(s, action_id, Decision(pause_id, action_id, input_), now)
+    if isinstance(seen, Rejection):
+        raise LookupError(seen.detail)
+    return seen
+
+
+def preview_order(s: WorkflowState, order: PanicPause | Cancel, now_ms: int) -> dict[str, Any] | Rejection:
+    """What pausing by hand or cancelling would do, as `preview` tells it; `action_id` is `pause` or `cancel`. A Rejection
+    says why it would do nothing. Uses up `s`."""
+    recrowd(s, now_ms, retries=True)
+    return _seen(s, "pause" if isinstance(order, PanicPause) else "cancel", order, Now(now_ms))
+
+
+def _seen(
+    s: WorkflowState, action_id: str, what: Decision | PanicPause | Cancel, now: Now
+) -> dict[str, Any] | Rejection:
+    before = {k: n.state.value for k, n in s.nodes.items()}
+    out = [k for k, n in s.nodes.items() if n.live is not None]
+    decided = decide(s, what, now)
     if isinstance(decided, Rejection):
-        raise LookupError(decided.detail)
+        return decided
     undo: list[str] = []
     for row in decided.rows:
         if row.type == T.WORKFLOW_COMPENSATING:
@@ -48,7 +66,14 @@ def preview(
     ]
     lost = [c["node_id"] for c in changed if c["to"] == N.SKIPPED]
     skipped = [*lost, *(k for k in lost_with(s, lost) if k not in lost)]
-    return {"action_id": action_id, "status_after": s.status.value, "nodes": changed, "undo": undo, "skipped": skipped}
+    return {
+        "action_id": action_id,
+        "status_after": s.status.value,
+        "nodes": changed,
+        "undo": undo,
+        "skipped": skipped,
+        "under_way": [k for k in out if s.nodes[k].live is not None],
+    }
 
 
 def lost_with(s: WorkflowState, skipped: list[str]) -> list[str]:

@@ -20,7 +20,17 @@ from urllib.parse import quote
 
 import httpx2
 
-from handrail_contracts.answers import Accepted, AgentView, BlueprintView, Ordered, Preview, Resuming, SseTicket, State
+from handrail_contracts.answers import (
+    Accepted,
+    AgentView,
+    BlueprintView,
+    NodeInputs,
+    Ordered,
+    Preview,
+    Resuming,
+    SseTicket,
+    State,
+)
 from handrail_contracts.answers import WorkflowSummary as Summary
 from handrail_contracts.plan import Plan
 from handrail_contracts.view import WorkflowView
@@ -187,6 +197,19 @@ class Client(Desk):
         """What a button would do, only what changes. Changes nothing."""
         route = path("workflows", trace_id, "pauses", pause_id, "preview", action_id)
         return one(Preview, await self._calls.get(route))
+
+    async def preview_pause(self, trace_id: str) -> Preview:
+        """What `pause` would do, only what changes. Changes nothing."""
+        return one(Preview, await self._calls.get(path("workflows", trace_id, "pause", "preview")))
+
+    async def preview_cancel(self, trace_id: str, *, compensate: bool = True) -> Preview:
+        """What `cancel` would do, only what changes. Changes nothing."""
+        asked = {"compensate": "true" if compensate else "false"}
+        return one(Preview, await self._calls.get(path("workflows", trace_id, "cancel", "preview"), asked))
+
+    async def node(self, trace_id: str, node_id: str) -> NodeInputs:
+        """What a node works with: its inputs, references resolved."""
+        return one(NodeInputs, await self._calls.get(path("workflows", trace_id, "nodes", node_id)))
 
     async def resume(
         self,

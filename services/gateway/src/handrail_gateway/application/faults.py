@@ -86,6 +86,24 @@ def workflow_not_found(trace_id: str) -> Refusal:
     return Refusal("workflow-not-found", f"Expected a workflow, but there is none with the trace id {quote(trace_id)}.")
 
 
+def node_not_found(trace_id: str, node_id: str) -> Refusal:
+    """As `workflow_not_found`."""
+    detail = f"Expected a node of the workflow's plan, but there is none with the id {quote(node_id)}."
+    return Refusal("node-not-found", detail, trace_id=trace_id)
+
+
+def already_ended(trace_id: str, status: str) -> Refusal:
+    """Nothing can be ordered any more."""
+    detail = f"Expected a workflow that goes on, but it has ended: {status}."
+    return Refusal("already-ended", detail, trace_id=trace_id, workflow_status=status)
+
+
+def already_paused(trace_id: str) -> Refusal:
+    """The panic button was pressed before."""
+    detail = "Expected a running workflow, but somebody has paused it by hand. Resume it first."
+    return Refusal("already-paused", detail, trace_id=trace_id)
+
+
 def pause_not_found(pause_id: str) -> Refusal:
     """As `workflow_not_found`."""
     return Refusal("pause-not-found", f"Expected a pause, but there is none with the id {quote(pause_id)}.")

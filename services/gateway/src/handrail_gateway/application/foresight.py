@@ -1,4 +1,4 @@
-"""Preview and explain: the engine's own functions, asked on a state folded from the journal, without changing anything."""
+"""Preview, inputs and explain: the engine's own functions, asked on a state folded from the journal; nothing is changed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,20 @@ import orjson
 from handrail_contracts.pauses import ResolutionOutcome
 from handrail_engine.evolve import fold
 from handrail_engine.explain import Around, explain
-from handrail_engine.preview import preview
+from handrail_engine.given import given
+from handrail_engine.inputs import Cancel, PanicPause, Rejection
+from handrail_engine.preview import preview, preview_order
 from handrail_engine.state import Row as EngineRow
 from handrail_engine.state import WorkflowState
-from handrail_gateway.application.faults import Refusal, pause_not_found, quote, workflow_not_found
+from handrail_gateway.application.faults import (
+    Refusal,
+    already_ended,
+    already_paused,
+    node_not_found,
+    pause_not_found,
+    quote,
+    workflow_not_found,
+)
 from handrail_gateway.application.in_force import judged
 from handrail_gateway.application.lists import ALIVE_S
 from handrail_gateway.application.ports import Row, Views
@@ -59,6 +69,45 @@ class Foresight:
         except LookupError:
             # Decided between the two reads.
             raise Refusal("stale-pause", "Expected an open pause, but it is over.", pause_id=pause_id) from None
+
+    async def pausing(self, trace_id: str) -> dict[str, Any]:
+        """What the panic button would do at once. Raises Refusal where the order itself would be refused."""
+        return await self._ordered(trace_id, PanicPause(), "PAUSED_HITL")
+
+    async def cancelling(self, trace_id: str, *, compensate: bool) -> dict[str, Any]:
+        """What a cancel would do at once. Raises Refusal where the order itself would be refused."""
+        return await self._ordered(trace_id, Cancel(compensate), "COMPENSATED" if compensate else "CANCELLED")
+
+    async def _ordered(self, trace_id: str, order: PanicPause | Cancel, with_nothing_done: str) -> dict[str, Any]:
+        summary = await self._views.summary(self._tenant, trace_id)
+        if summary is None:
+            raise workflow_not_found(trace_id)
+        if summary.ended:
+            raise already_ended(trace_id, summary.status)
+        name = "pause" if isinstance(order, PanicPause) else "cancel"
+        nothing = {"nodes": [], "undo": [], "skipped": [], "under_way": []}
+        same = {"action_id": name, "status_after": summary.status, **nothing}
+        if summary.parked is not None:
+            return same  # an order waits behind the record that parked it
+        state = await self._state(trace_id)
+        if not state.exists:
+            return {**same, "status_after": with_nothing_done}  # accepted, and its first event is still to come
+        seen = preview_order(state, order, await self._views.now_ms())
+        if not isinstance(seen, Rejection):
+            return seen
+        if seen.reason == "already-paused":
+            raise already_paused(trace_id)
+        return same  # it is ending already
+
+    async def node(self, trace_id: str, node_id: str) -> dict[str, Any]:
+        """What a node works with. Raises Refusal for one that is not there."""
+        summary = await self._views.summary(self._tenant, trace_id)
+        if summary is None:
+            raise workflow_not_found(trace_id)
+        state = None if summary.parked is not None else await self._state(trace_id)
+        if state is None or node_id not in state.nodes:
+            raise node_not_found(trace_id, node_id)
+        return {"trace_id": trace_id, **given(state, state.nodes[node_id])}
 
     async def explain(self, trace_id: str) -> dict[str, Any]:
         """One sentence why it is not moving, and its facts."""

@@ -9,7 +9,13 @@ import orjson
 from handrail_contracts.commands import CancelRequest, ClaimRequest, CommandKind, MessageRequest, PauseRequest
 from handrail_contracts.pauses import PauseKind
 from handrail_contracts.plan import ResolutionKind
-from handrail_gateway.application.faults import Refusal, pause_not_found, workflow_not_found
+from handrail_gateway.application.faults import (
+    Refusal,
+    already_ended,
+    already_paused,
+    pause_not_found,
+    workflow_not_found,
+)
 from handrail_gateway.application.idempotency import Once
 from handrail_gateway.application.ports import Answer, Caller, LockedPause, Summary, Transaction
 from handrail_gateway.application.resume import order, refuse_claimed, refuse_when_over
@@ -34,11 +40,7 @@ class Steering:
                 for p in await transaction.pauses(caller.tenant, trace_id)
             )
             if by_hand or await transaction.waiting(caller.tenant, trace_id, CommandKind.PAUSE):
-                raise Refusal(
-                    "already-paused",
-                    "Expected a running workflow, but somebody has paused it by hand. Resume it first.",
-                    trace_id=trace_id,
-                )
+                raise already_paused(trace_id)
             await transaction.add(order(caller, trace_id, CommandKind.PAUSE, {"comment": request.comment}))
             return _ordered(trace_id, "PAUSING")
 
@@ -104,12 +106,7 @@ async def _going(transaction: Transaction, tenant: str, trace_id: str) -> Summar
     if summary is None:
         raise workflow_not_found(trace_id)
     if summary.ended:
-        raise Refusal(
-            "already-ended",
-            f"Expected a workflow that goes on, but it has ended: {summary.status}.",
-            trace_id=trace_id,
-            workflow_status=summary.status,
-        )
+        raise already_ended(trace_id, summary.status)
     return summary
 
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from handrail_contracts.answers import Accepted, Ordered, Preview, Resuming, State, WorkflowSummary
+from handrail_contracts.answers import Accepted, NodeInputs, Ordered, Preview, Resuming, State, WorkflowSummary
 from handrail_contracts.commands import CancelRequest, PauseRequest, ResumeRequest, StartRequest
 from handrail_contracts.events import WorkflowStatus
 from handrail_contracts.ids import TRACE_ID
@@ -165,6 +165,46 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             value = given  # a bare text, as a link is
         action_id = request.path_params["action_id"]
         return answers.value(await use.foresight.preview(trace_id_of(request), pause_id_of(request), action_id, value))
+
+    @router.get(
+        "/workflows/{trace_id}/pause/preview",
+        **describe(
+            "What the panic button would do, only what changes",
+            answer=Preview,
+            path=("trace_id",),
+            problems=("workflow-not-found", "already-paused", "already-ended"),
+        ),
+    )
+    async def preview_pause(request: Request) -> Response:
+        Query(request, ())
+        return answers.value(await use.foresight.pausing(trace_id_of(request)))
+
+    @router.get(
+        "/workflows/{trace_id}/cancel/preview",
+        **describe(
+            "What a cancel would do, only what changes",
+            answer=Preview,
+            path=("trace_id",),
+            query={"compensate": "`false`: without undo."},
+            problems=("workflow-not-found", "already-ended"),
+        ),
+    )
+    async def preview_cancel(request: Request) -> Response:
+        undo = Query(request, ("compensate",)).one_of("compensate", ("true", "false"), "true") == "true"
+        return answers.value(await use.foresight.cancelling(trace_id_of(request), compensate=undo))
+
+    @router.get(
+        "/workflows/{trace_id}/nodes/{node_id}",
+        **describe(
+            "What a node works with: its inputs, references resolved",
+            answer=NodeInputs,
+            path=("trace_id", "node_id"),
+            problems=("workflow-not-found", "node-not-found"),
+        ),
+    )
+    async def get_node(request: Request) -> Response:
+        Query(request, ())
+        return answers.value(await use.foresight.node(trace_id_of(request), request.path_params["node_id"]))
 
     @router.get(
         "/workflows/{trace_id}/journal",
