@@ -43,6 +43,17 @@ def test_a_new_owner_does_not_give_up_what_the_old_one_may_have_sent_again() -> 
     assert given_up.data["at"] > window
 
 
+def test_an_attempt_is_asked_for_once_more_shortly_before_it_is_given_up() -> None:
+    """Its words may all be lost, and a new owner's send moves the next one: whoever has done it must be asked again."""
+    s = Saga(node("a", timeouts={"schedule_to_start_s": 40}, **EFFECT)).wait(17)
+    s.owner_changes(bus_lost=True)
+    sent = len(s.sent())
+    s.wait(22)
+    assert len(s.sent()) == sent + 1 and s["a"].attempt == 1
+    s.wait(4)
+    assert s.pause["failure_reason"] == "no agent of type bot for 40 s"
+
+
 def test_on_a_lost_bus_unclaimed_attempts_and_unreturned_dead_letters_are_sent_again() -> None:
     s = Saga(node("a"), node("b"), node("c"), node("d")).started("b").ok("c").fails("d", retryable=False)
     sent = len(s.messages)

@@ -18,7 +18,7 @@ from handrail_engine.leases import claim
 from handrail_engine.lifecycle import OPEN
 from handrail_engine.outgoing import cancel_for, dead_letter_for, task_for
 from handrail_engine.references import MISSING, dig, parse, resolve
-from handrail_engine.retry import GIVE_UP_AFTER_MS, resend_s, start_window_s
+from handrail_engine.retry import GIVE_UP_AFTER_MS, RESEND_FIRST_S, resend_s, start_window_s
 from handrail_engine.standing import incomplete_reason
 from handrail_engine.state import (
     DEADLINE_TIMER,
@@ -303,13 +303,15 @@ def ask_to_stop(t: Turn, node: NodeState) -> None:
 
 
 def resend(t: Turn, node: NodeState) -> None:
-    """Sends the open attempt again: same number, same key, a fresh window to start in that ends no later than patience does."""
+    """Sends the open attempt again: same number, same key, a fresh window to start in that ends no later than patience does.
+    Once more shortly before that: whoever has done it, and whose words were all lost, is asked before it is given up."""
     live, now = node.live, t.now.ms
     assert live is not None
     patient_until = _patient_until(node)
     live.look_at = now + int(resend_s((now - node.scheduled_ms) / 1000) * 1000)
-    if patient_until > now:
-        live.look_at = min(live.look_at, patient_until)
+    for last in (patient_until - int(RESEND_FIRST_S * 1000), patient_until):
+        if last > now:
+            live.look_at = min(live.look_at, last)
     live.start_before = max(live.start_before, _window_end(node, now))
     t.messages.append(task_for(t.state, node))
 
