@@ -32,6 +32,7 @@ class Effect:
     kind: str
     keyless: bool = False
     undone: bool = False  # of a do: it was undone later
+    answer: Any = None  # what the provider answered, which tells what was done
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,9 @@ class History:
     torn: list[str] = field(default_factory=list)  # commits whose offsets moved without what they covered
     cached: list[tuple[str, int, dict[str, Any]]] = field(default_factory=list)  # trace_id, seq, facts of an owner
     queues: dict[str, int] = field(default_factory=dict)  # what still waits anywhere, by name
+    standing: list[dict[str, Any]] = field(
+        default_factory=list[dict[str, Any]]
+    )  # rules of policies, in force all the time
     tenant: str = "default"
     quiet: bool = True
     adopted: bool = False  # the bus lost its log: last events came again, ahead of others

@@ -2,7 +2,8 @@
 
 I1 accepted is kept · I2 no effect twice · I3 states are folds · I4 dense and published · I5 nothing stale · I6 one decision
 a pause · I7 terminal is terminal · I8 effects are kept, undone or shown, undone in order · I9 something will wake it ·
-I10 offsets move with state · I13 bounded · I16 the run was not idle.
+I10 offsets move with state · I13 bounded · I16 the run was not idle. Beside RELIABILITY's list: I17 what is guarded happens
+only as it was decided.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from handrail_contracts.plan import EffectClass
 from handrail_contracts.view import WorkflowView
 from handrail_engine.evolve import fold
 from handrail_engine.state import NodeState, Row, WorkflowState
+from tests.torture.checker import gates
 from tests.torture.checker.history import Decision, Effect, Entry, History
 
 LARGEST_EVENT_BYTES = 256 * 1024
 _ENDS = {f"WORKFLOW_{word}" for word in ("COMPLETED", "COMPENSATED", "COMPENSATION_INCOMPLETE", "FAILED", "CANCELLED")}
 _OUT = ("SCHEDULED", "IN_PROGRESS")
+_ACTS = {("simulator", "script"), ("teller", "pay")}  # each writes into the ledger when it ends well
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,13 @@ class Case:
         for e in self.h.effects:
             found[e.trace_id, e.node_id].append(e)
         return found
+
+    def effect_class(self, key: str) -> EffectClass | None:
+        """Of the node whose effect key this is."""
+        for e in self.h.effects:
+            if e.effect_key == key and (s := self.states.get(e.trace_id)) is not None and e.node_id in s.nodes:
+                return s.nodes[e.node_id].spec.effect_class
+        return None
 
     def standing(self, trace_id: str, node_id: str) -> list[Effect]:
         return [e for e in self.effects.get((trace_id, node_id), ()) if e.kind == "do" and not e.undone]
@@ -126,6 +136,9 @@ def no_effect_twice(c: Case) -> Iterator[Violation]:
     for (key, kind), n in times.items():
         if n > 1:
             yield Violation("I2", key, f"{kind} happened {n} times")
+    for (key, kind), n in Counter((e.effect_key, e.kind) for e in c.h.effects if e.keyless).items():
+        if n > 1 and kind == "do" and c.effect_class(key) is EffectClass.UNSAFE:
+            yield Violation("I2", key, f"nobody's key protects it, and it happened {n} times")
     ordered = {(r.trace_id, (r.meta or {}).get("key")) for r in c.h.journal}
     for (trace_id, node_id), effects in c.effects.items():
         for e in effects:
@@ -136,7 +149,7 @@ def no_effect_twice(c: Case) -> Iterator[Violation]:
     for trace_id, s in c.states.items():
         for node_id in _done(c.rows[trace_id], s):
             node = s.nodes[node_id]
-            acts = node.spec.agent == "simulator" and node.spec.action == "script"
+            acts = (node.spec.agent, node.spec.action) in _ACTS
             acts = acts and node.spec.effect_class is not EffectClass.PURE
             if acts and node.state == "COMPLETE" and not c.standing(trace_id, node_id):
                 yield Violation("I2", f"{trace_id}/{node_id}", "it is COMPLETE and its effect does not stand")
@@ -305,7 +318,7 @@ def effects_are_accounted_for(c: Case) -> Iterator[Violation]:
             if node.spec.effect_class is EffectClass.PURE:
                 continue  # declared to have none
             for e in c.standing(trace_id, node_id):
-                if (trace_id, node_id) in shown or e.keyless:
+                if (trace_id, node_id) in shown or (e.keyless and node.spec.effect_class is not EffectClass.UNSAFE):
                     continue
                 if e.effect_key != s.do_key(node):
                     yield Violation("I8", e.effect_key, "it stands, is of an old generation, and on no list")
@@ -406,3 +419,14 @@ def the_run_was_not_idle(c: Case) -> Iterator[Violation]:
     for name in sorted(c.h.expected_faults):
         if c.h.faults[name] == 0:
             yield Violation("I16", "the run", f"the fault {name!r} was to be injected and never was")
+
+
+@_invariant("I17")
+def what_is_guarded_was_decided(c: Case) -> Iterator[Violation]:
+    by_trace: dict[str, list[Effect]] = defaultdict(list)
+    for e in c.h.effects:
+        by_trace[e.trace_id].append(e)
+    for trace_id, s in c.states.items():
+        specs = {k: n.spec for k, n in s.nodes.items()}
+        for where, text in gates.faults(c.rows[trace_id], specs, by_trace[trace_id], c.h.standing):
+            yield Violation("I17", where, text)

@@ -55,7 +55,10 @@ async def _tables(db: Connection) -> History:
             )
         ],
         effects=[
-            Effect(r["trace_id"], r["node_id"], r["effect_key"], r["kind"], r["keyless"], r["undone_by"] is not None)
+            Effect(
+                r["trace_id"], r["node_id"], r["effect_key"], r["kind"], r["keyless"], r["undone_by"] is not None,
+                _json(r["answer"]),
+            )
             for r in await db.fetch("SELECT * FROM simulators.ledger ORDER BY n")
         ],
         partitions=[

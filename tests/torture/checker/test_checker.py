@@ -225,12 +225,47 @@ def fault_never_struck(h: History) -> None:
     h.expected_faults = frozenset({"asteroid"})
 
 
+def _answer(h: History, action_id: str) -> Entry:
+    """Where a person answered a gate so, and its node then ran."""
+    return _row(
+        h, lambda r: r.type == "HITL_RESOLVED" and r.data["action_id"] == action_id and r.data["node_id"] is not None
+    )
+
+
+def approved_by_nobody(h: History) -> None:
+    r = _answer(h, "RES_APPROVE")
+    _swap(h, r, replace(r, data={**r.data, "action_id": "RES_LOOK"}))
+
+
+def refused_and_sent(h: History) -> None:
+    r = _answer(h, "RES_APPROVE")
+    _swap(h, r, replace(r, data={**r.data, "action_id": "RES_REJECT"}))
+
+
+def done_with_other_arguments(h: History) -> None:
+    e = next(e for e in h.effects if isinstance(e.answer, dict) and e.answer.get("action") == "transfer")
+    _swap(h, e, replace(e, answer={**e.answer, "args": {"amount": 77}}))
+
+
+def done_against_a_standing_rule(h: History) -> None:
+    e = next(e for e in h.effects if isinstance(e.answer, dict) and e.answer.get("action") == "transfer")
+    above = e.answer["args"]["amount"] - 1
+    h.standing = [
+        {"id": "no", "match": {"action": "transfer", "args.amount": {"gt": above}}, "decide": "forbid"},
+    ]
+
+
+def keyless_twice(h: History) -> None:
+    h.effects.append(next(e for e in h.effects if e.keyless and e.kind == "do"))
+
+
 DOCTORED: dict[Doctor, str] = {
     accepted_and_gone: "I1",
     decision_lost: "I1",
     command_not_applied: "I1",
     effect_twice: "I2",
     effect_missing: "I2",
+    keyless_twice: "I2",
     effect_nobody_ordered: "I2",
     summary_lies: "I3",
     cache_lies: "I3",
@@ -259,6 +294,10 @@ DOCTORED: dict[Doctor, str] = {
     queue_is_left: "I13",
     idle: "I16",
     fault_never_struck: "I16",
+    approved_by_nobody: "I17",
+    refused_and_sent: "I17",
+    done_with_other_arguments: "I17",
+    done_against_a_standing_rule: "I17",
 }
 
 

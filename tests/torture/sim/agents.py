@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
+from handrail_agents.catalog.planner import RecordedPlans, planner
 from handrail_agents.catalog.simulator import simulator
 from handrail_agents.drivers.bus import BusDriver
 from handrail_agents.runtime.answers import Answers
@@ -20,7 +21,9 @@ from handrail_runtime.ports import Record
 from tests.torture.checker.history import Effect
 from tests.torture.sim.bus import Connection
 from tests.torture.sim.loop import Process
+from tests.torture.sim.plans import Plans
 from tests.torture.sim.store import Server
+from tests.torture.sim.teller import teller
 
 T = TypeVar("T")
 
@@ -49,13 +52,18 @@ class Outside:
     effects: list[Effect] = field(default_factory=list)
     answers: dict[str, Any] = field(default_factory=dict)
     undone: dict[str, str] = field(default_factory=dict)  # do key -> undo key
+    plans: Plans | None = None
     repeats: int = 0
 
+    def may_happen(self, trace_id: str, node_id: str, living: set[str]) -> bool:
+        """Whether an effect of this node stands, or somebody who lives may still make one."""
+        if any(e.kind == "do" and (e.trace_id, e.node_id) == (trace_id, node_id) for e in self.effects):
+            return True
+        mine = (r for k, r in self.claims.items() if k.startswith(f"default/{trace_id}/{node_id}/"))
+        return any(r.state is State.INTENT and r.worker in living for r in mine)
+
     def history(self) -> list[Effect]:
-        return [
-            Effect(e.trace_id, e.node_id, e.effect_key, e.kind, e.keyless, e.effect_key in self.undone)
-            for e in self.effects
-        ]
+        return [replace(e, undone=e.kind == "do" and e.effect_key in self.undone) for e in self.effects]
 
 
 class Provider:
@@ -70,7 +78,7 @@ class Provider:
             if by.effect_key in o.answers and not keyless:
                 o.repeats += 1
                 return o.answers[by.effect_key]
-            o.effects.append(Effect(by.trace_id, by.node_id, by.effect_key, "do", keyless))
+            o.effects.append(Effect(by.trace_id, by.node_id, by.effect_key, "do", keyless, answer=answer))
             return o.answers.setdefault(by.effect_key, answer)
 
         return await self._server.ask(self._process, act, what="provider")
@@ -222,6 +230,11 @@ def agents_service(
     """As `handrail_agents.bootstrap.build`, on simulated engines."""
     world = SimpleNamespace(ledger=Provider(server, process, outside))
     agents = [simulator(cast(Any, world))]
+    plans = outside.plans
+    if plans is not None and (plans.gated or plans.planned):
+        agents.append(teller(world.ledger))
+    if plans is not None and plans.planned:
+        agents.append(planner(RecordedPlans(plans.recordings)))
     answers = Answers(bus, partitions, worker)
     ledger, clock = SimLedger(server, process, outside, worker), SimClock(server)
     hands = Worker(agents, ledger=ledger, answers=answers, clock=clock, quarantine=_Quarantine(), slots=8, short_s=0.05)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from handrail_agents.runtime.worker import Worker
+from handrail_engine import gates, nodes, pauses
 from handrail_engine.inputs import Wake
 from handrail_engine.state import WorkflowState
 from handrail_orchestrator.application.batch import Batcher
@@ -18,9 +19,11 @@ from handrail_orchestrator.application.orchestrator import Orchestrator
 from handrail_orchestrator.application.ownership import Ownership
 from handrail_orchestrator.application.ports import Batch
 from handrail_orchestrator.application.publisher import Publisher
+from handrail_orchestrator.application.ruling import Ruling
 from handrail_orchestrator.application.takeover import Takeover
 from handrail_orchestrator.application.wakeups import Wakeups
 from handrail_orchestrator.application.work import Work
+from handrail_sdk.context import Context
 from tests.torture.sim.database import Database
 
 Patch = pytest.MonkeyPatch
@@ -247,3 +250,60 @@ def a_half_taken_partition_is_kept(p: Patch) -> None:
         self._published[s.p] = max(self._published[s.p], s.pseq)
 
     p.setattr(Publisher, "_acknowledged", acknowledged)
+
+
+# gates, partial rollbacks, providers without keys
+
+
+@_bug("I17")
+def an_agent_acts_without_being_let(p: Patch) -> None:
+    async def propose(self: Any, action: str, args: Any, **_: Any) -> dict[str, Any]:
+        return dict(args)
+
+    p.setattr(Context, "propose", propose)
+
+
+@_bug("I17")
+def an_approval_is_bound_to_nothing(p: Patch) -> None:
+    """Whatever is approved once is approved for good, also with another amount, also after a rollback."""
+    real = gates.admits
+
+    def admits(t: Any, node: Any, meta: dict[str, Any]) -> bool:
+        return (node.approved is not None and not meta.get("approved")) or real(t, node, meta)
+
+    p.setattr(gates, "admits", admits)
+
+
+@_bug("I17")
+def a_refusal_sends_it_all_the_same(p: Patch) -> None:
+    p.setattr(gates, "reject", lambda t, node, d: nodes._send(t, node, {}))
+
+
+@_bug("I17")
+def an_edit_sends_what_was_proposed(p: Patch) -> None:
+    real = gates.approve
+
+    def approve(t: Any, node: Any, pause: Any, d: Any, *, edit: bool) -> None:
+        real(t, node, pause, d, edit=False)
+
+    p.setattr(gates, "approve", approve)
+
+
+@_bug("I17")
+def policies_are_not_read(p: Patch) -> None:
+    async def refresh(self: Any, now_ms: int, work: Any) -> None:
+        return None
+
+    p.setattr(Ruling, "refresh", refresh)
+
+
+@_bug("I2")
+def an_unsafe_doubt_is_tried_again(p: Patch) -> None:
+    p.setattr(pauses, "open_ambiguous", lambda t, node, then=None: nodes.dispatch(t, node, round=True))
+
+
+@_bug("I8", "I2")
+def a_part_is_left_instead_of_undone(p: Patch) -> None:
+    """A rollback of a part announces its undos and does none of them."""
+    real = WorkflowState.undoes
+    p.setattr(WorkflowState, "undoes", lambda s, n: s.ending is not None and s.ending.end is not None and real(s, n))

@@ -23,6 +23,22 @@ FAULTS: frozenset[str] = frozenset(
 )
 """All that must have happened somewhere in a run of many seeds (I16)."""
 
+PLAYED: frozenset[str] = frozenset(
+    {
+        *(f"gate says {word}" for word in ("always", "uncertain", "never", "forbid")),
+        *(f"decided RES_{word}" for word in ("APPROVE", "EDIT", "REJECT", "AMOUNT", "HAND_BACK")),
+        *(
+            "expired RES_APPROVE",
+            "expired RES_REJECT",
+            "superseded gate",
+            "planned by an agent",
+            "effects without a key",
+        ),
+        *("rolled back a savepoint", "rolled back a subtree", "not happened, it was sworn"),
+    }
+)
+"""And all that people, planners and policies must have done somewhere in it."""
+
 
 @dataclass
 class Faults:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -11,27 +12,33 @@ from handrail_contracts.codec import encode
 from handrail_contracts.commands import Nudge
 from handrail_contracts.envelope import Envelope, ce_type, to_headers
 from handrail_contracts.ids import partition, workflow_key
-from handrail_contracts.plan import Plan
-from handrail_engine.plan import compile_plan, validate
 from handrail_runtime.ports import Outgoing
 from tests.torture.checker.history import Accepted
+from tests.torture.sim.agents import Outside
 from tests.torture.sim.bus import SimBus
 from tests.torture.sim.database import Locked, PauseRow
+from tests.torture.sim.plans import AMOUNTS, Plans
 from tests.torture.sim.store import Server
 
 CHANNELS = ("console", "api", "cli", "slack", "mcp")
-_OUTCOMES = (
-    ["ok"], ["ok"], ["ok"], ["error:FLAKY", "ok"], ["error:BROKEN"], ["fatal:NO"], ["hang", "ok"], ["late:2500"],
-    ["late:6000", "ok"], ["garbage", "ok"], ["escalate:please"], ["hang"],
-)  # fmt: skip
-_UNDOS = (["ok"], ["ok"], ["ok"], ["error:STUCK", "ok"], ["error:STUCK"], ["hang", "ok"])
+_ENDING = ("skip", "compensate", "resume", "close", "accept", "mark", "approve", "reject")
 
 
 class People:
-    """`p` is the number of partitions; `accepted` what they were told was accepted."""
+    """`p` is the number of partitions; `accepted` what they were told was accepted; `living` are the processes that live."""
 
-    def __init__(self, rng: Random, server: Server, bus: SimBus, partitions: int) -> None:
-        self.rng, self.server, self.bus, self.p = rng, server, bus, partitions
+    def __init__(
+        self,
+        rng: Random,
+        server: Server,
+        bus: SimBus,
+        partitions: int,
+        plans: Plans,
+        outside: Outside,
+        living: Callable[[], set[str]],
+    ) -> None:
+        self.rng, self.server, self.bus, self.p, self.plans = rng, server, bus, partitions, plans
+        self.outside, self.living = outside, living
         self.accepted: list[Accepted] = []
         self.started: list[str] = []
         self.races = 0
@@ -40,60 +47,17 @@ class People:
 
     # what they order
 
-    def plan(self) -> dict[str, Any]:
-        rng = self.rng
-        nodes: list[dict[str, Any]] = []
-        for i in range(rng.choice((1, 2, 3, 3, 4, 5))):
-            before = [n["id"] for n in nodes]
-            nodes.append(self._node(f"n{i}", sorted(rng.sample(before, min(len(before), rng.choice((0, 1, 1, 2)))))))
-        plan = Plan.model_validate({"nodes": nodes})
-        registry = self.server.database.registry
-        assert not (wrong := validate(plan, registry)), wrong
-        return compile_plan(plan, registry)
-
-    def _node(self, id_: str, after: list[str]) -> dict[str, Any]:
-        rng = self.rng
-        node: dict[str, Any] = {
-            "id": id_,
-            "agent": "simulator",
-            "action": "script",
-            "depends_on": after,
-            "effect_class": rng.choices(("idempotent", "queryable", "unsafe", "pure"), (6, 2, 1, 1))[0],
-            "retry": {
-                "max_attempts": rng.choice((2, 3, 4)),
-                "initial_delay_s": rng.choice((0.0, 0.2)),
-                "max_delay_s": 1,
-            },
-            "timeouts": {"lease_s": rng.choice((1.0, 2.0)), "start_to_close_s": 8.0, "schedule_to_start_s": 40.0},
-            "inputs": {
-                "outcomes": rng.choice(_OUTCOMES),
-                "output": {"from": id_},
-                "duration_ms": rng.choice((0, 0, 5, 80, 400)),
-                "undo": rng.choice(_UNDOS),
-                "undo_duration_ms": rng.choice((0, 0, 100)),
-            },
-            "on_exhausted": rng.choices(("pause", "skip", "compensate", "fail"), (10, 2, 3, 1))[0],
-        }
-        if rng.random() < 0.1:
-            node["optional"] = True
-        if rng.random() < 0.1:
-            node["savepoint"] = True
-        if rng.random() < 0.1:
-            node["irreversible"] = True
-        else:
-            node["compensation"] = {
-                "retry": {"max_attempts": 2, "initial_delay_s": 0.2},
-                "timeouts": {"lease_s": 1.0, "start_to_close_s": 8.0, "schedule_to_start_s": 40.0},
-            }
-        if rng.random() < 0.15:
-            node["expiry"] = {
-                "after_s": rng.choice((1.0, 4.0)),
-                "action_id": rng.choice(("RES_SKIP", "RES_ABORT_SAGA")),
-            }
-        return node
-
     async def start(self, trace_id: str) -> None:
-        body = {"intent": None, "blueprint": None, "input": {}, "labels": {}, "plan": self.plan()}
+        db, intent = self.server.database, self.plans.intent()
+        plan = self.plans.draw(db.registry) if intent is None else None
+        body = {
+            "intent": intent,
+            "blueprint": None,
+            "input": {},
+            "labels": {},
+            "plan": plan,
+            "policies": len(db.policies),
+        }
         if self.rng.random() < 0.1:
             body["deadline_s"] = self.rng.choice((2.0, 6.0))
         await self._command(trace_id, "start", body)
@@ -148,13 +112,9 @@ class People:
     async def _press(self, pause: PauseRow, *, healed: bool) -> None:
         db, rng = self.server.database, self.rng
         button = self._button(pause, healed=healed)
-        if button is None:
+        if button is None or (button.get("outcome") == "not_happened" and not await self._never_happened(pause)):
             return
-        given = (
-            {"text": "told", "json": {"told": 1}}.get(button.get("input_schema") or "")
-            if button["requires_input"]
-            else None
-        )
+        given = self._given(pause, button)
         actor, channel = rng.choice(("ann", "bob")), rng.choice(CHANNELS)
         await self._database()
         tx = db.begin()
@@ -189,10 +149,30 @@ class People:
         finally:
             db.end(tx, commit=bool(tx.staged))
 
+    def _given(self, pause: PauseRow, button: dict[str, Any]) -> Any:
+        """What they write beside the button."""
+        amount = self.rng.choice(AMOUNTS)
+        if button["kind"] == "edit":
+            args = pause.data["proposed_action"]["args"]
+            return {**args, "amounts": [amount]} if "amounts" in args else {**args, "amount": amount}
+        if not button["requires_input"]:
+            return None
+        return {"text": "told", "json": {"told": 1}, "number": amount}.get(button.get("input_schema") or "")
+
+    async def _never_happened(self, pause: PauseRow) -> bool:
+        """Nobody lies here: who swears that it did not happen has seen that it cannot happen any more, and has looked twice."""
+        for _ in range(2):
+            if self.outside.may_happen(pause.trace_id, pause.data["node_id"], self.living()):
+                return False
+            await asyncio.sleep(1.0)
+        return True
+
     def _button(self, pause: PauseRow, *, healed: bool) -> dict[str, Any] | None:
-        # Nobody lies here: what a person swears to is not in the ledger's power to check.
-        offered = [b for b in pause.data["available_resolutions"] if b.get("outcome") not in ("not_happened", "undone")]
+        # What a person swears to have undone is not in the ledger's power to check.
+        offered = [b for b in pause.data["available_resolutions"] if b.get("outcome") != "undone"]
         if healed:  # somebody who wants to see it end
-            ends = [b for b in offered if b["kind"] in ("skip", "compensate", "resume", "close", "accept", "mark")]
+            ends = [b for b in offered if b["kind"] in _ENDING and b.get("scope") != "savepoint"]
+            ends = [b for b in ends if b.get("outcome") != "not_happened"] or ends
             offered = ends or offered
-        return self.rng.choice(offered) if offered else None
+        parts = [b for b in offered if b.get("scope")] if not healed else []
+        return self.rng.choice(parts or offered) if offered else None

@@ -32,6 +32,7 @@ from tests.torture.sim.database import Database
 from tests.torture.sim.faults import Faults
 from tests.torture.sim.loop import Killed, Process, SimLoop, Stuck, current
 from tests.torture.sim.people import People
+from tests.torture.sim.plans import STANDING, Plans
 from tests.torture.sim.store import Server, SimStore
 
 P = 3
@@ -88,13 +89,18 @@ class Simulation:
         if self.rng.random() < 0.4:
             self.database.limits = self.rng.choice(({"simulator": 2}, {"simulator/script": 1}, {"simulator": 3}))
         self.server = Server(self.loop, self.faults, self.database)
-        self.outside = Outside()
-        self.people = People(self.rng, self.server, self.bus, P)
+        self.plans = Plans(self.rng, self.seed)
+        self.plans.stand(self.database)
+        self.outside = Outside(plans=self.plans)
+        self.people = People(self.rng, self.server, self.bus, P, self.plans, self.outside, self._living)
         self.deaths: list[str] = []
         self.healed = False
 
     def _log(self, topic: str, p: int, bus_id: str | None) -> Any:
         return self.bus.logs.get((topic, p)) if bus_id == self.bus.id else None
+
+    def _living(self) -> set[str]:
+        return {n.process.name for n in self.nodes if n.process.alive}
 
     def uptime(self) -> float:
         return self.loop.time() + UPTIME_S
@@ -185,6 +191,8 @@ class Simulation:
             await asyncio.sleep(rng.uniform(0.3, 1.5))
             await people.look(healed=False)
             one = rng.choice(people.started)
+            if self.plans.gated and rng.random() < 0.15:
+                self.plans.change(self.database)
             if rng.random() < 0.06:
                 await people.panic(one)
             if rng.random() < 0.04:
@@ -316,6 +324,7 @@ class Simulation:
             },
             commits=db.commits,
             torn=db.torn,
+            standing=STANDING if self.plans.gated or self.plans.planned else [],
             cached=[c for o in orchestrators for c in _cached(o, {r.p: r.owner for r in db.partitions.values()})],
             queues={
                 **{f"{i} publisher": o._publisher.queued for i, o in enumerate(orchestrators)},
@@ -339,6 +348,7 @@ class Simulation:
             }
         )  # fmt: skip
         totals.update(f"ended {w.status}" for w in h.workflows)
+        totals.update(_played(h))
         return Outcome(
             self.seed,
             _digest(h),
@@ -369,6 +379,28 @@ def _cached(o: Orchestrator, owners: dict[int, str | None]) -> Iterator[tuple[st
     for trace_id, entry in o._cache._entries.items():
         if owners[entry.p] == member and entry.state.exists:
             yield trace_id, entry.state.seq, entry.state.facts()
+
+
+def _played(h: History) -> Iterator[str]:
+    """What of gates, planners, partial rollbacks and conversations was played."""
+    gates = set[str]()
+    for r in h.journal:
+        d = r.data
+        if r.type == "GATE_EVALUATED":
+            yield f"gate says {d['decide']}"
+        elif r.type == "WORKFLOW_PAUSED_HITL" and d["kind"] == "gate":
+            gates.add(d["pause_id"])
+        elif r.type == "HITL_RESOLVED" and (
+            d["pause_id"] in gates or d["action_id"] in ("RES_HAND_BACK", "RES_AMOUNT")
+        ):
+            yield f"{d['outcome']} {d['action_id'] or 'gate'}"
+        elif r.type == "WORKFLOW_COMPENSATING" and d["scope"].startswith(("savepoint", "subtree")):
+            yield f"rolled back a {d['scope'].split(':')[0]}"
+        elif r.type == "NODE_STATE_CHANGED" and (r.meta or {}).get("plan"):
+            yield "planned by an agent"
+        elif r.type == "HITL_RESOLVED" and d["action_id"] == "RES_DID_NOT_HAPPEN":
+            yield "not happened, it was sworn"
+    yield from ("effects without a key" for e in h.effects if e.keyless)
 
 
 def _digest(h: History) -> str:
