@@ -26,7 +26,8 @@ async def test_a_fresh_database_has_exactly_the_tables_of_the_metadata(empty_dat
     def differences(sync_connection: Any) -> list[Any]:
         def wanted(thing: Any, name: str | None, kind: str, reflected: bool, _: Any) -> bool:
             table = thing if kind == "table" else getattr(thing, "table", None)
-            return not (reflected and table is not None and table.name.startswith(made_by_hand))
+            by_hand = name == "workflow_trace_prefix" or (table is not None and table.name.startswith(made_by_hand))
+            return not (reflected and by_hand)
 
         options = {
             "include_schemas": True,
@@ -45,7 +46,7 @@ async def test_a_fresh_database_has_exactly_the_tables_of_the_metadata(empty_dat
     try:
         async with engine.connect() as connection:
             assert await connection.run_sync(differences) == []
-            await connection.exec_driver_sql("ALTER TABLE handrail.pause DROP COLUMN error_code")
+            await connection.exec_driver_sql("ALTER TABLE handrail.pause DROP COLUMN expires_at")
             assert len(await connection.run_sync(differences)) == 1
     finally:
         await engine.dispose()

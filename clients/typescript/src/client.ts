@@ -78,7 +78,7 @@ export interface WorkflowFilter extends Paging {
   status?: readonly WorkflowStatus[];
   blueprint?: string;
   labels?: Record<string, string>;
-  /** Text of the intent, or how a trace id begins. */
+  /** Text of the intent, from the beginning of a word on, or how a trace id begins. */
   q?: string;
 }
 

@@ -37,7 +37,12 @@ def inbox(
     ] = None,
     q: Annotated[
         str | None,
-        typer.Option("--search", "-q", help="Text of the intent, the reason or the node.", show_default="none"),
+        typer.Option(
+            "--search",
+            "-q",
+            help="Text of the intent, the reason or the node, from the beginning of a word on.",
+            show_default="none",
+        ),
     ] = None,
     limit: Limit = 20,
     cursor: Cursor = None,

@@ -44,7 +44,12 @@ def ls(
     ] = None,
     q: Annotated[
         str | None,
-        typer.Option("--search", "-q", help="Text of the intent, or how a trace id begins.", show_default="none"),
+        typer.Option(
+            "--search",
+            "-q",
+            help="Text of the intent, from the beginning of a word on, or how a trace id begins.",
+            show_default="none",
+        ),
     ] = None,
     limit: Limit = 20,
     cursor: Cursor = None,

@@ -8,22 +8,25 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from handrail_store.views import Page, Rows, like
+from handrail_store import search
+from handrail_store.views import Page, Rows
 
 if TYPE_CHECKING:
     from handrail_store.connect import AnyConnection
 
 _PAUSE = (
     "p.pause_id, p.trace_id, p.node_id, p.kind, p.state, p.data, p.error_code, p.opened_at, p.closed_at, p.expires_at,"
-    " p.claimed_by, p.claimed_until, w.status AS w_status, w.blueprint AS w_blueprint, w.intent AS w_intent,"
+    " p.claimed_by, p.claimed_until, w.status AS w_status, coalesce(w.blueprint, p.blueprint) AS w_blueprint, w.intent AS w_intent,"
     " w.labels AS w_labels, d.outcome AS d_outcome, d.action_id AS d_action_id, d.input AS d_input,"
     " d.comment AS d_comment, d.actor AS d_actor, d.channel AS d_channel, d.decided_at AS d_decided_at,"
     " d.applied AS d_applied, handrail.clock() AS now"
 )
-_PAUSE_FROM = (
-    " FROM handrail.pause p LEFT JOIN handrail.workflow w ON w.tenant = p.tenant AND w.trace_id = p.trace_id"
+_JOINED = (
+    " LEFT JOIN handrail.workflow w ON w.tenant = p.tenant AND w.trace_id = p.trace_id"
     " LEFT JOIN handrail.decision d ON d.pause_id = p.pause_id"
 )
+_PORTION = 500
+_PAUSE_FROM = f" FROM handrail.pause p{_JOINED}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +44,20 @@ class PauseFilter:
 
 
 def _pause_where(wanted: PauseFilter, bind: Any) -> list[str]:
-    where = ["p.state <> 'open'" if wanted.state == "resolved" else "p.state = 'open'"]
+    """All but the text."""
+    where = ["tenant = $1", "state <> 'open'" if wanted.state == "resolved" else "state = 'open'"]
     if wanted.state == "mine":
-        where.append(f"p.claimed_by = {bind(wanted.actor)} AND p.claimed_until > handrail.clock()")
+        where.append(f"claimed_by = {bind(wanted.actor)} AND claimed_until > handrail.clock()")
     if wanted.kind:
-        where.append(f"p.kind = ANY({bind(list(wanted.kind))}::text[])")
+        where.append(f"kind = ANY({bind(list(wanted.kind))}::text[])")
     for column, value in (
-        ("p.failed_agent", wanted.agent),
-        ("p.error_code", wanted.error_code),
-        ("w.blueprint", wanted.blueprint),
-        ("p.trace_id", wanted.trace_id),
+        ("failed_agent", wanted.agent),
+        ("error_code", wanted.error_code),
+        ("blueprint", wanted.blueprint),
+        ("trace_id", wanted.trace_id),
     ):
         if value is not None:
             where.append(f"{column} = {bind(value)}")
-    if wanted.q:
-        text = bind(f"%{like(wanted.q)}%")
-        where.append(f"(w.intent ILIKE {text} OR p.data->>'failure_reason' ILIKE {text} OR p.node_id ILIKE {text})")
     return where
 
 
@@ -69,12 +70,13 @@ async def inbox(connection: AnyConnection, tenant: str, wanted: PauseFilter, pag
         arguments.append(value)
         return f"${len(arguments)}"
 
-    at = "p.closed_at" if wanted.state == "resolved" else "p.opened_at"
-    where = ["p.tenant = $1", *_pause_where(wanted, bind)]
+    at = "closed_at" if wanted.state == "resolved" else "opened_at"
+    where = _pause_where(wanted, bind)
     if page.at is not None:
-        where.append(f"({at}, p.pause_id) < ({bind(page.at)}::timestamptz, {bind(page.id)}::text)")
+        where.append(f"({at}, pause_id) < ({bind(page.at)}::timestamptz, {bind(page.id)}::text)")
     return await connection.fetch(
-        f"SELECT {_PAUSE}{_PAUSE_FROM} WHERE {' AND '.join(where)} ORDER BY {at} DESC, p.pause_id DESC LIMIT $2",
+        f"WITH {_picked(wanted, where, at, bind)} SELECT {_PAUSE} FROM picked"
+        f" JOIN handrail.pause p ON p.pause_id = picked.pause_id{_JOINED} ORDER BY p.{at} DESC, p.pause_id DESC",
         *arguments,
     )
 
@@ -87,12 +89,23 @@ async def inbox_total(connection: AnyConnection, tenant: str, wanted: PauseFilte
         arguments.append(value)
         return f"${len(arguments)}"
 
-    where = " AND ".join(["p.tenant = $1", *_pause_where(wanted, bind)])
-    return int(
-        await connection.fetchval(
-            f"SELECT count(*) FROM (SELECT 1{_PAUSE_FROM} WHERE {where} LIMIT $2) AS counted", *arguments
-        )
-    )
+    where = _pause_where(wanted, bind)
+    if wanted.q:
+        at = "closed_at" if wanted.state == "resolved" else "opened_at"
+        statement = f"WITH {_picked(wanted, where, at, bind)} SELECT count(*) FROM picked"
+    else:
+        statement = f"SELECT count(*) FROM (SELECT FROM handrail.pause WHERE {' AND '.join(where)} LIMIT $2) AS counted"
+    return int(await connection.fetchval(statement, *arguments))
+
+
+def _picked(wanted: PauseFilter, where: list[str], at: str, bind: Any) -> str:
+    """The CTE `picked`: which pauses the page shows."""
+    rows = " AND ".join(where)
+    if not wanted.q:
+        order = f"ORDER BY {at} DESC, pause_id DESC"
+        return f"picked AS MATERIALIZED (SELECT pause_id FROM handrail.pause WHERE {rows} {order} LIMIT $2)"
+    text, columns = search.said("told", wanted.q, bind), f"pause_id, told, {at}"
+    return search.page("picked", "handrail.pause", columns, rows=rows, narrowed=text, at=at, id_="pause_id")
 
 
 async def pause(connection: AnyConnection, tenant: str, pause_id: str) -> Any:
@@ -117,18 +130,19 @@ async def dead_letters(
     connection: AnyConnection, tenant: str, page: Page, *, state: str | None, agent: str | None, trace_id: str | None
 ) -> Rows:
     """Dead letters, newest first."""
+    arguments: list[Any] = [tenant, page.limit]
+    where = ["tenant = $1"]
+    for column, value in (("state", state), ("agent", agent), ("trace_id", trace_id)):
+        if value is not None:
+            arguments.append(value)
+            where.append(f"{column} = ${len(arguments)}")
+    if page.at is not None:
+        arguments += [page.at, page.id]
+        where.append(f"(at, dead_letter_id) < (${len(arguments) - 1}::timestamptz, ${len(arguments)}::text)")
     return await connection.fetch(
         "SELECT dead_letter_id, trace_id, node_id, kind, agent, error_code, data, pause_id, state, reason, at"
-        " FROM handrail.dead_letter WHERE tenant = $1 AND ($2::text IS NULL OR state = $2)"
-        " AND ($3::text IS NULL OR agent = $3) AND ($4::text IS NULL OR trace_id = $4)"
-        " AND ($5::timestamptz IS NULL OR (at, dead_letter_id) < ($5, $6)) ORDER BY at DESC, dead_letter_id DESC LIMIT $7",
-        tenant,
-        state,
-        agent,
-        trace_id,
-        page.at,
-        page.id,
-        page.limit,
+        f" FROM handrail.dead_letter WHERE {' AND '.join(where)} ORDER BY at DESC, dead_letter_id DESC LIMIT $2",
+        *arguments,
     )
 
 
@@ -175,19 +189,37 @@ async def decisions(
     blueprint: str | None = None,
     kinds: Sequence[str] = (),
 ) -> AsyncIterator[Any]:
-    """Every decision with its pause and workflow, oldest first, read in portions. Needs a transaction."""
-    cursor = connection.cursor(
+    """Every decision with its pause and workflow, oldest first, read in portions: as many statements in one transaction,
+    which must be repeatable."""
+    arguments: list[Any] = [tenant, _PORTION]
+
+    def bind(value: Any) -> str:
+        arguments.append(value)
+        return f"${len(arguments)}"
+
+    where = ["d.tenant = $1"]
+    if since is not None:
+        where.append(f"d.decided_at >= {bind(since)}")
+    if blueprint is not None:
+        where.append(f"coalesce(w.blueprint, p.blueprint) = {bind(blueprint)}")
+    if kinds:
+        where.append(f"p.kind = ANY({bind(list(kinds))}::text[])")
+    rows = await connection.fetch(_decided(where), *arguments)
+    where.append(f"(d.decided_at, d.pause_id) > ({bind(None)}::timestamptz, {bind(None)}::text)")
+    while True:
+        for row in rows:
+            yield row
+        if len(rows) < _PORTION:
+            return
+        arguments[-2:] = rows[-1]["decided_at"], rows[-1]["pause_id"]
+        rows = await connection.fetch(_decided(where), *arguments)
+
+
+def _decided(where: list[str]) -> str:
+    return (
         "SELECT d.pause_id, d.trace_id, d.outcome, d.action_id, d.input, d.comment, d.actor, d.channel, d.decided_at,"
-        " p.kind, p.node_id, p.data, p.opened_at, w.status, w.blueprint FROM handrail.decision d JOIN handrail.pause p USING (pause_id)"
+        " p.kind, p.node_id, p.data, p.opened_at, w.status, coalesce(w.blueprint, p.blueprint) AS blueprint"
+        " FROM handrail.decision d JOIN handrail.pause p USING (pause_id)"
         " LEFT JOIN handrail.workflow w ON w.tenant = d.tenant AND w.trace_id = d.trace_id"
-        " WHERE d.tenant = $1 AND ($2::timestamptz IS NULL OR d.decided_at >= $2)"
-        " AND ($3::text IS NULL OR w.blueprint = $3) AND (cardinality($4::text[]) = 0 OR p.kind = ANY($4::text[]))"
-        " ORDER BY d.decided_at, d.pause_id",
-        tenant,
-        since,
-        blueprint,
-        list(kinds),
-        prefetch=200,
+        f" WHERE {' AND '.join(where)} ORDER BY d.decided_at, d.pause_id LIMIT $2"
     )
-    async for row in cursor:
-        yield row

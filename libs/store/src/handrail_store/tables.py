@@ -111,6 +111,14 @@ workflow = Table(
     Index("workflow_status", "tenant", "status", text("created_at DESC"), text("trace_id DESC")),
     Index("workflow_open", "p", postgresql_where=text("ended_at IS NULL")),
     Index("workflow_labels", "labels", postgresql_using="gin"),
+    Index("workflow_blueprint", "tenant", "blueprint", "status", text("created_at DESC"), text("trace_id DESC")),
+    Index(
+        "workflow_words",
+        text("array_to_tsvector(handrail.words(intent))"),
+        postgresql_using="gin",
+        postgresql_where=text("intent IS NOT NULL"),
+    ),
+    # `workflow_trace_prefix` stands beside them where text is not ordered by its bytes (see revision 0007).
 )
 
 pause = Table(
@@ -131,11 +139,25 @@ pause = Table(
     Column("expires_at", _TS),
     Column("claimed_by", Text),
     Column("claimed_until", _TS),
+    Column("blueprint", Text),  # of its workflow; this and `told` are filled by a trigger
+    Column("told", Text),  # what a search looks through: node, failure reason, intent
     Index(
         "pause_open", "tenant", text("opened_at DESC"), text("pause_id DESC"), postgresql_where=text("state = 'open'")
     ),
     Index("pause_closed", "tenant", text("closed_at DESC"), postgresql_where=text("state <> 'open'")),
     Index("pause_workflow", "tenant", "trace_id"),
+    Index("pause_words", text("array_to_tsvector(handrail.words(told))"), postgresql_using="gin"),
+    *(
+        Index(
+            f"pause_closed_{column}",
+            "tenant",
+            column,
+            text("closed_at DESC"),
+            text("pause_id DESC"),
+            postgresql_where=text("state <> 'open'"),
+        )
+        for column in ("kind", "failed_agent", "error_code", "blueprint")
+    ),
 )
 
 decision = Table(
@@ -154,6 +176,7 @@ decision = Table(
     Column("decided_at", _TS, nullable=False),
     Column("applied", Boolean, nullable=False, server_default=text("false")),
     Index("decision_workflow", "tenant", "trace_id"),
+    Index("decision_time", "tenant", "decided_at", "pause_id"),
 )
 
 command = Table(
@@ -257,6 +280,8 @@ dead_letter = Table(
     Column("at", _TS, nullable=False),
     Index("dead_letter_newest", "tenant", text("at DESC"), text("dead_letter_id DESC")),
     Index("dead_letter_workflow", "tenant", "trace_id"),
+    Index("dead_letter_state", "tenant", "state", text("at DESC"), text("dead_letter_id DESC")),
+    Index("dead_letter_agent", "tenant", "agent", text("at DESC"), text("dead_letter_id DESC")),
 )
 
 quarantine = Table(

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from handrail_contracts.events import WorkflowStatus
+from handrail_store import search
+
 if TYPE_CHECKING:
     from handrail_store.connect import AnyConnection
 
@@ -133,8 +136,8 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class WorkflowFilter:
-    """What a list of workflows is narrowed to; empty means all. `labels` must all stand; `q` is text of the intent, or
-    the beginning of a trace_id."""
+    """What a list of workflows is narrowed to; empty means all. `labels` must all stand; `q` is text of the intent from the
+    beginning of a word on, or the beginning of a trace_id."""
 
     status: Sequence[str] = ()
     blueprint: str | None = None
@@ -142,9 +145,15 @@ class WorkflowFilter:
     q: str | None = None
 
 
-def like(text: str) -> str:
-    """`text` as a literal inside of a LIKE pattern."""
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+_SUMMARY = "trace_id, status, blueprint, intent, labels, counts, created_at, updated_at, ended_at, parked_reason"
+_NEWEST = "ORDER BY created_at DESC, trace_id DESC"
+_WAITING = (
+    " waiting AS MATERIALIZED (SELECT c.trace_id, 'ACCEPTED' AS status, c.body->>'blueprint' AS blueprint,"
+    " c.body->>'intent' AS intent, coalesce((c.body->'labels')::jsonb, '{}') AS labels, '{}'::json AS counts,"
+    " c.at AS created_at, c.at AS updated_at, NULL::timestamptz AS ended_at, NULL::text AS parked_reason"
+    " FROM handrail.command c WHERE c.applied_pseq IS NULL AND c.kind = 'start' AND c.tenant = $1"
+    " AND (SELECT w.p FROM handrail.workflow w WHERE w.tenant = $1 AND w.trace_id = c.trace_id) IS NULL)"
+)
 
 
 async def workflows(connection: AnyConnection, tenant: str, wanted: WorkflowFilter, page: Page) -> Rows:
@@ -155,31 +164,61 @@ async def workflows(connection: AnyConnection, tenant: str, wanted: WorkflowFilt
         arguments.append(value)
         return f"${len(arguments)}"
 
-    where: list[str] = []
-    if wanted.status:
-        where.append(f"status = ANY({bind(list(wanted.status))}::text[])")
+    rows: list[str] = ["tenant = $1"]
+    ordered: list[str] = []
+    narrowed: list[str] = []
     if wanted.blueprint is not None:
-        where.append(f"blueprint = {bind(wanted.blueprint)}")
+        ordered.append(f"blueprint = {bind(wanted.blueprint)}")
+    merged = list(ordered)
+    statuses = list(dict.fromkeys(wanted.status))
+    if statuses:
+        ordered.append(f"status = ANY({bind(statuses)}::text[])")
     for name, value in wanted.labels:
-        where.append(f"labels @> jsonb_build_object({bind(name)}::text, {bind(value)}::text)")
+        narrowed.append(f"labels @> jsonb_build_object({bind(name)}::text, {bind(value)}::text)")
     if wanted.q:
-        text = like(wanted.q)
-        where.append(f"(intent ILIKE {bind(f'%{text}%')} OR trace_id LIKE {bind(f'{text}%')})")
+        narrowed.append(search.said_or_named(wanted.q, bind))
     if page.at is not None:
-        where.append(f"(created_at, trace_id) < ({bind(page.at)}::timestamptz, {bind(page.id)}::text)")
-    narrowed = "".join(f" AND {clause}" for clause in where)
-    columns = "trace_id, status, blueprint, intent, labels, counts, created_at, updated_at, ended_at, parked_reason"
-    order = "ORDER BY created_at DESC, trace_id DESC LIMIT $2"
+        rows.append(f"(created_at, trace_id) < ({bind(page.at)}::timestamptz, {bind(page.id)}::text)")
+    if narrowed:
+        begun = _searched(rows, ordered, narrowed, one_status=len(statuses) == 1)
+    else:
+        every_status = statuses or list(WorkflowStatus)
+        begun = _merged([*rows, *merged], bind(every_status)) if ordered else _walked(rows)
+    every = " AND ".join(["true", *rows[1:], *ordered, *narrowed])
     return await connection.fetch(
-        f"WITH begun AS (SELECT {columns} FROM handrail.workflow WHERE tenant = $1{narrowed} {order}),"
-        " waiting AS MATERIALIZED (SELECT c.trace_id, 'ACCEPTED' AS status, c.body->>'blueprint' AS blueprint,"
-        " c.body->>'intent' AS intent, coalesce((c.body->'labels')::jsonb, '{}') AS labels, '{}'::json AS counts,"
-        " c.at AS created_at, c.at AS updated_at, NULL::timestamptz AS ended_at, NULL::text AS parked_reason"
-        " FROM handrail.command c WHERE c.applied_pseq IS NULL AND c.kind = 'start' AND c.tenant = $1"
-        " AND NOT EXISTS (SELECT FROM handrail.workflow w WHERE w.tenant = $1 AND w.trace_id = c.trace_id))"
-        f" SELECT * FROM (SELECT * FROM begun UNION ALL (SELECT {columns} FROM waiting WHERE true{narrowed} {order}))"
-        f" AS both_kinds {order}",
+        f"WITH {begun},{_WAITING} SELECT * FROM (SELECT * FROM begun UNION ALL"
+        f" (SELECT {_SUMMARY} FROM waiting WHERE {every} {_NEWEST} LIMIT $2)) AS both_kinds {_NEWEST} LIMIT $2",
         *arguments,
+    )
+
+
+def _walked(rows: list[str]) -> str:
+    return f"begun AS (SELECT {_SUMMARY} FROM handrail.workflow WHERE {' AND '.join(rows)} {_NEWEST} LIMIT $2)"
+
+
+def _merged(rows: list[str], statuses: str) -> str:
+    """The newest of each status, which an index has in order, merged: of statuses together it has none."""
+    return (
+        f"begun AS (SELECT newest.* FROM unnest({statuses}::text[]) AS one(status) CROSS JOIN LATERAL (SELECT {_SUMMARY}"
+        f" FROM handrail.workflow w WHERE w.status = one.status AND {' AND '.join(rows)} {_NEWEST} LIMIT $2) AS newest"
+        f" {_NEWEST} LIMIT $2)"
+    )
+
+
+def _searched(rows: list[str], ordered: list[str], narrowed: list[str], *, one_status: bool) -> str:
+    """Searched among those of one status where one is asked for; else every filter is one of the search."""
+    if one_status:
+        rows = [*rows, *ordered]
+    else:
+        narrowed = [*ordered, *narrowed]
+    return search.page(
+        "begun",
+        "handrail.workflow",
+        _SUMMARY,
+        rows=" AND ".join(rows),
+        narrowed=" AND ".join(narrowed),
+        at="created_at",
+        id_="trace_id",
     )
 
 

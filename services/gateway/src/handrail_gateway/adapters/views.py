@@ -167,7 +167,10 @@ class PostgresViews:
         self, tenant: str, since: datetime | None, blueprint: str | None = None, kinds: Sequence[str] = ()
     ) -> AsyncIterator[Row]:
         """See the port. One snapshot for the whole export."""
-        async with self._database.connection(_EXPORT_PATIENCE_S) as c, c.transaction(readonly=True):
+        async with (
+            self._database.connection(_EXPORT_PATIENCE_S) as c,
+            c.transaction(isolation="repeatable_read", readonly=True),
+        ):
             async for row in desk.decisions(c, tenant, since, blueprint, kinds):
                 yield row
 

@@ -12,7 +12,7 @@ from handrail_gateway.application.faults import pause_not_found, workflow_not_fo
 from handrail_gateway.application.ports import PauseFilter, Row, Views, WorkflowFilter
 from handrail_gateway.application.times import rfc3339
 
-COUNTED_UP_TO = 10_000
+COUNTED_UP_TO, FOUND_UP_TO = 10_000, 1_000
 ALIVE_S = 15.0
 
 
@@ -44,9 +44,10 @@ class Lists:
         return _list(items, rows, limit, "created_at", "trace_id")
 
     async def inbox(self, wanted: PauseFilter, limit: int, cursor: str | None) -> dict[str, Any]:
-        """Pauses over all workflows, and how many the same filter finds."""
+        """Pauses over all workflows, and how many the same filter finds: up to 10,000, of a search up to 1,000."""
         page = paging.page(limit, cursor)
-        rows, total = await self._views.inbox(self._tenant, wanted, page, total_up_to=COUNTED_UP_TO)
+        most = FOUND_UP_TO if wanted.q else COUNTED_UP_TO
+        rows, total = await self._views.inbox(self._tenant, wanted, page, total_up_to=most)
         order = "closed_at" if wanted.state == "resolved" else "opened_at"
         return {**_list([_pause(r) for r in rows], rows, limit, order, "pause_id"), "total": total}
 

@@ -34,7 +34,7 @@ _FILTERS = {
     "error_code": "The code of the last error.",
     "blueprint": "The blueprint of the workflow.",
     "trace_id": "One workflow.",
-    "q": "Text of the intent, the failure reason or the node.",
+    "q": "Text of the intent, the failure reason or the node, from the beginning of a word on.",
 }
 
 

@@ -69,7 +69,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
                 "status": "One or more, separated by commas.",
                 "blueprint": "Its name.",
                 "label": "`key:value`; several must all stand.",
-                "q": "Text of the intent, or the beginning of a trace_id.",
+                "q": "Text of the intent, from the beginning of a word on, or the beginning of a trace_id.",
                 **PAGING,
             },
             problems=("invalid-cursor", "invalid-query"),
