@@ -428,6 +428,36 @@ async def test_a_decision_that_was_accepted_before_an_abort_was_applied_is_appli
     await rig.check()
 
 
+async def test_a_decision_of_who_may_not_decide_is_withdrawn_and_another_person_can(rig: Rig) -> None:
+    """It came by another way than the gateway's door: nothing follows from it, and it is in nobody's way."""
+    rig.answer = ok
+    await rig.orchestrator()
+    gate = {"decide": "always", "four_eyes": True}
+    await rig.start("w", [node("a", gate=gate)])
+    await rig.until("w", "PAUSED_HITL")
+    pause_id = await rig.pool.fetchval("SELECT pause_id FROM handrail.pause WHERE trace_id = 'w'")
+    who = await rig.pool.fetchval("SELECT data->'risk'->>'requested_by' FROM handrail.pause WHERE trace_id = 'w'")
+
+    async def decides(actor: str) -> None:
+        await rig.pool.execute(
+            "INSERT INTO handrail.decision (pause_id, trace_id, outcome, action_id, actor, channel, decided_at) "
+            "VALUES ($1, 'w', 'decided', 'RES_APPROVE', $2, 'api', handrail.clock())",
+            pause_id,
+            actor,
+        )
+        await rig.command("w", "decide", {"pause_id": pause_id}, f"decide-{actor}")
+
+    async def withdrawn() -> bool:
+        return await rig.pool.fetchval("SELECT count(*) FROM handrail.decision") == 0
+
+    await decides(who)
+    await wait_until(withdrawn, description="the decision is withdrawn")
+    assert await rig.pool.fetchval("SELECT state FROM handrail.pause") == "open"
+    await decides("somebody else")
+    await rig.until("w", "COMPLETED")
+    await rig.check()
+
+
 async def test_a_decision_made_while_the_owner_waits_for_its_lock_is_seen(rig: Rig) -> None:
     """The owner's statement began before the decision was there; its locks were given after it was."""
     rig.answer = lambda task: failed(task, retryable=False)

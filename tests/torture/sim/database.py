@@ -330,6 +330,9 @@ class Database:
                 )
             else:
                 d.applied, d.outcome = True, outcome
+        for (pause_id,) in b.refused:
+            if (d := self.decisions.get(pause_id)) is not None and not d.applied:
+                del self.decisions[pause_id]
         for row in b.dead_letters:
             self.letters.setdefault(row[0], row)
         for row in b.quarantine:

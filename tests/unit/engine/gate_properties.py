@@ -45,10 +45,11 @@ def verdicts(w: GatedWorld) -> set[str]:
 
 
 class Sent(NamedTuple):
-    """A dispatch of work, in its step; `approvals`: what people had let happen of the node by then."""
+    """A dispatch of work, in its step, or with no `row` a repeat of one; `approvals`: what people had let happen of the node by
+    then."""
 
     step: Step
-    row: Row
+    row: Row | None
     task: Task
     node: NodeState
     approvals: list[Approval]
@@ -65,6 +66,11 @@ class Approval(NamedTuple):
 
 def dispatches(w: GatedWorld) -> Iterator[Sent]:
     """Every first send of an attempt that does work: no look-ups, no undos."""
+    return (s for s in sends(w) if s.row is not None)
+
+
+def sends(w: GatedWorld) -> Iterator[Sent]:
+    """Every send of an attempt that does work, the first one and what is sent again since nobody has claimed it."""
     open_: dict[str, Row] = {}
     approvals: dict[str, list[Approval]] = {}
     for step in w.steps:
@@ -82,10 +88,12 @@ def dispatches(w: GatedWorld) -> Iterator[Sent]:
             elif r.type == "NODE_STATE_CHANGED" and d["to"] == "SCHEDULED":
                 if "sets" in (r.meta or {}):
                     approvals.pop(d["node_id"], None)
-                task = tasks.get((d["node_id"], d["attempt"]))
+                task = tasks.pop((d["node_id"], d["attempt"]), None)
                 if task is not None:
                     known = list(approvals.get(d["node_id"], ()))
                     yield Sent(step, r, task, w.state.nodes[d["node_id"]], known)
+        for task in tasks.values():
+            yield Sent(step, None, task, w.state.nodes[task.node_id], list(approvals.get(task.node_id, ())))
 
 
 def _note(approvals: dict[str, list[Approval]], pause: Row, d: dict[str, Any]) -> None:
@@ -155,9 +163,10 @@ def _decided(s: Sent, gate: str, action: str, args: dict[str, Any], word: str) -
 
 @prop
 def what_a_rule_asks_about_is_not_sent_without_a_persons_decision(w: GatedWorld) -> None:
-    """`always` needs a person, `uncertain` a person or the plan's declared silence; for this action with these arguments."""
+    """`always` needs a person, `uncertain` a person or the plan's declared silence; for this action with these arguments. What
+    nobody has claimed and is sent again is judged by the policies of that instant too."""
     name = "what_a_rule_asks_about_is_not_sent_without_a_persons_decision"
-    for s in dispatches(w):
+    for s in sends(w):
         word, id_ = wanted(s), s.node.spec.id
         if word in ("always", "uncertain"):
             ok = _decided(s, "plan", s.node.spec.action, s.task.inputs, word)
@@ -172,7 +181,7 @@ def what_a_rule_asks_about_is_not_sent_without_a_persons_decision(w: GatedWorld)
 @prop
 def what_is_forbidden_is_never_sent_and_no_button_passes_it(w: GatedWorld) -> None:
     name = "what_is_forbidden_is_never_sent_and_no_button_passes_it"
-    for s in dispatches(w):
+    for s in sends(w):
         told = f"{s.node.spec.id} attempt {s.task.attempt} by {s.step.what}"
         expect(wanted(s) != "forbid", name, told)
         expect(granted(s) != "forbid", name, f"{told}: proposed, {s.task.approved}")
@@ -212,7 +221,7 @@ def a_refused_action_is_not_done(w: GatedWorld) -> None:
 def every_verdict_is_journaled_also_one_that_lets_pass(w: GatedWorld) -> None:
     """By the row of the dispatch the last verdict about the node's action is today's, about what is sent."""
     name = "every_verdict_is_journaled_also_one_that_lets_pass"
-    sent = {s.row.seq: s for s in dispatches(w)}
+    sent = {s.row.seq: s for s in dispatches(w) if s.row is not None}
     last: dict[str, dict[str, Any]] = {}
     for _, r in properties.by_step(w):
         if r.type == "GATE_EVALUATED" and r.data["inputs"]["action"] not in PROPOSED:

@@ -170,7 +170,7 @@ class Saga:
         """Presses a button of the only open pause, or of the one of node `at`."""
         found = [p for p in self.state.pauses.values() if at is None or p.node_id == at]
         assert len(found) == 1, f"expected one pause, found {[p.pause_id for p in found]}"
-        return self.do(Decision(found[0].pause_id, action_id, input, actor="ada", **more))
+        return self.do(Decision(found[0].pause_id, action_id, input, actor=more.pop("actor", "ada"), **more))
 
     def cancel(self, *, undo: bool = True) -> Saga:
         self.do(Cancel(undo, "enough"))
@@ -188,7 +188,7 @@ class Saga:
     def owner_changes(self, *, bus_lost: bool = False) -> Saga:
         """Another owner folds the journal; with `bus_lost` what was under way is gone and must be sent again."""
         self.state = fold("t", "w", self.rows)
-        now = Now(self.now_ms, self.last_claim)
+        now = Now(self.now_ms, self.last_claim, self.policies)
         renew(self.state, now)
         if bus_lost:
             self.messages.extend(adopt(self.state, now))

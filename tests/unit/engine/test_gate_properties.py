@@ -13,6 +13,7 @@ The properties are those of `gate_properties.py`, and all of `properties.py` too
 | a gate that always asks asks the policy | what_a_rule_asks_about_is_not_sent_without_a_persons_decision |
 | an edit is not judged again | what_is_forbidden_is_never_sent_and_no_button_passes_it |
 | what is forbidden asks a person | what_is_forbidden_is_never_sent_and_no_button_passes_it |
+| what nobody has claimed is sent again unjudged | what_is_forbidden_is_never_sent_and_no_button_passes_it |
 | what was let pass is not judged again | what_is_forbidden_is_never_sent_and_no_button_passes_it |
 | the proposed arguments are sent, not the edited ones | what_is_done_has_the_approved_digest |
 | a refusal lets it happen | a_refused_action_is_not_done |
@@ -56,6 +57,8 @@ def test_every_promise_of_gates_holds_and_the_worlds_are_not_idle() -> None:
                 seen[f"{r.data['outcome']} {r.data['action_id']}"] += 1
             elif r.type == "NODE_STATE_CHANGED":
                 seen[f"error {(r.data.get('error') or {}).get('code')}"] += 1
+                withdrawn = (r.meta or {}).get("outcome") == "given-up" and r.data["to"] == "RETRYING"
+                seen["withdrawn"] += withdrawn
                 seen["taken back"] += (r.meta or {}).get("granted", 0) is None
         seen["done as granted"] += sum(d.task.approved is not None for d in w.done)
         seen["done as edited"] += sum(d.task.approved is None and d.task.approval is not None for d in w.done)
@@ -64,7 +67,14 @@ def test_every_promise_of_gates_holds_and_the_worlds_are_not_idle() -> None:
     expected = [f"decide {d}" for d in Decide]
     expected += [f"rule {k}" for k in ("None", "gate", "untrusted-content", "no-policy", "proposed")]
     expected += [f"decided RES_{k}" for k in ("APPROVE", "EDIT", "REJECT", "AMOUNT", "SET", "RETRY", "ABORT_SAGA")]
-    expected += ["expired RES_APPROVE", "expired RES_REJECT", "done as granted", "done as edited", "taken back"]
+    expected += [
+        "expired RES_APPROVE",
+        "expired RES_REJECT",
+        "done as granted",
+        "done as edited",
+        "taken back",
+        "withdrawn",
+    ]
     expected += ["error FORBIDDEN_BY_POLICY", "error PROPOSED_AGAIN", "new owner", "policies changed"]
     missing = [k for k in expected if not seen[k]]
     assert not missing, missing
@@ -164,6 +174,10 @@ def granted_for_good(p: Patch) -> None:
     p.setattr(gates, "_still_granted", lambda t, node, meta: True)
 
 
+def resent_unjudged(p: Patch) -> None:
+    p.setattr(gates, "outdated", lambda t, node: False)
+
+
 def sends_what_was_proposed(p: Patch) -> None:
     real = gates.approve
 
@@ -220,6 +234,7 @@ MUTANTS: dict[Callable[[Patch], None], str] = {
     edit_not_judged_again: FORBIDS,
     forbidden_asks: FORBIDS,
     granted_for_good: FORBIDS,
+    resent_unjudged: FORBIDS,
     sends_what_was_proposed: "what_is_done_has_the_approved_digest",
     refusal_lets_it_happen: "a_refused_action_is_not_done",
     passes_in_silence: "every_verdict_is_journaled_also_one_that_lets_pass",

@@ -6,15 +6,17 @@ from typing import Any
 
 import pytest
 
+from handrail_contracts.model import ms_of
 from handrail_contracts.plan import Plan
 from handrail_contracts.policy import Policy, action_digest
 from handrail_contracts.tasks import Outcome, Result
 from handrail_engine.admission import admit
 from handrail_engine.evolve import fold
-from handrail_engine.inputs import Decision
+from handrail_engine.inputs import Decision, Rejection
 from handrail_engine.plan import compile_plan, validate
 from handrail_engine.policies import Policies
 from handrail_engine.preview import preview
+from handrail_engine.retry import GIVE_UP_AFTER_MS
 from unit.engine.saga import MANIFEST, AnyAgent, Saga, node
 
 RULES: list[dict[str, Any]] = [
@@ -294,6 +296,81 @@ def test_four_eyes_and_who_asked_stand_in_the_risk() -> None:
     s = saga(pay(500, gate={**GATE, "four_eyes": True}), actor="bob")
     assert s.pause["risk"]["four_eyes"] is True and s.pause["risk"]["requested_by"] == "bob"
     assert "four_eyes" not in saga(pay(500)).pause["risk"]
+
+
+@pytest.mark.parametrize(("action", "input_"), [("RES_APPROVE", None), ("RES_EDIT", {"to": "Alice", "amount": 4})])
+def test_who_started_approves_nothing_that_asks_for_four_eyes_however_the_decision_comes(
+    action: str, input_: Any
+) -> None:
+    s = saga(pay(500, gate={**GATE, "four_eyes": True}), actor="bob")
+    refused = s.press(action, input_, actor="bob")
+    assert isinstance(refused, Rejection) and refused.reason == "self-approval"
+    assert preview(fold("t", "w", s.rows), s.pause["pause_id"], action, input_, s.now_ms, BANK)["nodes"]
+    s.press(action, input_, actor="ada")
+    assert s.state_of("pay") == ["SCHEDULED"]
+
+
+def test_who_started_may_refuse_it() -> None:
+    s = saga(pay(500, gate={**GATE, "four_eyes": True}), actor="bob")
+    s.press("RES_REJECT", actor="bob")
+    assert s.state_of("pay") == ["SKIPPED"]
+
+
+# what nobody has claimed
+
+
+def policy_that(decide: str, action: str = "pay") -> Policies:
+    rule = {"id": "new", "match": {"action": action}, "decide": decide}
+    return Policies.of([Policy.model_validate({"version": 4, "rules": [rule]})])
+
+
+@pytest.mark.parametrize("bus_lost", [False, True])
+def test_what_nobody_has_claimed_is_not_sent_again_once_a_rule_asks_and_a_person_is_asked(bus_lost: bool) -> None:
+    s = saga(pay(50, timeouts={"schedule_to_start_s": 600}))
+    (first,) = s.sent()
+    window = ms_of(first.start_before)
+    s.policies = policy_that("always")
+    if bus_lost:
+        s.owner_changes(bus_lost=True)
+    s.wait(25)
+    assert s.sent() == [first] and s.state_of("pay") == ["SCHEDULED"], "the first send can still be claimed"
+    s.wait(60)
+    assert s.sent() == [first] and s.pause["kind"] == "gate" and s.pause["risk"]["rule_id"] == "new"
+    asked = next(r for r in s.rows if r.type == "WORKFLOW_PAUSED_HITL")
+    assert asked.at_ms >= window + GIVE_UP_AFTER_MS
+    s.press("RES_APPROVE", actor="ada")
+    assert [t.attempt for t in s.sent()] == [1, 2]
+    assert s["pay"].max_attempts - s["pay"].round_from == 3, "what nobody began has cost no attempt"
+    assert s.ok("pay").status == "COMPLETED"
+
+
+def test_what_nobody_has_claimed_is_not_sent_again_once_it_is_forbidden() -> None:
+    s = saga(pay(50)).wait(1)
+    s.policies = policy_that("forbid")
+    s.wait(120)
+    assert len(s.sent()) == 1 and s.pause["kind"] == "failure"
+    assert s["pay"].error is not None and s["pay"].error["code"] == "FORBIDDEN_BY_POLICY"
+
+
+def test_what_somebody_has_claimed_goes_on_and_what_is_as_it_was_is_sent_again() -> None:
+    s = saga(pay(50), pay(60) | {"id": "other"}).started("pay")
+    s.policies = policy_that("never")
+    for _ in range(3):
+        s.wait(4).heartbeat("pay")
+    assert [t.node_id for t in s.sent()] == ["pay", "other", "other"]
+    s.policies = policy_that("always")
+    assert s.ok("pay").state_of("pay") == ["COMPLETE"]
+
+
+def test_a_grant_that_a_rule_takes_back_is_not_sent_again_and_the_agent_proposes_anew() -> None:
+    s = Saga(node("a", effect_class="idempotent"), policies=policy_that("never", "refund"))
+    s.proposes("a", "refund", {"amount": 5})
+    assert s.sent()[-1].approved == {"amount": 5}
+    s.policies = policy_that("always", "refund")
+    s.wait(40)
+    assert [t.approved for t in s.sent()] == [None, {"amount": 5}, None]
+    s.proposes("a", "refund", {"amount": 5})
+    assert s.pause["kind"] == "gate"
 
 
 @pytest.mark.parametrize(

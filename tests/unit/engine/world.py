@@ -312,7 +312,7 @@ class World:
     def _new_owner(self, *, bus_lost: bool) -> None:
         self.owners += 1
         self.state = fold("t", "w", [through_json(r) for r in self.witness.rows])
-        now = Now(self.now, self.last_claim)
+        now = Now(self.now, self.last_claim, self.policies)
         renew(self.state, now)
         if bus_lost:
             self.queue = [q for q in self.queue if q[2] not in ("task", "letter") and not self._lost(q)]

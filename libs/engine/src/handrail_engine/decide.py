@@ -12,7 +12,7 @@ from handrail_contracts.events import WorkflowStatus
 from handrail_contracts.model import iso
 from handrail_contracts.pauses import PauseKind
 from handrail_contracts.tasks import DeadLetter, Heartbeat, Result, TaskKind
-from handrail_engine import compensation, nodes, pauses, planning, room, talk
+from handrail_engine import compensation, gates, nodes, pauses, planning, room, talk
 from handrail_engine.inputs import Cancel, Claim, Decision, Input, Now, PanicPause, Rejection, Say, Start, Wake
 from handrail_engine.leases import claim
 from handrail_engine.lifecycle import OPEN
@@ -269,7 +269,8 @@ def _node_due(t: Turn, node: NodeState) -> None:
 
 
 def _unclaimed(t: Turn, node: NodeState) -> None:
-    """Nobody has claimed the attempt: send it again under the same number, or give it up once it can no longer start."""
+    """Nobody has claimed the attempt: send it again under the same number, or give it up once it can no longer start. What the
+    policies of today would not let pass is not sent again: it is taken back once nobody can start it any more."""
     s, now, live = t.state, t.now.ms, node.live
     assert live is not None
     too_late = live.start_before + GIVE_UP_AFTER_MS
@@ -286,6 +287,12 @@ def _unclaimed(t: Turn, node: NodeState) -> None:
     if stopped or (silent and now >= node.scheduled_ms + patience):
         if now >= too_late:
             (nodes if doing else compensation).no_agent(t, node)
+        else:
+            live.look_at = too_late
+        return
+    if doing and gates.outdated(t, node):
+        if now >= too_late:
+            nodes.withdraw(t, node)
         else:
             live.look_at = too_late
         return
@@ -328,7 +335,8 @@ def _window_end(node: NodeState, now_ms: int) -> int:
 
 
 def adopt(s: WorkflowState, now: Now) -> list[Message]:
-    """What must be sent again when the bus lost its log: every open attempt as unclaimed, every dead letter not yet back.
+    """What must be sent again when the bus lost its log: every open attempt as unclaimed, unless a policy stops it by now,
+    every dead letter not yet back.
 
     Changes only what the owner knows (leases); journals nothing.
     """
@@ -338,6 +346,8 @@ def adopt(s: WorkflowState, now: Now) -> list[Message]:
             if s.leaves(node) and node.state in OPEN:
                 node.live.cancels = 0  # the old bus took the cancel with it
                 ask_to_stop(t, node)
+            elif node.state in OPEN and gates.outdated(t, node):
+                node.live.look_at = max(now.ms, node.live.start_before + GIVE_UP_AFTER_MS)
             else:
                 resend(t, node)
             s.arm(node)

@@ -1,7 +1,7 @@
 """Approval by policy: what may be dispatched as it is, what a person is asked about first, what never happens.
 
 Two interception points. On the plan: `admits` is asked before every dispatch of a node's work, the first one, a retry, or one
-that a person ordered, so that no way leads around it. At the agent: `proposed` takes an action that an agent proposes instead
+that a person ordered, so that no way leads around it; `outdated` before what nobody has claimed is sent again. At the agent: `proposed` takes an action that an agent proposes instead
 of acting. Both judge by the same policies (`policies.judge`), journal what was judged (`GATE_EVALUATED`, with rule, version,
 score and facts), and open the same pause.
 
@@ -34,21 +34,63 @@ FORBIDDEN = "FORBIDDEN_BY_POLICY"
 MOST_PROPOSALS = 20
 MOST_ARGS_BYTES = 48 * 1024
 _JUDGED = "judged"
+_APPROVES = (ResolutionKind.APPROVE, ResolutionKind.EDIT)
 _KEPT = ("sets", "generation", "conversation", "doubt", "granted")
 
 
 def admits(t: Turn, node: NodeState, meta: dict[str, Any]) -> bool:
     """Whether the node's work may be dispatched now. False: it has been stopped here, it waits for a person or has failed for
     good. `meta` is what the dispatch would journal; what of it must outlast the wait is kept."""
+    if _unguarded(node):
+        return True
+    if not _still_granted(t, node, meta):
+        return False
+    found = _judged(t, node, meta)
+    if found is None:
+        return True
+    verdict, facts, digest, approval = found
+    kept = {k: meta[k] for k in _KEPT if k in meta}
+    if verdict.decide is Decide.FORBID:
+        _record(t, node, verdict, facts, digest, kept)
+        nodes.forbidden(t, node, _no(verdict, node.spec.action))
+        return False
+    if _unapproved(verdict, approval):
+        _record(t, node, verdict, facts, digest, kept)
+        if node.state is not N.AWAITING_HUMAN:
+            t.move(node, N.AWAITING_HUMAN)
+        _ask(t, node, verdict, facts, as_written(t.state, node, facts), {"gate": "plan", "proposed": digest})
+        return False
+    if verdict.explicit:
+        _record(t, node, verdict, facts, digest, {}, again=False)
+    return True
+
+
+def outdated(t: Turn, node: NodeState) -> bool:
+    """Whether the attempt that is out would not be dispatched under the policies of today: one that nobody has claimed is not
+    sent again then. Journals nothing."""
+    if _unguarded(node) or node.look_up:
+        return False
+    if node.granted is not None:
+        granted = judge(t.now.policies, _granted_facts(t, node, node.granted), t.now.ms)
+        if granted.decide is Decide.FORBID or _taken_back(granted, node.granted):
+            return True
+    found = _judged(t, node, {})
+    return found is not None and (found[0].decide is Decide.FORBID or _unapproved(found[0], found[3]))
+
+
+def _unguarded(node: NodeState) -> bool:
+    """A person has ordered this undo; an agent outside is not ours to dispatch."""
+    return node.spec.undo_of is not None or node.spec.outside
+
+
+def _judged(t: Turn, node: NodeState, meta: dict[str, Any]) -> tuple[Verdict, Facts, str, dict[str, Any] | None] | None:
+    """The verdict on what the plan's node would do, with its facts, their digest, and the approval that holds for them. None
+    where neither plan nor policies speak of it."""
     spec, policies = node.spec, t.now.policies
     guarded = spec.gate is not None or (spec.tainted and spec.effect_class is not EffectClass.PURE)
     asks = node.overrides.get("requires_confirmation", spec.inputs.get("requires_confirmation"))
-    if spec.undo_of is not None or spec.outside:
-        return True  # a person has ordered this undo; an agent outside is not ours to dispatch
-    if not _still_granted(t, node, meta):
-        return False
     if not guarded and not policies.about(t.state.blueprint, spec.agent, spec.action) and asks is None:
-        return True
+        return None
     args = {**resolved_inputs(t.state, node), **(meta.get("sets") or {})}
     digest = action_digest(spec.action, args)
     approval = meta.get("approved") or (None if meta.get("sets") else node.approved)  # a new effect has none yet
@@ -58,20 +100,7 @@ def admits(t: Turn, node: NodeState, meta: dict[str, Any]) -> bool:
     facts = _facts(t, node, doing)
     confirm = doing.get("requires_confirmation") is True
     verdict = judge(policies, facts, t.now.ms, gate=(spec.gate or {}).get("decide", _gate(spec)), confirm=confirm)
-    kept = {k: meta[k] for k in _KEPT if k in meta}
-    if verdict.decide is Decide.FORBID:
-        _record(t, node, verdict, facts, digest, kept)
-        nodes.forbidden(t, node, _no(verdict, spec.action))
-        return False
-    if verdict.asks and (approval is None or _outgrown(approval, verdict)):
-        _record(t, node, verdict, facts, digest, kept)
-        if node.state is not N.AWAITING_HUMAN:
-            t.move(node, N.AWAITING_HUMAN)
-        _ask(t, node, verdict, facts, as_written(t.state, node, facts), {"gate": "plan", "proposed": digest})
-        return False
-    if verdict.explicit:
-        _record(t, node, verdict, facts, digest, {}, again=False)
-    return True
+    return verdict, facts, digest, approval
 
 
 def _still_granted(t: Turn, node: NodeState, meta: dict[str, Any]) -> bool:
@@ -87,10 +116,18 @@ def _still_granted(t: Turn, node: NodeState, meta: dict[str, Any]) -> bool:
         _record(t, node, verdict, facts, grant["digest"], kept)
         nodes.forbidden(t, node, _no(verdict, grant["action"]))
         return False
-    if verdict.asks and (grant["pause_id"] is None or _outgrown(grant, verdict)):
+    if _taken_back(verdict, grant):
         meta["granted"] = None
         _record(t, node, verdict, facts, grant["digest"], {})
     return True
+
+
+def _taken_back(v: Verdict, grant: dict[str, Any]) -> bool:
+    return v.asks and (grant["pause_id"] is None or _outgrown(grant, v))
+
+
+def _unapproved(v: Verdict, approval: dict[str, Any] | None) -> bool:
+    return v.asks and (approval is None or _outgrown(approval, v))
 
 
 def _gate(spec: Any) -> str | None:
@@ -148,6 +185,12 @@ def approve(t: Turn, node: NodeState, pause: PauseState, d: Decision, *, edit: b
         nodes.forbidden(t, node, _no(verdict, shown["action"]))
     else:
         nodes.dispatch(t, node, **meta, granted=granted | _by(d))
+
+
+def self_approval(pause: dict[str, Any], chosen: dict[str, Any], actor: str) -> bool:
+    """Whether this is whoever started the workflow, approving where four eyes are asked for. Rejecting is theirs too."""
+    risk: dict[str, Any] = pause.get("risk") or {}
+    return chosen.get("kind") in _APPROVES and bool(risk.get("four_eyes")) and risk.get("requested_by") == actor
 
 
 def _by(d: Decision) -> dict[str, Any]:

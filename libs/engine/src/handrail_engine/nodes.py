@@ -302,6 +302,13 @@ def retry_due(t: Turn, node: NodeState) -> None:
         _begin(t, node)
 
 
+def withdraw(t: Turn, node: NodeState) -> None:
+    """Nobody has begun the attempt and nobody can any more; it does not count. The next one is judged before it is sent."""
+    meta = {"outcome": "given-up", "uncounted": True}
+    t.move(node, N.RETRYING, meta, retry_at=t.at, finished_at=t.at)
+    retry_due(t, node)
+
+
 def exhausted(t: Turn, node: NodeState, meta: dict[str, Any], data: dict[str, Any]) -> None:
     """No attempts are left (or none may follow): dead-letter the task, then what the node says."""
     then = node.spec.on_exhausted

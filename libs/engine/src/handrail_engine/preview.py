@@ -15,6 +15,9 @@ from handrail_engine.room import recrowd
 from handrail_engine.state import WorkflowState
 from handrail_engine.undo_list import subtree
 
+NOBODY = "system:preview"
+"""Who presses in a preview: never the one who may not."""
+
 
 def preview(
     s: WorkflowState,
@@ -34,7 +37,7 @@ def preview(
     """
     recrowd(s, now_ms, retries=True)
     now = Now(now_ms, policies=policies or Policies(), room=room or {})
-    seen = _seen(s, action_id, Decision(pause_id, action_id, input_), now)
+    seen = _seen(s, action_id, Decision(pause_id, action_id, input_, actor=NOBODY), now)
     if isinstance(seen, Rejection):
         raise LookupError(seen.detail)
     return seen

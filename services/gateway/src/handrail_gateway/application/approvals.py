@@ -8,6 +8,7 @@ from typing import Any
 from handrail_contracts.pauses import PauseKind
 from handrail_contracts.plan import ResolutionKind
 from handrail_contracts.policy import ARGS, Decide, tests_of
+from handrail_engine.gates import self_approval
 from handrail_engine.policies import Facts, Policies, Verdict, judge
 from handrail_gateway.application.faults import Refusal, quote
 from handrail_gateway.application.in_force import judged
@@ -18,8 +19,7 @@ _APPROVES = (ResolutionKind.APPROVE, ResolutionKind.EDIT)
 
 def refuse_own(pause: LockedPause, button: dict[str, Any], actor: str) -> None:
     """Raises Refusal self-approval where whoever started the workflow may not approve, and does."""
-    risk: dict[str, Any] = pause.data.get("risk") or {}
-    if button.get("kind") in _APPROVES and risk.get("four_eyes") and risk.get("requested_by") == actor:
+    if self_approval(pause.data, button, actor):
         raise Refusal(
             "self-approval",
             f"Expected somebody else to approve, because {quote(actor)} started this workflow and the gate asks for four"

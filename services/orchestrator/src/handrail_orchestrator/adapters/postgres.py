@@ -29,6 +29,7 @@ from handrail_orchestrator.adapters.statements import (
     PAUSES,
     PLACES,
     QUARANTINE,
+    REFUSED,
     ROW,
     STATES,
 )
@@ -377,6 +378,7 @@ class PostgresTransaction:
         for sql, rows in (
             (PAUSES, b.pauses),
             (CLOSED, b.closed),
+            (REFUSED, b.refused),
             (PLACES, b.places),
             (DEAD_LETTERS, b.dead_letters),
             (QUARANTINE, b.quarantine),

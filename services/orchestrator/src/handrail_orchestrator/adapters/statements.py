@@ -73,6 +73,8 @@ VALUES ($1, $2, $3, $4, $6, $7, $8, $9, to_timestamp($10::bigint / 1000.0), true
 ON CONFLICT (pause_id) DO UPDATE SET applied = true, outcome = excluded.outcome
 """
 
+REFUSED = "DELETE FROM handrail.decision WHERE tenant = $1 AND pause_id = $2 AND NOT applied"
+
 PLACES = """
 INSERT INTO handrail.place AS t (tenant, key, taken) VALUES ($1, $2, greatest(0, $3))
 ON CONFLICT (tenant, key) DO UPDATE SET taken = greatest(0, t.taken + $3)

@@ -276,6 +276,9 @@ class Batcher:
         if not isinstance(item.what, Wake):
             _rejected.labels(why.reason).inc()
             _log.debug("input_rejected", trace_id=trace_id, reason=why.reason, detail=why.detail)
+        if isinstance(item.what, Decision) and why.reason in ("self-approval", "action-not-allowed"):
+            opened.batch.refused.append((item.what.pause_id,))  # its pause stays open, for a better one
+            _log.warning("decision_refused", trace_id=trace_id, pause_id=item.what.pause_id, reason=why.reason)
         foreign = isinstance(item.what, DeadLetter) and why.reason in ("unknown-node", "unknown-workflow", "ended")
         if foreign and item.record is not None:
             text = f"Expected a dead letter of a node that exists, but: {why.reason}."

@@ -90,6 +90,7 @@ class Batch:
     )  # n, applied_pseq (0: it changed nothing)
     pauses: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
     closed: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
+    refused: list[tuple[str]] = field(default_factory=list[tuple[str]])  # pause_ids whose decision is no answer
     places: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])  # key, how many more are taken
     dead_letters: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
     quarantine: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
@@ -113,6 +114,7 @@ class Batch:
         return bool(
             self.pauses
             or self.closed
+            or self.refused
             or self.places
             or self.dead_letters
             or self.quarantine

@@ -14,7 +14,6 @@ import structlog
 from handrail_contracts.events import EventType
 from handrail_contracts.model import iso
 from handrail_engine.decide import adopt
-from handrail_engine.inputs import Now
 from handrail_engine.outgoing import outgoing
 from handrail_engine.state import Row
 from handrail_orchestrator.application.batch import Batcher
@@ -22,6 +21,7 @@ from handrail_orchestrator.application.ownership import Held, Ownership
 from handrail_orchestrator.application.ports import Batch, JournalRow, Store
 from handrail_orchestrator.application.publisher import Publisher, Sending
 from handrail_orchestrator.application.wakeups import Wakeups
+from handrail_orchestrator.application.work import Work
 from handrail_runtime.telemetry import counter
 
 _log = structlog.get_logger(__name__)
@@ -102,7 +102,9 @@ class Takeover:
         entry = await self._batcher.state_of(trace_id)
         if entry is None or entry.parked or entry.state.ended:
             return
-        messages = adopt(entry.state, Now(self._clock(), self._batcher.last_claim))
+        now = self._clock()
+        await self._batcher.ruling.refresh(now, Work())
+        messages = adopt(entry.state, self._batcher.ruling.now(now, self._batcher.last_claim, {}))
         for r in letters:
             messages.extend(outgoing(entry.state, Row(r.seq, r.type, r.data, r.meta, r.at_ms)))
         at = iso(self._clock())
