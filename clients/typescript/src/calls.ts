@@ -38,6 +38,35 @@ export class Calls {
     return this.#call<T>("POST", route, JSON.stringify(body ?? {}), per);
   }
 
+  /** The lines of an NDJSON answer as they come. One try. Throws Problem, Unreachable. */
+  async *lines<T>(route: string, query: Query = {}, per: PerCall = {}): AsyncGenerator<T, void, undefined> {
+    const response = await this.open(route + search(query), per.signal ? { signal: per.signal } : {});
+    if (!response.ok) throw await refusal(response);
+    const reader = (response.body as ReadableStream<Uint8Array>).getReader();
+    const decoder = new TextDecoder();
+    let rest = "";
+    try {
+      for (;;) {
+        const { done, value } = await this.#piece(reader, per.signal);
+        const lines = (rest + (done ? decoder.decode() : decoder.decode(value, { stream: true }))).split("\n");
+        rest = lines.pop() ?? "";
+        for (const line of done ? [...lines, rest] : lines) if (line) yield JSON.parse(line) as T;
+        if (done) return;
+      }
+    } finally {
+      await reader.cancel().catch(() => {});
+    }
+  }
+
+  async #piece(reader: ReadableStreamDefaultReader<Uint8Array>, signal: AbortSignal | undefined) {
+    try {
+      return await reader.read();
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      throw new Unreachable(this.options.url, "the connection broke", { cause: error });
+    }
+  }
+
   /** One try, whatever its status; the caller reads and lets go of the body. Throws Unreachable when nobody answers. */
   async open(route: string, init: RequestInit): Promise<Response> {
     const { url, headers } = this.options;

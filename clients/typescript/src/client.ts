@@ -3,6 +3,7 @@
 import { type BundleNews, type BundleOptions, watchBundle } from "./bundle.js";
 import { Calls, type PerCall, path } from "./calls.js";
 import { channel } from "./channel.js";
+import { Desk } from "./desk.js";
 import { type Inbox, watchInbox } from "./inbox.js";
 import { InboxStore, WorkflowStore } from "./stores.js";
 import type { StreamOptions, TicketOrder } from "./stream.js";
@@ -94,20 +95,13 @@ export interface InboxFilter extends Paging {
 
 const DEFAULT_URL = "http://127.0.0.1:8080";
 
-export class Client {
+export class Client extends Desk {
   readonly #calls: Calls;
 
   constructor(options: ClientOptions = {}) {
-    const url = (options.url ?? ownOrigin() ?? DEFAULT_URL).replace(/\/+$/, "");
-    const own: Record<string, string> = { "handrail-channel": options.channel ?? "api" };
-    if (options.actor) own["handrail-actor"] = header(options.actor);
-    this.#calls = new Calls({
-      url,
-      headers: () => ({ ...own, ...options.headers?.() }),
-      timeoutMs: options.timeoutMs ?? 30_000,
-      retries: options.retries ?? 4,
-      fetch: options.fetch ?? ((input, init) => globalThis.fetch(input, init)),
-    });
+    const calls = callsOf(options);
+    super(calls);
+    this.#calls = calls;
   }
 
   get url(): string {
@@ -136,6 +130,16 @@ export class Client {
   journal(traceId: string, options: { after?: number; limit?: number } & PerCall = {}): Promise<Page<WorkflowEvent>> {
     const { after = 0, limit, ...per } = options;
     return this.#calls.get(path("workflows", traceId, "journal"), { after, limit }, per);
+  }
+
+  /** Every event so far, oldest first, however many. */
+  async *history(traceId: string, per: PerCall = {}): AsyncGenerator<WorkflowEvent, void, undefined> {
+    for (let after = 0; ; ) {
+      const found = await this.journal(traceId, { after, limit: 1000, ...per });
+      yield* found.items;
+      if (found.next_cursor === null || found.items.length === 0) return;
+      after = found.items[found.items.length - 1]?.seq ?? after;
+    }
   }
 
   /**
@@ -296,6 +300,19 @@ export class Client {
   agents(per?: PerCall): Promise<Page<Agent>> {
     return this.#calls.get("/agents", {}, per);
   }
+}
+
+function callsOf(options: ClientOptions): Calls {
+  const url = (options.url ?? ownOrigin() ?? DEFAULT_URL).replace(/\/+$/, "");
+  const own: Record<string, string> = { "handrail-channel": options.channel ?? "api" };
+  if (options.actor) own["handrail-actor"] = header(options.actor);
+  return new Calls({
+    url,
+    headers: () => ({ ...own, ...options.headers?.() }),
+    timeoutMs: options.timeoutMs ?? 30_000,
+    retries: options.retries ?? 4,
+    fetch: options.fetch ?? ((input, init) => globalThis.fetch(input, init)),
+  });
 }
 
 function ownOrigin(): string | null {

@@ -11,6 +11,7 @@ export {
   type StartRequest,
   type WorkflowFilter,
 } from "./client.js";
+export type { EscalationRequest, FeedbackFilter } from "./desk.js";
 export { ClientError, Problem, Unexpected, Unreachable } from "./errors.js";
 export type { Closed, Inbox } from "./inbox.js";
 export type { components } from "./schema.js";

@@ -20,7 +20,12 @@ export type DeadLetter = Schemas["DeadLetterView"];
 export type QuarantinedRecord = Schemas["QuarantineView"];
 export type Agent = Schemas["AgentView"];
 export type Blueprint = Schemas["BlueprintView"];
+export type EscalationOpened = Schemas["EscalationOpened"];
 export type Feedback = Schemas["Feedback"];
+/** One version of a policy, as it is stored. */
+export type Policy = Schemas["PolicyView"];
+export type PolicySimulation = Schemas["Simulated"];
+export type PolicySuggestion = Schemas["Suggestion"];
 export type Plan = Schemas["Plan"];
 export type SseTicket = Schemas["SseTicket"];
 export type ProblemBody = Schemas["Problem"] & Record<string, unknown>;
@@ -34,6 +39,17 @@ export interface Resolution {
   input_schema?: string | Record<string, unknown> | null;
   style?: "primary" | "neutral" | "danger";
   kind?: string;
+}
+
+/** What a simulator really did or undid. `repeats` counts how often the same key came again. */
+export interface LedgerEntry {
+  trace_id: string;
+  node_id: string;
+  attempt: number;
+  effect_key: string;
+  kind: "do" | "undo";
+  repeats: number;
+  at: string;
 }
 
 /** Somebody's words in the conversation of an escalation. */

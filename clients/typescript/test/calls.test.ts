@@ -97,6 +97,50 @@ test("filters become the query, an id cannot reach another route", async () => {
   expect(fake.requests[1]?.path).toBe("/workflows/../inbox?x#/state");
 });
 
+test("an escalation from outside is one order, with what was given and no more", async () => {
+  fake.answer("POST", "/escalations", { cut: true }, { status: 202, body: { trace_id: "t1", pause_id: "p1" } });
+  const talk = [{ role: "user", text: "I was charged twice" }];
+  expect(await client.escalate({ reason: "A dispute", transcript: talk, metadata: { order_id: "7" } })).toEqual({ trace_id: "t1", pause_id: "p1" });
+  expect(fake.requests[1]?.body).toEqual({ reason: "A dispute", transcript: talk, metadata: { order_id: "7" } });
+  expect(new Set(fake.requests.map((r) => r.headers["idempotency-key"])).size).toBe(1);
+});
+
+test("decisions come line by line, filtered; a refusal is a problem", async () => {
+  fake.answer("GET", "/feedback.jsonl", { lines: [{ outcome: "edited", comment: "zoë" }, { outcome: "rejected" }] });
+  const seen: unknown[] = [];
+  for await (const line of client.feedback({ kind: ["gate"], outcome: ["edited", "rejected"] })) seen.push([line.outcome, line.comment]);
+  expect(seen).toEqual([["edited", "zoë"], ["rejected", undefined]]);
+  expect(fake.requests[0]?.query.toString()).toBe("kind=gate&outcome=edited%2Crejected");
+  expect((await client.training("sft").next()).value).toMatchObject({ outcome: "edited" });
+  expect(fake.requests[1]?.query.toString()).toBe("format=sft");
+  const refused = { type: "/problems/validation", status: 422, detail: "No." };
+  fake.answer("GET", "/feedback.jsonl", { status: 422, body: refused });
+  await expect(client.training("eval").next()).rejects.toMatchObject({ code: "validation" });
+});
+
+test("policies are read, applied, simulated and suggested", async () => {
+  const policy = { name: "bank", rules: [] };
+  for (const route of ["POST /policies", "POST /policies/simulate", "GET /policies/suggestions", "GET /policies/bank"]) {
+    const [method = "", path = ""] = route.split(" ");
+    fake.answer(method, path, { body: {} });
+  }
+  await client.applyPolicy(policy, { comment: "stricter", idempotencyKey: "k" });
+  await client.simulatePolicy(policy);
+  await client.policySuggestions({ least: 3 });
+  await client.policy("bank");
+  expect(fake.requests.map((r) => r.body)).toEqual([{ policy, comment: "stricter" }, { policy }, null, null]);
+  expect(fake.requests[0]?.headers["idempotency-key"]).toBe("k");
+  expect(fake.requests[2]?.query.toString()).toBe("min=3&days=30");
+});
+
+test("history asks on until there is no more; where no simulators run the ledger is empty", async () => {
+  const seqs: number[] = [];
+  for await (const event of client.history(fake.traceId)) seqs.push(event.seq);
+  expect(seqs).toEqual(fake.events.map((event) => event.seq));
+  fake.answer("GET", "/simulators/ledger", { status: 404, body: { type: "/problems/not-found", status: 404, detail: "No." } });
+  expect(await client.ledger("t1")).toEqual([]);
+});
+
 test("any actor fits into a header", async () => {
   await new Client({ url: fake.url, actor: "zoë ✓" }).state("manual");
   expect(fake.requests[0]?.headers["handrail-actor"]).toBe("zo%C3%AB%20%E2%9C%93");

@@ -10,6 +10,8 @@ import { type WorkflowEvent, WorkflowView } from "../src/index.js";
 export interface Answer {
   status?: number;
   body?: unknown;
+  /** NDJSON in place of a body. */
+  lines?: unknown[];
   headers?: Record<string, string>;
   /** The request is taken in full, and the connection breaks before an answer. */
   cut?: boolean;
@@ -155,6 +157,7 @@ function send(response: ServerResponse, answer: Answer): void {
   const status = answer.status ?? 200;
   const kind = status >= 400 ? "application/problem+json" : "application/json";
   response.writeHead(status, { "content-type": kind, ...answer.headers });
+  if (answer.lines) return void response.end(answer.lines.map((line) => JSON.stringify(line)).join("\n"));
   response.end(answer.body === undefined ? "" : JSON.stringify(answer.body));
 }
 

@@ -38,6 +38,22 @@ test("a laptop that is not there asks a person, live in the inbox; a vendor link
   abort.abort();
 });
 
+test("an escalation from outside is answered, and stands in the decisions with what became of it", async () => {
+  const transcript = [{ role: "user", text: "I was charged twice" }];
+  const { trace_id, pause_id } = await client.escalate({ reason: "A dispute", summary: "Two charges", transcript });
+  await client.wait(trace_id, { until: "paused" });
+  await client.say(pause_id, "One moment.");
+  await client.resume(trace_id, { action_id: "RES_RESPOND", pause_id, input: "It is undone." });
+  expect((await client.wait(trace_id)).status).toBe("COMPLETED");
+  const lines = [];
+  for await (const line of client.feedback({ outcome: ["responded"] })) if (line.trace_id === trace_id) lines.push(line);
+  expect(lines.map((line) => [line.actor, line.later])).toEqual([["ada", { status: "COMPLETED" }]]);
+  const types = [];
+  for await (const event of client.history(trace_id)) types.push(event.event_type);
+  expect(types).toContain("MESSAGE_ADDED");
+  expect((await client.policies()).items.map((policy) => policy.name)).toContain("bank");
+});
+
 test("what is not there is a problem", async () => {
   await expect(client.state("no-such-workflow")).rejects.toBeInstanceOf(Problem);
 });

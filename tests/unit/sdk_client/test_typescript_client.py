@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 import runpy
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from handrail_sdk.client import Client
 
 CLIENTS = Path(__file__).parents[3] / "clients"
 TYPESCRIPT = CLIENTS / "typescript"
@@ -18,6 +22,17 @@ def test_the_schemas_are_those_of_contracts() -> None:
     now = runpy.run_path(str(TYPESCRIPT / "scripts" / "schemas.py"))["document"]()
     kept = json.loads((TYPESCRIPT / "schemas.json").read_text())
     assert kept == now, "contracts have changed: see the head of clients/typescript/scripts/schemas.py"
+
+
+def test_both_clients_can_do_the_same() -> None:
+    """Every public method, under the same name; beside what only one of the languages has a use for."""
+    of_browsers = {"watch_many", "workflow", "live_inbox"}
+    of_python = {"close"}
+    sources = "".join((TYPESCRIPT / "src" / name).read_text() for name in ("client.ts", "desk.ts"))
+    methods = re.findall(r"^  (?:async |get )?\*?([a-z]\w*)\(.*\{$|^  ([a-z]\w*)\($", sources, re.MULTILINE)
+    there = {re.sub(r"[A-Z]", lambda m: f"_{m[0].lower()}", a or b) for a, b in methods} - {"constructor"}
+    here = {name for name, _ in inspect.getmembers(Client) if not name.startswith("_")}
+    assert here - of_python == there - of_browsers
 
 
 def test_the_lock_names_no_registry() -> None:
