@@ -18,8 +18,8 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/handrail
 ENV PATH=/opt/handrail/bin:$PATH
 WORKDIR /source
-COPY requirements/runtime.txt requirements/
-RUN pip install --require-hashes -r requirements/runtime.txt
+COPY requirements/image.txt requirements/
+RUN pip install --require-hashes -r requirements/image.txt
 COPY pyproject.toml README.md ./
 COPY libs libs
 COPY services services

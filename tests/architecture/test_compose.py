@@ -23,7 +23,9 @@ from pydantic_settings import BaseSettings
 from tests import engines
 
 from handrail.engines import kafka_jars
+from handrail_agents.catalog.planner import Budget, plan_settings
 from handrail_runtime.settings import EngineSettings
+from handrail_sdk.ai.endpoint import PREFIX, Endpoint, endpoint_from
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -114,6 +116,24 @@ def test_each_variable_is_a_setting_that_the_service_knows(service: str, monkeyp
     assert "0.0.0.0" in _values(found, "host"), "the host is read from another variable"
 
 
+def test_a_model_is_a_matter_of_two_settings_in_compose_too() -> None:
+    environment = SERVICES["agents"]["environment"]
+    ours = {k: re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", v) for k, v in environment.items() if k.startswith(PREFIX)}
+    assert set(ours) == {
+        *(f"{PREFIX}{field.upper()}" for field in Endpoint.model_fields),
+        *(f"{PREFIX}PLAN_{field.upper()}" for field in (*Budget.model_fields, "agents")),
+    }
+    assert all(environment[k] == f"${{{k}:-}}" for k in ours)
+    assert endpoint_from(ours) is None, "left empty, no endpoint is meant"
+    assert plan_settings(ours) == (Budget(), None)
+    given = {**ours, f"{PREFIX}BASE_URL": "http://127.0.0.1:11434/v1", f"{PREFIX}MODEL": "qwen3"}
+    assert endpoint_from(given) == Endpoint(base_url="http://127.0.0.1:11434/v1", model="qwen3")
+    pinned = (ROOT / "requirements" / "image.txt").read_text()
+    tested = (ROOT / "requirements" / "dev.txt").read_text()
+    (pin,) = re.findall(r"^pydantic-ai-slim==\S+", pinned, flags=re.MULTILINE)
+    assert pin in tested, "the images have the version that is tested"
+
+
 def test_the_engines_addresses_are_settings_that_every_service_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = SERVICES["gateway"]["environment"]
     for name, value in environment.items():
@@ -159,7 +179,7 @@ def test_the_image_holds_every_member_of_the_workspace_and_no_editable_one() -> 
     installed = set(re.findall(r"(?<=\s)\./(\S+)", DOCKERFILE))
     members = {str(path.parent.relative_to(ROOT)) for path in ROOT.glob("*/*/pyproject.toml")} | {"simulators"}
     assert installed == members
-    assert "--require-hashes -r requirements/runtime.txt" in DOCKERFILE
+    assert "--require-hashes -r requirements/image.txt" in DOCKERFILE
     assert not re.search(r"pip install[^&]*\s(-e|--editable)\s", DOCKERFILE)
 
 
