@@ -1,25 +1,30 @@
 """What a full database costs: `make grow WORKFLOWS=1000000`.
 
-Measures diamonds, then loads finished workflows (13 events each, as a diamond has) and 10,000 open pauses by SQL, then
-measures diamonds, lists, searches and the inbox again.
+Measures diamonds, then loads finished workflows (13 events each, as a diamond has), 10,000 open pauses and a fifth as many
+resolved ones as workflows by SQL; then measures diamonds again, every list and search, and what it means to those who work
+meanwhile that a week of the journal is archived and dropped.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import tempfile
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 
-from benchmarks.load import closed_loop, emit, row
+from benchmarks.load import closed_loop, emit, percentile, row
 from benchmarks.machine import versions
-from benchmarks.targets import Target, stack
-from benchmarks.workloads import Plan, dag
+from benchmarks.soak import DEAD
+from benchmarks.targets import ENDS, Target, stack
+from benchmarks.workloads import Plan, dag, nodes, start
+from handrail_store import archive
 
 EVENTS = 13
 CHUNK = 50_000
@@ -53,16 +58,50 @@ SELECT 'p' || trace_id, trace_id, 17, 'hardware_procurement', 'failure',
                          'context_snapshot', '{}'::json, 'raw_evidence', NULL, 'transcript', NULL, 'proposed_action', NULL),
        'hardware_procurement_bot', 'SKU_UNAVAILABLE', handrail.clock() - make_interval(secs => length(trace_id)) FROM made
 """
+_COMMANDS = """
+INSERT INTO handrail.command (command_id, trace_id, p, kind, body, at, applied_pseq)
+SELECT 'start-' || w.trace_id, w.trace_id, w.p, 'start', json_build_object('intent', w.intent, 'blueprint', w.blueprint), w.created_at, 1
+  FROM generate_series($1::int, $2::int) AS i JOIN handrail.workflow w ON w.tenant = 'default' AND w.trace_id = 'old-' || i
+"""
+_RESOLVED = """
+WITH made AS (
+  INSERT INTO handrail.pause (pause_id, trace_id, seq, node_id, kind, data, state, failed_agent, error_code, opened_at, closed_at)
+  SELECT 'c' || trace_id, trace_id, 9, 'hardware_procurement', (ARRAY['failure', 'gate'])[1 + i % 2],
+         json_build_object('event_type', 'WORKFLOW_PAUSED_HITL', 'trace_id', trace_id, 'pause_id', 'c' || trace_id, 'seq', 9,
+                           'failed_agent', 'bot-' || i % 9, 'failure_reason', 'Vendor ' || i || ' returned 404.', 'kind', 'failure',
+                           'node_id', 'hardware_procurement', 'at', created_at, 'attempts', '[]'::json, 'available_resolutions', '[]'::json,
+                           'context_snapshot', '{}'::json, 'raw_evidence', NULL, 'transcript', NULL, 'proposed_action', NULL),
+         'decided', 'bot-' || i % 9, 'SKU_UNAVAILABLE', created_at, created_at + interval '5 min'
+    FROM (SELECT 'old-' || i * 5 AS trace_id, i FROM generate_series(1, $1::int / 5) AS i) x JOIN handrail.workflow w USING (trace_id)
+  RETURNING pause_id, trace_id, failed_agent, closed_at
+), letters AS (
+  INSERT INTO handrail.dead_letter (dead_letter_id, trace_id, node_id, kind, agent, error_code, data, pause_id, state, at)
+  SELECT 'd' || trace_id, trace_id, 'hardware_procurement', 'task', failed_agent, 'SKU_UNAVAILABLE', '{}', pause_id, 'closed', closed_at FROM made
+)
+INSERT INTO handrail.decision (pause_id, trace_id, outcome, action_id, actor, channel, decided_at, applied)
+SELECT pause_id, trace_id, 'decided', 'RES_SKIP', 'loader', 'api', closed_at, true FROM made
+"""
 LISTS = {
     "newest": "/workflows?limit=50",
     "by-status": "/workflows?limit=50&status=COMPENSATED",
+    "by-two-statuses": "/workflows?limit=50&status=COMPENSATED,FAILED",
     "by-blueprint": "/workflows?limit=50&blueprint=bank-transfer",
+    "by-no-blueprint": "/workflows?limit=50&blueprint=nowhere",
     "by-label": "/workflows?limit=50&label=team:t77",
     "search-intent": "/workflows?limit=50&q=number%20123",
     "search-rare": "/workflows?limit=50&q=number%20777777",
     "search-nothing": "/workflows?limit=50&q=no%20such%20words",
     "inbox": "/inbox?limit=50",
     "inbox-search": "/inbox?limit=50&q=vendors",
+    "inbox-nothing": "/inbox?limit=50&q=no%20such%20words",
+    "inbox-by-blueprint": "/inbox?limit=50&blueprint=employee-onboarding",
+    "resolved": "/inbox?limit=50&state=resolved",
+    "resolved-search": "/inbox?limit=50&state=resolved&q=vendor%2012345",
+    "resolved-by-agent": "/inbox?limit=50&state=resolved&agent=bot-3",
+    "dead-letters-open": "/dead-letters?limit=50&state=open",
+    "dead-letters-agent": "/dead-letters?limit=50&agent=nobody",
+    "state": "/workflows/old-4711/state",
+    "explain": "/workflows/waits-1/explain",
 }
 
 
@@ -81,9 +120,11 @@ async def load(dsn: str, workflows: int, pauses: int, partitions: int) -> None:
             high = min(workflows, low + CHUNK - 1)
             await connection.execute(_WORKFLOWS, low, high, partitions)
             await connection.execute(_JOURNAL, low, high)
+            await connection.execute(_COMMANDS, low, high)
             print(f"# {high} of {workflows} workflows after {time.perf_counter() - began:.0f} s", flush=True)
+        await connection.execute(_RESOLVED, workflows)
         await connection.execute(_PAUSES, pauses)
-        for table in ("workflow", "journal", "pause"):
+        for table in ("workflow", "journal", "pause", "command", "decision", "dead_letter"):
             await connection.execute(f"ANALYZE handrail.{table}")
     finally:
         await connection.close()
@@ -102,6 +143,59 @@ async def lists(target: Target, seconds: float, when: str) -> list[dict[str, Any
         rows.append(row(f"handrail-{target.name}", f"list-{name}", 4, 0, wall, lat, when=when))
         emit(rows[-1])
     return rows
+
+
+async def archived(target: Target, folder: Path) -> dict[str, Any] | None:
+    """The oldest week that may go, written and dropped while workflows run, 20 at once; None where none is old enough."""
+    connection = await asyncpg.connect(target.dsn)
+    body, done = start(nodes("diamond")), asyncio.Event()
+
+    async def work() -> list[float]:
+        latencies: list[float] = []
+        while not done.is_set():
+            at, trace_id = time.perf_counter(), uuid.uuid4().hex
+            end = target.watch(trace_id, ENDS)
+            await target.http.post("/workflows", body(trace_id))
+            await end
+            latencies.append(time.perf_counter() - at)
+        return latencies
+
+    try:
+        began = time.perf_counter()
+        may_go = [w for w in await archive.weeks(connection, archive.LEAST_DAYS) if w.stays is None]
+        listed = time.perf_counter() - began
+        if not may_go:
+            return None
+        working = [asyncio.create_task(work()) for _ in range(20)]
+        began = time.time()
+        result = await archive.archive(connection, max(may_go, key=lambda w: w.rows), folder)
+        written, ended = (folder / f"{result.name}.json").stat().st_mtime, time.time()
+        done.set()
+        latencies = [one for task in working for one in await task]
+        return {
+            "week": result.name,
+            "workflows": result.workflows,
+            "rows": result.rows,
+            "list_s": round(listed, 2),
+            "write_s": round(written - began, 1),
+            "drop_s": round(ended - written, 1),
+            "diamonds": len(latencies),
+            "p50_ms": round(percentile(latencies, 50) * 1e3, 1),
+            "p99_ms": round(percentile(latencies, 99) * 1e3, 1),
+            "worst_ms": round(max(latencies) * 1e3, 1),
+        }
+    finally:
+        done.set()
+        await connection.close()
+
+
+async def dead_rows(dsn: str) -> dict[str, list[int]]:
+    """[live, dead] by table."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        return {r["relname"]: [r["live"], r["dead"]] for r in await connection.fetch(DEAD)}
+    finally:
+        await connection.close()
 
 
 async def main() -> None:
@@ -123,7 +217,9 @@ async def main() -> None:
                     emit(r)
                 if when == "before":
                     await load(target.dsn, a.workflows, a.pauses, 4)
-            listed = await lists(target, a.seconds / 2, "after")
+            listed = await lists(target, a.seconds / 4, "after")
+            print(json.dumps({"archive": await archived(target, Path(folder) / "weeks")}), flush=True)
+            print(json.dumps({"rows [live, dead]": await dead_rows(target.dsn)}), flush=True)
     before, after = (sorted(r["steps_s"] for r in found[w])[1] for w in ("before", "after"))
     cost = [sorted(r["cpu_ms_all"] for r in found[w])[1] for w in ("before", "after")]
     print(f"\nnodes/s {before:.0f} → {after:.0f} ({after / before:.2f}), CPU ms per node {cost[0]:.3f} → {cost[1]:.3f}")

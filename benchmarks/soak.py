@@ -34,7 +34,7 @@ SSE_MS = 500.0
 MEMORY_MAY_GROW = 1.05
 DEAD_PER_LIVE = 2.0
 """Dead rows per live one, at most, in any table of more than 10,000 rows."""
-_DEAD = (
+DEAD = (
     "SELECT relname, n_live_tup AS live, n_dead_tup AS dead FROM pg_stat_user_tables"
     " WHERE schemaname IN ('handrail', 'agents') AND n_live_tup + n_dead_tup > 10000"
 )
@@ -106,7 +106,7 @@ async def windows(target: Target, load: Load, busy: asyncio.Task[None]) -> list[
             with Cpu({**target.roots, "driver": os.getpid()}) as cpu:
                 await asyncio.wait({busy}, timeout=WINDOW_S)
             lat, lags = load.latencies[seen:], load.lags[lagged:]
-            dead = {r["relname"]: [r["live"], r["dead"]] for r in await connection.fetch(_DEAD)}
+            dead = {r["relname"]: [r["live"], r["dead"]] for r in await connection.fetch(DEAD)}
             found = {
                 "at_s": round(time.perf_counter() - began),
                 "nodes_s": round(len(lat) * 5 / cpu.wall_s, 1),
