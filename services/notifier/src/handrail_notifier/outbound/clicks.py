@@ -18,10 +18,10 @@ from slack_sdk.signature import Clock, SignatureVerifier
 
 from handrail_notifier.application.ports import Desk, RefusedElsewhere, Unavailable
 from handrail_notifier.outbound import card
-from handrail_notifier.outbound.notices import GiveUp, TryLater
+from handrail_notifier.outbound.notices import GiveUp, TryLater, console_link
 from handrail_notifier.outbound.queue import Queue
 from handrail_notifier.outbound.settings import SLACK, ChannelSettings
-from handrail_notifier.outbound.slack import Slack, console_link
+from handrail_notifier.outbound.slack import Slack
 
 WINDOW_S = 300
 CLOSED = "This request is closed."

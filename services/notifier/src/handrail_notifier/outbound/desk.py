@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp
 
 from handrail_notifier.adapters.gateway import GatewayDesk
-from handrail_notifier.outbound.clicks import Clicks
 from handrail_notifier.outbound.courier import Channel, Courier
 from handrail_notifier.outbound.queue import Queue
 from handrail_notifier.outbound.settings import CALLBACK, EMAIL, SLACK, TEXT, ChannelSettings
 from handrail_runtime.lifecycle import supervise
+
+if TYPE_CHECKING:
+    from handrail_notifier.outbound.clicks import Clicks
 
 
 class Channels:
@@ -40,6 +42,7 @@ class Channels:
             )
             ways |= dict.fromkeys([*settings.webhooks(), CALLBACK], hooks)
         if SLACK in served:
+            from handrail_notifier.outbound.clicks import Clicks
             from handrail_notifier.outbound.doors import PATH, SlackDoor
             from handrail_notifier.outbound.slack import Slack
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+from urllib.parse import quote
 
 from pydantic_core import to_json
 
@@ -90,6 +91,11 @@ def words(notice: Notice, link: str) -> str:
         return f"{outcome(event)}\n\nSee: {link}\n"
     reason = f"\n{event['reason']}" if event.get("reason") else ""
     return f"The workflow has ended: {event.get('status')}.{reason}\n\nSee: {link}\n"
+
+
+def console_link(public_url: str, trace_id: str) -> str:
+    """The page of a workflow: it shows buttons, and opening it changes nothing."""
+    return f"{public_url.rstrip('/')}/console/workflows/{quote(trace_id, safe='')}"
 
 
 def outcome(event: Mapping[str, Any]) -> str:

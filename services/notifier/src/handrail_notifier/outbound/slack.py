@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from typing import Any
-from urllib.parse import quote
 
 import aiohttp
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from handrail_notifier.outbound import card
-from handrail_notifier.outbound.notices import GiveUp, Kind, Notice, TryLater
+from handrail_notifier.outbound.notices import GiveUp, Kind, Notice, TryLater, console_link
 from handrail_notifier.outbound.settings import ChannelSettings
 
 _OURS_TO_MEND = frozenset(
     {"invalid_blocks", "msg_too_long", "invalid_arguments", "message_not_found", "cant_update_message"}
 )
 """Trying again will not help: this notice, not the channel, is at fault."""
-
-
-def console_link(public_url: str, trace_id: str) -> str:
-    """The page of a workflow: it shows buttons, and opening it changes nothing."""
-    return f"{public_url.rstrip('/')}/console/workflows/{quote(trace_id, safe='')}"
 
 
 class Slack:

@@ -9,9 +9,8 @@ from email.message import EmailMessage
 from hashlib import sha256
 from urllib.parse import unquote, urlsplit
 
-from handrail_notifier.outbound.notices import GiveUp, Notice, TryLater, title, words
+from handrail_notifier.outbound.notices import GiveUp, Notice, TryLater, console_link, title, words
 from handrail_notifier.outbound.settings import ChannelSettings
-from handrail_notifier.outbound.slack import console_link
 
 TIMEOUT_S = 20.0
 
