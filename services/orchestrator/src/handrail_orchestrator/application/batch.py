@@ -28,11 +28,12 @@ from handrail_engine.talk import AGENT
 from handrail_engine.turn import Message
 from handrail_orchestrator.application.cache import Cache, Entry
 from handrail_orchestrator.application.inbound import command_input
+from handrail_orchestrator.application.lane import Sending
 from handrail_orchestrator.application.ownership import Ownership
 from handrail_orchestrator.application.places import Places
 from handrail_orchestrator.application.ports import Batch, Store, Stored, StoredRow, Transaction
 from handrail_orchestrator.application.ports import Decided as DecidedRow
-from handrail_orchestrator.application.publisher import Publisher, Sending
+from handrail_orchestrator.application.publisher import Publisher
 from handrail_orchestrator.application.records import about, born_week, quarantined, summary
 from handrail_orchestrator.application.ruling import Ruling
 from handrail_orchestrator.application.wakeups import Wakeups
@@ -249,20 +250,8 @@ class Batcher:
         _log.warning("late_effect_found", trace_id=r.trace_id, node_id=r.node_id, attempt=r.attempt)
         agent = entry.state.nodes[r.node_id].spec.agent
         body = encode(letter)
-        opened.batch.dead_letters.append(
-            (
-                letter.dead_letter_id,
-                r.trace_id,
-                r.node_id,
-                "late_effect",
-                agent,
-                "late-effect",
-                body,
-                None,
-                "open",
-                opened.now.ms,
-            )
-        )
+        what = (letter.dead_letter_id, r.trace_id, r.node_id, "late_effect", agent, "late-effect", body)
+        opened.batch.dead_letters.append((*what, None, "open", opened.now.ms))
         opened.sendings.append(self._publisher.message(entry.p, letter, iso(opened.now.ms)))
 
     def _hear(self, item: Item, entry: Entry, now: Now) -> None:

@@ -1,7 +1,9 @@
 """Sends what was committed, in the order of the journal: the outbox half of the journal (DESIGN D5, D6).
 
-Its own task: the batch loop never waits for the bus. Everything here may be sent twice and nothing may be sent before it
-is committed. A task that the bus refuses is skipped and left to its wake-up; an event is never skipped.
+The batch loop never waits for the bus. Everything here may be sent twice and nothing may be sent before it is committed.
+Tasks go first and never wait for an event to be acknowledged: they are all that a workflow waits for. The events behind
+them follow once they were tried, so that a row which counts as published has its tasks out, too. A task that the bus
+refuses is skipped and left to its wake-up; an event is never skipped.
 """
 
 from __future__ import annotations
@@ -9,9 +11,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import zlib
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 import structlog
@@ -21,21 +22,16 @@ from handrail_contracts.codec import encode
 from handrail_contracts.envelope import Envelope, ce_type, plain_headers, to_headers
 from handrail_contracts.ids import attempt_ce_id, event_ce_id, task_id, workflow_key
 from handrail_contracts.tasks import DeadLetter, Task, TaskKind
-from handrail_runtime.crashpoints import armed, crashpoint
-from handrail_runtime.lifecycle import backoff
-from handrail_runtime.ports import Bus, BusError, Outgoing, Producer, Record, RecordRefused, TopicUnknown
-from handrail_runtime.telemetry import counter, gauge
+from handrail_orchestrator.application.lane import Lane, Sending
+from handrail_runtime.lifecycle import supervise
+from handrail_runtime.ports import Bus, Outgoing, Record
+from handrail_runtime.telemetry import gauge
 
 _log = structlog.get_logger(__name__)
 SOURCE = "/handrail/orchestrator"
-SEND_AT_ONCE = 2_000
 MOST_QUEUED = 50_000
 """Beyond this the queue is dropped and read again from the journal: memory stays bounded while the bus is away."""
 
-_sent = counter("published_total", "Records sent to the bus", ["kind"])
-_refused = counter(
-    "publish_refused_total", "Records that the bus refused and that were left to their wake-up", ["topic"]
-)
 _behind = gauge("publish_queue", "Records that wait for the bus")
 _REF = b'"$ref"'
 _SOURCE = SOURCE.encode()
@@ -50,14 +46,6 @@ def _type(event_type: str) -> bytes:
     return found
 
 
-class Sending(NamedTuple):
-    """One record with the place in the journal that it marks when acknowledged (`pseq` 0: none)."""
-
-    message: Outgoing
-    p: int
-    pseq: int = 0
-
-
 class Publisher:
     """`put` what was committed; `run` sends it; `published(p)` says how far it got."""
 
@@ -68,14 +56,13 @@ class Publisher:
         self._tenant = tenant
         self._partitions = partitions
         self._blobs = blobs
-        self._queue: deque[Sending] = deque()
-        self._wake = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._news = Lane(bus, _as_it_is, self._acknowledged)
+        self._tasks = Lane(bus, self._resolved, lambda _: None, self._news)
+        self._lanes = (self._tasks, self._news)
         self._published: dict[int, int] = {}
-        self._producer: Producer | None = None
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self.overflowed: set[int] = set()
+        _behind.set_function(lambda: self.queued)
 
     def event(self, p: int, pseq: int, trace_id: str, seq: int, type_: str, data: bytes, at: str) -> Sending:
         """The record of a journal row."""
@@ -97,7 +84,7 @@ class Publisher:
         headers = plain_headers(ce_id, _TASK_TYPES[m.kind], _SOURCE, m.trace_id.encode(), at.encode())
         key = task_id(m.tenant, m.trace_id, m.node_id).encode()
         where = zlib.crc32(key) % self._partitions
-        return Sending(Outgoing(topics.task_topic(m.agent), key, encode(m), headers, where), p)
+        return Sending(Outgoing(topics.task_topic(m.agent), key, encode(m), headers, where), p, task=True)
 
     def quarantine_copy(self, r: Record, reason: str) -> Sending:
         """A copy of a record that could not be read, for whoever watches `handrail.quarantine`."""
@@ -117,25 +104,25 @@ class Publisher:
         owner reads them again from the journal, `catching_up`, before anything newer of them is queued."""
         if self.overflowed and not catching_up:
             sendings = [s for s in sendings if s.p not in self.overflowed]
-        self._queue.extend(sendings)
-        if len(self._queue) > MOST_QUEUED and not catching_up:
-            self.overflowed.update(s.p for s in self._queue)
-            _log.warning("publish_queue_overflowed", queued=len(self._queue))
-            self._queue.clear()
-        if self._queue:
-            self._idle.clear()
-            self._wake.set()
-        _behind.set(len(self._queue))
+        sendings = list(sendings)
+        overtakes = not self._tasks.queue and not any(s.task for s in sendings)
+        (self._news if overtakes else self._tasks).put(sendings)
+        if self.queued > MOST_QUEUED and not catching_up:
+            _log.warning("publish_queue_overflowed", queued=self.queued)
+            for lane in self._lanes:
+                self.overflowed.update(s.p for s in lane.queue)
+                lane.keep(lambda _: False)
 
     @property
     def queued(self) -> int:
         """How many records wait."""
-        return len(self._queue)
+        return len(self._tasks.queue) + len(self._news.queue)
 
     def forget(self, lost: Iterable[int]) -> None:
         """Partitions that are not ours any more: their records are the next owner's."""
         gone = set(lost)
-        self._queue = deque(s for s in self._queue if s.p not in gone)
+        for lane in self._lanes:
+            lane.keep(lambda s: s.p not in gone)
         for p in gone:
             self._published.pop(p, None)
         self.overflowed -= gone
@@ -151,85 +138,36 @@ class Publisher:
     async def flush(self, timeout_s: float) -> bool:
         """Waits until everything queued is acknowledged; False when that took too long."""
         try:
-            await asyncio.wait_for(self._idle.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                for lane in self._lanes:  # in this order: the first puts into the second
+                    await lane.idle.wait()
         except TimeoutError:
             return False
         return True
 
     async def run(self) -> None:
         """Sends until `stop`. A failed send is repeated from the first record that was not acknowledged."""
-        delays = backoff()
-        while True:
-            if not self._queue:
-                self._idle.set()
-                self._wake.clear()
-                if self._stopping:
-                    return
-                await self._wake.wait()
-                continue
-            batch = [self._queue[i] for i in range(min(len(self._queue), SEND_AT_ONCE))]
-            done = await self._send(batch)
-            # forget() may have replaced the queue while we waited: take away what was sent, by identity
-            sent = {id(s) for s in batch[:done]}
-            while self._queue and id(self._queue[0]) in sent:
-                self._queue.popleft()
-            if sent and self._queue and any(id(s) in sent for s in self._queue):
-                self._queue = deque(s for s in self._queue if id(s) not in sent)
-            _behind.set(len(self._queue))
-            if done == len(batch):
-                delays = backoff()
-            elif not self._stopping:
-                await asyncio.sleep(next(delays))
-            else:
-                return
+        await supervise(self._first(), self._news.run(), until=self._stopping)
 
-    async def _send(self, batch: list[Sending]) -> int:
-        """How many, from the first, need not be sent again."""
-        try:
-            if self._producer is None:
-                self._producer = await self._bus.producer()
-            crashpoint("K5")
-            messages = [await self._resolved(s) for s in batch]
-            if armed("K6"):  # somebody wants to see us die with half of it produced
-                await self._producer.send(messages[: (len(messages) + 1) // 2])
-                crashpoint("K6")
-            outcomes = await self._producer.send(messages)
-        except BusError as e:
-            _log.warning("publish_failed", error=type(e).__name__)
-            await self._drop_producer()
-            return 0
-        crashpoint("K7")
-        done = 0
-        for sending, outcome in zip(batch, outcomes, strict=True):
-            if outcome is not None and not self._skippable(sending, outcome):
-                _log.warning("publish_failed", topic=sending.message.topic, error=type(outcome).__name__)
-                break
-            done += 1
-            if sending.pseq and sending.p in self._published:
-                self._acknowledged(sending)
-        _sent.labels("record").inc(done)
-        return done
+    async def _first(self) -> None:
+        await self._tasks.run()
+        self._news.stop()
 
     def _acknowledged(self, s: Sending) -> None:
         """Moves on by one row, never over a row that nobody sent: that one is read again from the journal."""
-        upto = self._published[s.p]
+        upto = self._published.get(s.p)
+        if not s.pseq or upto is None:
+            return
         if s.pseq == upto + 1:
             self._published[s.p] = s.pseq
         elif s.pseq > upto and s.p not in self.overflowed:
             _log.error("rows_missing_between", partition=s.p, published=upto, sent=s.pseq)
             self.overflowed.add(s.p)
 
-    def _skippable(self, sending: Sending, outcome: BusError) -> bool:
-        if sending.pseq or not isinstance(outcome, (RecordRefused, TopicUnknown)):
-            return False
-        _refused.labels(sending.message.topic).inc()
-        _log.error("task_refused_by_bus", topic=sending.message.topic, reason=str(outcome)[:200])
-        return True
-
     async def _resolved(self, s: Sending) -> Outgoing:
         """A task whose inputs hold references to stored payloads gets the payloads themselves."""
         value = s.message.value
-        if value is None or not s.message.topic.startswith(topics.TASKS_PREFIX) or _REF not in value:
+        if value is None or _REF not in value:
             return s.message
         task = orjson.loads(value)
         found: dict[str, Any] = {}
@@ -239,22 +177,19 @@ class Publisher:
         full = orjson.dumps(_filled(task, found))
         return Outgoing(s.message.topic, s.message.key, full, s.message.headers, s.message.partition)
 
-    async def _drop_producer(self) -> None:
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            try:
-                await asyncio.wait_for(producer.close(), 2.0)
-            except (BusError, TimeoutError):
-                _log.warning("producer_close_failed")
-
     async def stop(self) -> None:
-        """Lets `run` end once the queue is empty, or after the next failure."""
-        self._stopping = True
-        self._wake.set()
+        """Lets `run` end once nothing waits, or after the next failure."""
+        self._stopping.set()
+        self._tasks.stop()
 
     async def close(self) -> None:
-        """Lets the producer go."""
-        await self._drop_producer()
+        """Lets the producers go."""
+        for lane in self._lanes:
+            await lane.close()
+
+
+async def _as_it_is(s: Sending) -> Outgoing:
+    return s.message
 
 
 def _reference(value: Any) -> str | None:

@@ -17,9 +17,10 @@ from handrail_engine.decide import adopt
 from handrail_engine.outgoing import outgoing
 from handrail_engine.state import Row
 from handrail_orchestrator.application.batch import Batcher
+from handrail_orchestrator.application.lane import Sending
 from handrail_orchestrator.application.ownership import Held, Ownership
 from handrail_orchestrator.application.ports import Batch, JournalRow, Store
-from handrail_orchestrator.application.publisher import Publisher, Sending
+from handrail_orchestrator.application.publisher import Publisher
 from handrail_orchestrator.application.wakeups import Wakeups
 from handrail_orchestrator.application.work import Work
 from handrail_runtime.telemetry import counter

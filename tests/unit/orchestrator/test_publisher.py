@@ -1,0 +1,183 @@
+"""Tasks overtake events; an event follows the tasks of its batch; nothing is lost or reordered when the bus refuses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from handrail_contracts.plan import EffectClass
+from handrail_contracts.tasks import Task, TaskKind
+from handrail_orchestrator.application.lane import Sending
+from handrail_orchestrator.application.publisher import Publisher
+from handrail_runtime.ports import BusError, Outgoing, TopicUnknown
+from handrail_runtime.testing import wait_until
+
+EVENTS, TASKS = "handrail.events", "handrail.tasks.bot"
+
+
+class Gate:
+    """A bus whose acknowledgements wait, by topic, and fail as told."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, bytes]] = []
+        self.held: set[str] = set()
+        self.failures: dict[str, BusError] = {}
+        self._moved = asyncio.Condition()
+
+    async def producer(self) -> Gate:
+        return self
+
+    async def send(self, messages: Sequence[Outgoing]) -> list[BusError | None]:
+        self.sent += [(m.topic, m.value or b"") for m in messages]
+        async with self._moved:
+            await self._moved.wait_for(lambda: not self.held & {m.topic for m in messages})
+        return [self.failures.get(m.topic) for m in messages]
+
+    async def release(self, topic: str) -> None:
+        async with self._moved:
+            self.held.discard(topic)
+            self._moved.notify_all()
+
+    async def close(self) -> None: ...
+
+    def of(self, topic: str) -> list[bytes]:
+        return [value for t, value in self.sent if t == topic]
+
+
+@asynccontextmanager
+async def publishing() -> AsyncGenerator[tuple[Publisher, Gate]]:
+    gate: Any = Gate()
+
+    async def no_blobs(digests: list[str]) -> dict[str, bytes]:
+        raise AssertionError(digests)
+
+    publisher = Publisher(gate, "default", 4, no_blobs)
+    publisher.start_at(1, 0)
+    publisher.start_at(2, 0)
+    running = asyncio.create_task(publisher.run())
+    try:
+        yield publisher, gate
+    finally:
+        gate.failures.clear()
+        for topic in list(gate.held):
+            await gate.release(topic)
+        await publisher.stop()
+        await running
+
+
+def event(publisher: Publisher, pseq: int, p: int = 1) -> Sending:
+    return publisher.event(p, pseq, "t1", pseq, "NODE_STATE_CHANGED", b"e%d" % pseq, "2026-11-26T18:00:00.000Z")
+
+
+def task(publisher: Publisher, node: str, p: int = 1) -> Sending:
+    asked = Task(
+        kind=TaskKind.EXECUTE,
+        tenant="default",
+        trace_id="t1",
+        node_id=node,
+        agent="bot",
+        action="act",
+        attempt=1,
+        max_attempts=1,
+        effect_key=f"default/t1/{node}/1",
+        effect_class=EffectClass.PURE,
+        start_before="2026-11-26T18:01:00.000Z",
+        lease_s=5,
+    )
+    return publisher.message(p, asked, "2026-11-26T18:00:00.000Z")
+
+
+async def test_an_event_follows_the_tasks_of_its_batch() -> None:
+    async with publishing() as (publisher, gate):
+        gate.held = {TASKS}
+        publisher.put([task(publisher, "a"), event(publisher, 1), event(publisher, 2)])
+        await wait_until(lambda: gate.of(TASKS), description="the task is on its way")
+        publisher.put([event(publisher, 3)])
+        assert gate.of(EVENTS) == []
+        assert publisher.published(1) == 0
+        await gate.release(TASKS)
+        assert await publisher.flush(5.0)
+        assert gate.of(EVENTS) == [b"e1", b"e2", b"e3"]
+        assert publisher.published(1) == 3
+
+
+async def test_a_task_never_waits_for_an_event() -> None:
+    async with publishing() as (publisher, gate):
+        gate.held = {EVENTS}
+        publisher.put([task(publisher, "a"), event(publisher, 1)])
+        await wait_until(lambda: gate.of(EVENTS), description="the event is on its way")
+        publisher.put([task(publisher, "b"), event(publisher, 2)])
+        await wait_until(lambda: len(gate.of(TASKS)) == 2, description="the second task is on its way")
+        assert gate.of(EVENTS) == [b"e1"]
+        assert publisher.published(1) == 0
+        assert not await publisher.flush(0.01)
+        await gate.release(EVENTS)
+        assert await publisher.flush(5.0)
+        assert publisher.published(1) == 2
+
+
+async def test_a_batch_without_tasks_does_not_overtake() -> None:
+    async with publishing() as (publisher, gate):
+        publisher.put([event(publisher, 1)])
+        publisher.put([task(publisher, "a"), event(publisher, 2)])
+        publisher.put([event(publisher, 3)])
+        assert await publisher.flush(5.0)
+        assert gate.of(EVENTS) == [b"e1", b"e2", b"e3"]
+        assert publisher.published(1) == 3
+
+
+async def test_tasks_that_fail_are_sent_again_and_hold_no_event_back() -> None:
+    async with publishing() as (publisher, gate):
+        gate.failures[TASKS] = BusError("no acknowledgement")
+        publisher.put([task(publisher, "a"), event(publisher, 1)])
+        await wait_until(lambda: publisher.published(1) == 1, description="the event is acknowledged")
+        assert publisher.queued == 1
+        gate.failures.clear()
+        assert await publisher.flush(5.0)
+        assert len(gate.of(TASKS)) >= 2
+        assert len(set(gate.of(TASKS))) == 1
+        assert gate.of(EVENTS) == [b"e1"]
+
+
+async def test_events_that_fail_are_sent_again_in_order() -> None:
+    async with publishing() as (publisher, gate):
+        gate.failures[EVENTS] = BusError("no acknowledgement")
+        publisher.put([event(publisher, 1), event(publisher, 2)])
+        await wait_until(lambda: len(gate.of(EVENTS)) >= 4, description="both were tried twice")
+        assert publisher.published(1) == 0
+        gate.failures.clear()
+        assert await publisher.flush(5.0)
+        assert gate.of(EVENTS)[-2:] == [b"e1", b"e2"]
+        assert publisher.published(1) == 2
+
+
+async def test_a_task_that_the_bus_refuses_is_left_to_its_wake_up() -> None:
+    async with publishing() as (publisher, gate):
+        gate.failures[TASKS] = TopicUnknown("nobody knows it")
+        publisher.put([task(publisher, "a"), event(publisher, 1)])
+        assert await publisher.flush(5.0)
+        assert len(gate.of(TASKS)) == 1
+        assert publisher.published(1) == 1
+
+
+async def test_what_is_forgotten_while_its_tasks_are_out_is_not_handed_on() -> None:
+    async with publishing() as (publisher, gate):
+        gate.held = {TASKS}
+        publisher.put([task(publisher, "a"), event(publisher, 1), event(publisher, 1, p=2)])
+        await wait_until(lambda: gate.of(TASKS), description="the task is on its way")
+        publisher.forget([1])
+        assert publisher.queued == 1
+        await gate.release(TASKS)
+        assert await publisher.flush(5.0)
+        assert gate.of(EVENTS) == [b"e1"]
+        assert (publisher.published(1), publisher.published(2)) == (0, 1)
+
+
+async def test_a_stop_sends_what_waits() -> None:
+    async with publishing() as (publisher, gate):
+        publisher.put([task(publisher, "a"), event(publisher, 1)])
+        await publisher.stop()
+    assert (len(gate.of(TASKS)), gate.of(EVENTS)) == (1, [b"e1"])
+    assert publisher.published(1) == 1
