@@ -95,6 +95,11 @@ class Attempt:
                 self.context.cancelled.set()
             self.runner.cancel()
 
+    def let_go(self) -> None:
+        """It is over: drops what refers back to it, so that its memory is free at once. Left in a circle it waits for the
+        garbage collector, which took a fifth of a pure attempt's CPU."""
+        self.runner = self.context = None
+
     def _progress(self, percent: float | None, message: str | None) -> None:
         if self.stage is Stage.RUNNING:
             self.said(self.order.task, percent, message)

@@ -152,6 +152,7 @@ class Slots:
             self._failure = failure
             self._room.set()
         self._forget(a)
+        a.let_go()
         if self._waiting:
             self._fill()
         if self._all.running == 0:
