@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from handrail_contracts import topics
 from handrail_notifier.adapters.gateway import GatewayDesk
 from handrail_notifier.adapters.journal import PostgresJournal
+from handrail_notifier.adapters.packing import packed
 from handrail_notifier.adapters.redis_tickets import RedisTickets
 from handrail_notifier.adapters.redis_view import RedisView
 from handrail_notifier.application.agui_tracks import Tracks
@@ -51,7 +52,7 @@ TOPICS_S = 60.0
 
 def connect_redis(url: str) -> Redis:
     """A client as the notifier needs it: bytes, short timeouts, no retries of its own. Connects when it is used."""
-    return Redis.from_url(
+    client = Redis.from_url(
         url,
         decode_responses=False,
         socket_connect_timeout=1.0,
@@ -60,6 +61,7 @@ def connect_redis(url: str) -> Redis:
         retry=Retry(NoBackoff(), 0),
         max_connections=16,
     )
+    return packed(client)
 
 
 class Notifier:

@@ -45,6 +45,7 @@ class Projection:
         await self._load_missing(events)
         writes: list[Write] = []
         stale: dict[Key, None] = {}
+        duplicates = 0
         for record in events:
             if record.key in stale:
                 continue
@@ -56,7 +57,9 @@ class Projection:
             if write is not None:
                 writes.append(write)
             else:
-                self._events.labels("duplicate").inc()
+                duplicates += 1
+        if duplicates:
+            self._events.labels("duplicate").inc(duplicates)
         try:
             for key in await self._write(writes):
                 stale[key] = None
@@ -121,12 +124,13 @@ class Projection:
     async def _write(self, writes: list[Write]) -> list[Key]:
         if not writes:
             return []
-        gaps: dict[Key, None] = {}
-        for write, written in zip(writes, await self._store.write(writes), strict=True):
-            if written is Written.GAP:
-                gaps[write.key] = None
-            self._events.labels(written.name.lower()).inc()
-        return list(gaps)
+        outcomes = await self._store.write(writes)
+        for written in Written:
+            if count := outcomes.count(written):
+                self._events.labels(written.name.lower()).inc(count)
+        return list(
+            {write.key: None for write, written in zip(writes, outcomes, strict=True) if written is Written.GAP}
+        )
 
     async def _rebuild(self, key: Key) -> None:
         self._forget(key)
