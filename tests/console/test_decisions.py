@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
 
 from playwright.async_api import expect
 
@@ -10,31 +10,60 @@ from tests.console.rig import PATIENCE_MS, Console
 
 expect.set_options(timeout=PATIENCE_MS)
 
-GATED: dict[str, Any] = {
-    "nodes": [
-        {
-            "id": "pay",
-            "agent": "bank",
-            "action": "transfer",
-            "inputs": {"to": "Alice", "amount": 500},
-            "gate": {"decide": "always", "summary": "Transfer 500 to Alice"},
-        }
-    ]
-}
-
 
 async def gated(console: Console) -> str:
-    """A transfer that waits for approval."""
-    trace_id: str = (await console.call("POST", "/workflows", {"plan": GATED}))["trace_id"]
+    """A transfer that its policy lets nobody make without a person."""
+    order = {"blueprint": "bank-transfer", "input": {"to": "Alice", "amount": 700}}
+    trace_id: str = (await console.call("POST", "/workflows", order))["trace_id"]
     await console.wait(trace_id, lambda s: bool(s["pauses"]))
     return trace_id
+
+
+async def transfers(console: Console, trace_id: str) -> list[str]:
+    """What the bank really did."""
+    ledger = await console.call("GET", f"/simulators/ledger?trace_id={trace_id}")
+    return [entry["node_id"] for entry in ledger if entry["node_id"] == "transfer"]
+
+
+async def conversation(console: Console) -> str:
+    """A customer who wants a person."""
+    asked = {"order_id": "12345", "message": "I was charged twice, I want a person"}
+    trace_id: str = (await console.call("POST", "/workflows", {"blueprint": "refund-support", "input": asked}))[
+        "trace_id"
+    ]
+    await console.wait(trace_id, lambda s: bool(s["pauses"]))
+    return trace_id
+
+
+async def test_a_transfer_above_the_limit_is_started_seen_to_wait_and_approved(console: Console) -> None:
+    async with console.desk() as desk:
+        page = await desk.open("start?blueprint=bank-transfer")
+        await page.get_by_label("To *").fill("Alice")
+        await page.get_by_label("Amount").fill("700")
+        await page.get_by_role("button", name="Start", exact=True).click()
+        await page.wait_for_url(re.compile("/console/workflows/"))
+        trace_id = page.url.rsplit("/", 1)[-1].split("?")[0]
+        await expect(page.locator(".intervention[data-kind=gate]")).to_be_visible()
+        await expect(page.locator(".proposal-summary")).to_have_text("Transfer 700.00 to Alice")
+        await expect(page.locator(".proposal")).to_contain_text("It cannot be undone")
+        removed, added = page.locator(".diff [data-mark=removed]"), page.locator(".diff [data-mark=added]")
+        await expect(removed.first).to_contain_text("1000")
+        await expect(added.first).to_contain_text("300")
+        await expect(page.locator("[data-option=RES_APPROVE] .effect")).to_contain_text("runs transfer")
+        assert await transfers(console, trace_id) == []
+        await page.locator("[data-action=RES_APPROVE]").click()
+        await expect(page.get_by_test_id("workflow-status")).to_have_attribute("data-status", "COMPLETED")
+        await expect(page.get_by_test_id("closed")).to_contain_text("Done: Approve")
+    state = await console.wait(trace_id, lambda s: s["status"] == "COMPLETED")
+    assert state["output"]["transfer"]["balance"] == 300
+    assert await transfers(console, trace_id) == ["transfer"]
 
 
 async def test_an_amount_is_edited_and_the_edited_one_is_paid(console: Console) -> None:
     trace_id = await gated(console)
     async with console.desk() as desk:
         page = await desk.open(f"workflows/{trace_id}?tab=intervene")
-        await expect(page.locator(".proposal-summary")).to_have_text("Transfer 500 to Alice")
+        await expect(page.locator(".proposal-summary")).to_have_text("Transfer 700.00 to Alice")
         await page.locator("[data-action=RES_EDIT]").click()
         confirm = page.locator("[data-confirm=RES_EDIT]")
         await expect(confirm).to_be_disabled()
@@ -44,7 +73,8 @@ async def test_an_amount_is_edited_and_the_edited_one_is_paid(console: Console) 
         await confirm.click()
         await expect(page.get_by_test_id("workflow-status")).to_have_attribute("data-status", "COMPLETED")
     state = await console.wait(trace_id, lambda s: s["status"] == "COMPLETED")
-    assert state["nodes"][0]["output"]["amount"] == 450
+    assert (state["output"]["transfer"]["amount"], state["output"]["transfer"]["balance"]) == (450, 550)
+    assert await transfers(console, trace_id) == ["transfer"]
 
 
 async def test_a_refusal_says_why(console: Console) -> None:
@@ -59,13 +89,11 @@ async def test_a_refusal_says_why(console: Console) -> None:
         await page.locator("[data-confirm=RES_REJECT]").click()
         await expect(page.get_by_test_id("closed")).to_contain_text("not this month")
     await console.wait(trace_id, lambda s: s["status"] == "COMPLETED_WITH_SKIPS")
+    assert await transfers(console, trace_id) == []
 
 
 async def test_an_operator_speaks_and_answers_in_a_conversation(console: Console) -> None:
-    asked = {"order_id": "12345", "message": "I was charged twice, I want a person"}
-    order = {"blueprint": "refund-support", "input": asked}
-    trace_id: str = (await console.call("POST", "/workflows", order))["trace_id"]
-    await console.wait(trace_id, lambda s: bool(s["pauses"]))
+    trace_id = await conversation(console)
     async with console.desk() as desk:
         page = await desk.open(f"workflows/{trace_id}?tab=intervene")
         await expect(page.locator(".bubble[data-role=user]")).to_contain_text("I was charged twice")
@@ -78,3 +106,19 @@ async def test_an_operator_speaks_and_answers_in_a_conversation(console: Console
         await expect(page.get_by_test_id("workflow-status")).to_have_attribute("data-status", "COMPLETED")
     state = await console.wait(trace_id, lambda s: s["status"] == "COMPLETED")
     assert state["nodes"][0]["output"]["response"] == "The second charge is refunded."
+
+
+async def test_a_conversation_is_handed_back_and_the_agent_goes_on_with_what_was_said(console: Console) -> None:
+    trace_id = await conversation(console)
+    async with console.desk() as desk:
+        page = await desk.open(f"workflows/{trace_id}?tab=intervene")
+        await page.get_by_label("Say something").fill("The refund is on its way")
+        await page.get_by_role("button", name="Say it").click()
+        await expect(page.locator(".bubble[data-role=operator]")).to_contain_text("on its way")
+        await page.locator("[data-action=RES_HAND_BACK]").click()
+        await expect(page.get_by_test_id("closed")).to_contain_text("Done:")
+        await expect(page.get_by_test_id("workflow-status")).to_have_attribute("data-status", "COMPLETED")
+        # The conversation can still be read.
+        await expect(page.locator(".bubble[data-role=operator]")).to_contain_text("on its way")
+    state = await console.wait(trace_id, lambda s: s["status"] == "COMPLETED")
+    assert (state["nodes"][0]["attempt"], state["nodes"][0]["state"]) == (2, "COMPLETE")

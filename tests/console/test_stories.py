@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from playwright.async_api import Page, expect
 
 from tests.console.rig import PATIENCE_MS, Console
+from tests.waiting import wait_until
 
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -172,3 +174,45 @@ async def test_a_dead_letter_is_replayed_and_another_is_discarded(console: Conso
             await expect(row).to_have_count(0)
     await console.wait(first, lambda s: s["status"] == "COMPLETED_WITH_SKIPS")
     await console.wait(second, lambda s: s["status"] == "COMPLETED")
+
+
+async def test_a_record_that_nobody_can_read_is_looked_at_replayed_and_let_go(console: Console) -> None:
+    """The bytes that the simulator sends for `garbage` are in quarantine; sent again they come back, as they are no better."""
+    outcomes = {"outcomes": ["garbage", "ok"], "duration_ms": 0}
+    trace_id = await console.plan([{"id": "odd", "inputs": outcomes, "timeouts": {"lease_s": 1.0}}])
+
+    async def records() -> list[dict[str, Any]]:
+        found = (await console.call("GET", "/quarantine?limit=100"))["items"]
+        return [record for record in found if f"/{trace_id}/" in str(record["headers"])]
+
+    async def are(count: int) -> bool:
+        return len(await records()) == count
+
+    await wait_until(lambda: are(1), description="the record is in quarantine", timeout_s=PATIENCE_MS / 1000)
+    first = (await records())[0]["id"]
+    async with console.desk() as desk:
+        page = await desk.open("dead-letters")
+        await page.get_by_role("link", name="Quarantine").click()
+        row = page.locator(f"[data-record='{first}']")
+        await row.locator("summary").click()
+        await expect(row).to_contain_text("Expected a valid Result")
+        await expect(row).to_contain_text("handrail.results")
+        await expect(row).to_contain_text("dev.handrail.result_ok.v1")
+        await row.get_by_role("button", name="Replay").click()
+        dialog = page.get_by_role("dialog", name="Replay")
+        await dialog.get_by_role("button", name="Replay").click()
+        await expect(row).to_have_count(0)
+        await wait_until(lambda: are(2), description="it came back", timeout_s=PATIENCE_MS / 1000)
+        second = next(record["id"] for record in await records() if record["id"] != first)
+        await page.reload()
+        again = page.locator(f"[data-record='{second}']")
+        await again.get_by_role("button", name="Discard").click()
+        dialog = page.get_by_role("dialog", name="Discard")
+        await expect(dialog.get_by_role("button", name="Discard")).to_be_disabled()
+        await dialog.get_by_label("Reason").fill("truncated on its way")
+        await dialog.get_by_role("button", name="Discard").click()
+        await expect(again).to_have_count(0)
+        await page.get_by_label("State").select_option("discarded")
+        await expect(again).to_contain_text("truncated on its way")
+    assert {r["id"]: r["state"] for r in await records()} == {first: "replayed", second: "discarded"}
+    await console.wait(trace_id, lambda s: s["status"] == "COMPLETED")

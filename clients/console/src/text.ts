@@ -397,6 +397,7 @@ export const text = {
     emptyQuarantine: "Nothing is set aside",
     emptyQuarantineHint: "Records that nobody could read, and workflows that could not go on because of one, are listed here.",
     state: "State",
+    because: (state: string, reason: string) => `${state}: ${reason}`,
     states: { open: "Open", replayed: "Replayed", discarded: "Discarded", decided: "Decided", closed: "Closed" } as Record<string, string>,
     columns: { at: "When", what: "Step", agent: "Agent", error: "Error", state: "State", topic: "Topic", reason: "Reason" },
     replay: "Replay",

@@ -156,6 +156,7 @@ function RecordRow({ record }: { record: Quarantined }) {
           <strong>{record.topic}</strong> <span className="chip">{record.kind}</span> <span className="chip">{text.letters.states[record.state] ?? record.state}</span>{" "}
           <span className="wrap">{record.reason}</span> <Ago at={record.at} />
         </summary>
+        {record.state_reason ? <p className="wrap">{text.letters.because(text.letters.states[record.state] ?? record.state, record.state_reason)}</p> : null}
         <p className="dim small">{text.letters.place(record.topic, record.partition, record.offset)}</p>
         <h4>{text.letters.value}</h4>
         {value.binary ? <p className="dim small">{text.letters.binary}</p> : null}

@@ -50,7 +50,7 @@ class Query:
         """The value, one of `allowed`."""
         value = self.text(name) or default
         if value not in allowed:
-            raise _refused(name, f"Expected one of {', '.join(allowed)}, but found {quote(value)}.")
+            raise _refused(name, f"Expected one of {', '.join(filter(None, allowed))}, but found {quote(value)}.")
         return value
 
     def flag(self, name: str) -> bool:
