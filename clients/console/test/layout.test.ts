@@ -1,4 +1,6 @@
 import { expect, test } from "vitest";
+import type { NodeView } from "@handrail/client";
+import { Elements } from "../src/graph/elements.js";
 import { LANE, NODE, place, shapeKey } from "../src/graph/layout.js";
 import { depthOf, inOrder, type Shape, upstream } from "../src/graph/order.js";
 import { step } from "../src/graph/walk.js";
@@ -65,3 +67,27 @@ test("arrows walk along the dependencies and between neighbours", () => {
   expect(middle).toContain(second);
   expect(go(second, "ArrowUp")).toBe(top);
 });
+
+test("all lines of a kind are one path, a dependency named twice is drawn once, and what did not change stays", () => {
+  const look = (state: string) => ({
+    nodes: [node("a", "COMPLETE"), node("b", state, ["a", "a"]), node("c", "PENDING", ["a"])],
+    places: new Map(Object.entries({ a: { x: 0, y: 0, depth: 0 }, b: { x: 300, y: 0, depth: 1 }, c: { x: 300, y: 200, depth: 1 } })),
+    selected: null,
+    tabbable: null,
+    added: new Set<string>(),
+  });
+  const first = look("PENDING");
+  const elements = new Elements();
+  const wires = elements.of(first).wires;
+  expect(wires.map((wire) => [wire.kind, wire.heads.split("z").length - 1])).toEqual([["edge", 2]]);
+  expect(elements.of(first).wires).toBe(wires);
+  const running = elements.of({ ...look("IN_PROGRESS"), places: first.places }).wires;
+  expect(running.map((wire) => [wire.kind, wire.heads.split("z").length - 1])).toEqual([["edge", 1], ["edge-active", 1]]);
+  const undone = { ...look("COMPENSATED"), places: first.places };
+  undone.nodes[0] = node("a", "COMPENSATING");
+  expect(elements.of(undone).wires.map((wire) => wire.kind)).toContain("edge-undo");
+});
+
+function node(id: string, state: string, depends_on: string[] = []): NodeView {
+  return { id, agent: "x", action: "y", depends_on, state, attempt: 0, max_attempts: 1, started_at: null, finished_at: null, output: null, error: null } as NodeView;
+}

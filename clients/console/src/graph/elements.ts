@@ -1,10 +1,11 @@
 /** From the state of a workflow to what the picture shows. What did not change keeps its identity, so nothing is drawn twice. */
 
 import type { NodeView } from "@handrail/client";
-import type { Edge, Node } from "@xyflow/react";
+import type { Node } from "@xyflow/react";
 import { isFault, isUndo } from "../model/status.js";
 import { LANE, NODE, type Placed } from "./layout.js";
 import { upstream } from "./order.js";
+import { Loom, type Wire } from "./wires.js";
 
 export interface StepData extends Record<string, unknown> {
   node: NodeView;
@@ -46,28 +47,19 @@ export function faultLine(nodes: readonly NodeView[]): Set<string> {
 
 export class Elements {
   #nodes = new Map<string, Any>();
-  #edges = new Map<string, Edge>();
+  #loom = new Loom();
 
-  of(look: Look): { nodes: Any[]; edges: Edge[] } {
+  of(look: Look): { nodes: Any[]; wires: readonly Wire[] } {
     const line = look.calm ? new Set<string>() : faultLine(look.nodes);
     const nodes: Any[] = [];
-    const edges: Edge[] = [];
     const laned = new Set(look.nodes.filter((node) => isUndo(node.state)).map((node) => node.id));
     look.nodes.forEach((node, i) => {
       const at = look.places.get(node.id);
       if (!at) return;
       nodes.push(this.#step(node, at, i, look, line));
       if (laned.has(node.id)) nodes.push(this.#lane(node, at));
-      for (const from of node.depends_on) {
-        if (!look.places.has(from)) continue;
-        edges.push(this.#edge(`${from}>${node.id}`, from, node.id, edgeClass(line, from, node.id, look.nodes)));
-        if (laned.has(from) && laned.has(node.id)) {
-          // Undoing runs the other way: the arrow goes from what came later to what came before.
-          edges.push(this.#edge(`undo:${node.id}>${from}`, `undo:${node.id}`, `undo:${from}`, "edge-undo"));
-        }
-      }
     });
-    return { nodes, edges };
+    return { nodes, wires: this.#loom.of(look.nodes, look.places, line, laned) };
   }
 
   #step(node: NodeView, at: Placed, i: number, look: Look, line: Set<string>): StepNode {
@@ -113,34 +105,4 @@ export class Elements {
     this.#nodes.set(id, made);
     return made;
   }
-
-  #edge(id: string, source: string, target: string, className: string): Edge {
-    const old = this.#edges.get(id);
-    if (old?.className === className) return old;
-    const undo = className === "edge-undo";
-    const made: Edge = {
-      id,
-      source,
-      target,
-      className,
-      type: undo ? "default" : "smoothstep",
-      focusable: false,
-      ariaRole: "presentation",
-      domAttributes: { "aria-hidden": true, "aria-roledescription": undefined } as never,
-      markerEnd: { type: "arrowclosed" as never, width: 14, height: 14, markerUnits: "userSpaceOnUse", color: MARKS[className] ?? "var(--line-strong)" },
-      ...(undo ? { sourceHandle: "back", targetHandle: "back" } : {}),
-    };
-    this.#edges.set(id, made);
-    return made;
-  }
-}
-
-const MARKS: Record<string, string> = { "edge-fault": "var(--human)", "edge-active": "var(--progress)", "edge-undo": "var(--compensating)" };
-
-function edgeClass(line: Set<string>, from: string, to: string, nodes: readonly NodeView[]): string {
-  if (line.size === 0) {
-    const target = nodes.find((node) => node.id === to);
-    return target?.state === "IN_PROGRESS" ? "edge-active" : "edge";
-  }
-  return line.has(from) && line.has(to) ? "edge-fault" : "edge-dim";
 }

@@ -1,7 +1,7 @@
 /** The picture of a workflow: its steps as a graph that is seen, heard and walked. */
 
 import "@xyflow/react/dist/base.css";
-import { Background, MiniMap, ReactFlow, ReactFlowProvider, useReactFlow } from "@xyflow/react";
+import { Background, MiniMap, ReactFlow, ReactFlowProvider, useReactFlow, ViewportPortal } from "@xyflow/react";
 import { Crosshair, Maximize, Minus, Plus } from "lucide-react";
 import { type KeyboardEvent, type MouseEvent, useCallback, useEffect, useId, useMemo, useRef, useState } from "react";
 import type { NodeView } from "@handrail/client";
@@ -14,9 +14,11 @@ import { NODE } from "./layout.js";
 import { Lane, Step } from "./step.js";
 import { usePlaces } from "./use-places.js";
 import { type Direction, step } from "./walk.js";
+import { Wires } from "./wires.js";
 
 const TYPES = { step: Step, lane: Lane };
-const ONLY_VISIBLE_FROM = 300;
+/** Above it steps come and go while the picture is moved, which costs more per frame than steps that stay. */
+const ONLY_VISIBLE_FROM = 1_500;
 const MINIMAP_FROM = 30;
 const FIT = { padding: 0.08, maxZoom: 1.1, minZoom: 0.05 };
 /** At first a large plan is shown so that it can be read, from its beginning; F shows all of it. */
@@ -50,7 +52,7 @@ function Drawn({ nodes, selected, onSelect, added = NONE, calm = false }: Pictur
   const still = useMedia("(prefers-reduced-motion: reduce)");
   const id = useId();
   const drawn = useMemo(
-    () => (places ? elements.of({ nodes, places, selected, tabbable, added, calm }) : { nodes: [], edges: [] }),
+    () => (places ? elements.of({ nodes, places, selected, tabbable, added, calm }) : { nodes: [], wires: [] }),
     [elements, nodes, places, selected, tabbable, added, calm],
   );
 
@@ -119,14 +121,12 @@ function Drawn({ nodes, selected, onSelect, added = NONE, calm = false }: Pictur
       </p>
       <ReactFlow<Any>
         nodes={drawn.nodes}
-        edges={drawn.edges}
         nodeTypes={TYPES}
         onNodeClick={onNodeClick}
         onMoveStart={(event) => event && usePreferences.getState().set({ follow: false })}
         nodesDraggable={false}
         nodesConnectable={false}
         nodesFocusable={false}
-        edgesFocusable={false}
         elementsSelectable={false}
         disableKeyboardA11y
         onlyRenderVisibleElements={nodes.length >= ONLY_VISIBLE_FROM}
@@ -136,6 +136,9 @@ function Drawn({ nodes, selected, onSelect, added = NONE, calm = false }: Pictur
         fitViewOptions={FIRST}
       >
         <Background gap={24} size={1} />
+        <ViewportPortal>
+          <Wires of={drawn.wires} />
+        </ViewportPortal>
         {nodes.length >= MINIMAP_FROM ? <MiniMap<Any> pannable nodeClassName={(node) => `mini mini-${nodeLook(node.data.node.state).token}`} ariaLabel={null} /> : null}
       </ReactFlow>
       <Tools fit={fit} zoomIn={() => void flow.zoomIn()} zoomOut={() => void flow.zoomOut()} />

@@ -1,6 +1,6 @@
 /** A step in the picture, and its undo in the lane below. */
 
-import { Handle, type NodeProps, Position } from "@xyflow/react";
+import type { NodeProps } from "@xyflow/react";
 import { memo } from "react";
 import { nodeLook } from "../model/status.js";
 import { text } from "../text.js";
@@ -23,7 +23,6 @@ export const Step = memo(function Step({ data }: NodeProps<StepNode>) {
       aria-label={text.graph.node(node.id, n, of, look.word.toLowerCase(), attempt)}
       aria-expanded={selected}
     >
-      <Handle type="target" position={Position.Left} isConnectable={false} />
       <StatusIcon token={look.token} size={20} />
       <span className="step-main">
         <span className="step-name" title={node.id}>
@@ -43,7 +42,6 @@ export const Step = memo(function Step({ data }: NodeProps<StepNode>) {
           +
         </span>
       ) : null}
-      <Handle type="source" position={Position.Right} isConnectable={false} />
     </div>
   );
 });
@@ -52,11 +50,9 @@ export const Lane = memo(function Lane({ data }: NodeProps<LaneNode>) {
   const look = nodeLook(data.node.state);
   return (
     <div className="lane" data-token={look.token} title={text.graph.undoOf(data.node.id, look.word)}>
-      <Handle type="source" id="back" position={Position.Left} isConnectable={false} />
       <StatusIcon token={look.token} size={14} />
       <span>{text.graph.undo}</span>
       <span className="step-word">{look.word}</span>
-      <Handle type="target" id="back" position={Position.Right} isConnectable={false} />
     </div>
   );
 });
