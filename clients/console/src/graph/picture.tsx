@@ -139,8 +139,9 @@ function Drawn({ nodes, selected, onSelect, added = NONE, calm = false }: Pictur
         <ViewportPortal>
           <Wires of={drawn.wires} />
         </ViewportPortal>
-        {nodes.length >= MINIMAP_FROM ? <MiniMap<Any> pannable nodeClassName={(node) => `mini mini-${nodeLook(node.data.node.state).token}`} ariaLabel={null} /> : null}
+        {places && nodes.length >= MINIMAP_FROM ? <MiniMap<Any> pannable nodeClassName={(node) => `mini mini-${nodeLook(node.data.node.state).token}`} ariaLabel={null} /> : null}
       </ReactFlow>
+      {places ? null : <p className="dim graph-placing">{text.graph.placing}</p>}
       <Tools fit={fit} zoomIn={() => void flow.zoomIn()} zoomOut={() => void flow.zoomOut()} />
     </div>
   );
