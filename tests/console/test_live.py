@@ -225,3 +225,34 @@ async def test_a_new_workflow_appears_in_the_list_and_waits_while_somebody_point
         shown = await rows.evaluate_all("rows => rows.map(row => row.dataset.trace)")
         assert shown == [third, second, first]
         await expect(news).to_have_count(0)
+
+
+async def test_filters_get_a_name_and_are_there_after_a_reload(console: Console) -> None:
+    async with console.desk() as desk:
+        page = await desk.open("workflows?status=PAUSED_HITL&label=batch:named")
+        await page.get_by_role("button", name="Save this view").click()
+        await page.get_by_label("Name", exact=True).fill("Mine that wait")
+        await page.keyboard.press("Enter")
+        saved = page.get_by_role("link", name="Mine that wait")
+        await expect(saved).to_have_attribute("aria-current", "page")
+        await page.get_by_role("button", name="Clear").click()
+        await page.reload()
+        await saved.click()
+        await expect(page).to_have_url(re.compile(r"label=batch%3Anamed&status=PAUSED_HITL"))
+        await page.get_by_role("button", name="Forget the view Mine that wait").click()
+        await expect(saved).to_have_count(0)
+
+
+async def test_a_console_that_the_server_has_replaced_offers_to_be_loaded_anew(console: Console) -> None:
+    async with StreamCut(console.up.port) as line, console.desk(url=line.url) as desk:
+        page = await desk.open("inbox")
+        pill = page.get_by_test_id("connection")
+        await expect(pill).to_have_text("Live")
+        newer = '<!doctype html><script type="module" src="/console/assets/index-newer.js"></script>'
+        await page.route("**/console/", lambda route: route.fulfill(content_type="text/html", body=newer))
+        line.cut()
+        await expect(pill).to_contain_text("Reconnecting")
+        line.mend()
+        banner = page.locator(".banner").filter(has_text="The console was updated")
+        await expect(banner.get_by_role("button", name="Reload")).to_be_visible()
+        await page.unroute_all(behavior="wait")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -216,3 +217,65 @@ async def test_a_record_that_nobody_can_read_is_looked_at_replayed_and_let_go(co
         await expect(again).to_contain_text("truncated on its way")
     assert {r["id"]: r["state"] for r in await records()} == {first: "replayed", second: "discarded"}
     await console.wait(trace_id, lambda s: s["status"] == "COMPLETED")
+
+
+async def test_rows_that_are_alike_are_picked_by_key_and_decided_together(console: Console) -> None:
+    started = [await console.paused(trace_id=f"picked-{i}") for i in range(3)]
+    talk = {"order_id": "1", "message": "I want a person, about picked-3"}
+    other = (await console.call("POST", "/workflows", {"blueprint": "refund-support", "input": talk}))["trace_id"]
+    await console.wait(other, lambda s: bool(s["pauses"]))
+    async with console.desk() as desk:
+        page = await desk.open("inbox?q=picked-")
+        rows = page.locator(".row-item:not(.gone)")
+        await expect(rows).to_have_count(3)
+        await page.keyboard.press("j")
+        await page.keyboard.press("x")
+        await expect(page.get_by_test_id("picked")).to_contain_text("1 selected")
+        await expect(page.get_by_role("button", name="Resolve the selected")).to_be_disabled()
+        await page.keyboard.press("j")
+        await page.keyboard.press("x")
+        await expect(page.get_by_test_id("picked")).to_contain_text("2 selected")
+        await page.get_by_role("button", name="Resolve the selected").click()
+        await expect(page.get_by_role("dialog")).to_contain_text("Resolve 2 alike together")
+        await page.get_by_role("radio", name="Skip Hardware Step").check()
+        await page.get_by_role("button", name="Try the first").click()
+        await page.get_by_role("button", name="Do it to the other 1").click()
+        await expect(page.get_by_test_id("bulk-rest")).to_contain_text("1 decision accepted")
+        await page.keyboard.press("Escape")
+        await expect(rows).to_have_count(1)
+        await expect(page.get_by_test_id("picked")).to_have_count(0)
+    for trace_id, _ in started[:2]:
+        await console.wait(trace_id, lambda s: s["status"] == "COMPLETED_WITH_SKIPS")
+    left = await console.wait(started[2][0], lambda s: True)
+    assert left["status"] == "PAUSED_HITL"
+    for trace_id in (started[2][0], other):
+        await console.call("POST", f"/workflows/{trace_id}/cancel", {"compensate": False})
+
+
+async def test_a_policy_says_what_it_asks_and_other_rules_are_tried_on_the_past(console: Console) -> None:
+    order = {"blueprint": "bank-transfer", "input": {"to": "Alice", "amount": 300}}
+    trace_id = (await console.call("POST", "/workflows", order))["trace_id"]
+    pause = (await console.wait(trace_id, lambda s: bool(s["pauses"])))["pauses"][0]
+    async with console.desk() as desk:
+        page = await desk.open("policies")
+        policy = page.locator("[data-policy=bank]")
+        rule = policy.locator("[data-rule=money-over-100]")
+        await expect(rule).to_contain_text("action is transfer, args.amount > 100")
+        await expect(rule).to_contain_text("Asks a person")
+        await expect(rule).to_contain_text("waiting now")
+        body = {"action_id": "RES_APPROVE", "pause_id": pause["pause_id"]}
+        await console.call("POST", f"/workflows/{trace_id}/resume", body)
+        await expect(rule).to_contain_text("last now")
+        await policy.get_by_text("All versions").click()
+        await expect(policy.locator("[data-version='1']")).to_contain_text("Applied by system")
+        await policy.get_by_text("Try other rules").click()
+        candidate = policy.get_by_label("The policy to try")
+        rules = [{"id": "all", "match": {"action": "transfer"}, "decide": "sometimes"}]
+        await candidate.fill(json.dumps({"name": "bank", "version": 2, "rules": rules}))
+        await policy.get_by_role("button", name="What would it have asked?").click()
+        await expect(policy.get_by_role("alert")).to_contain_text("/policy/rules/0/decide")
+        rules[0]["decide"] = "never"
+        await candidate.fill(json.dumps({"name": "bank", "version": 2, "rules": rules}))
+        await policy.get_by_role("button", name="What would it have asked?").click()
+        await expect(policy.get_by_test_id("simulated")).to_contain_text("with these rules it would be 0")
+    assert [p["version"] for p in (await console.call("GET", "/policies/bank"))["items"]] == [1]

@@ -1,6 +1,7 @@
 /** An event in one line of words. */
 
 import type { WorkflowEvent } from "@handrail/client";
+import { text } from "../text.js";
 import { nodeLook, workflowLook } from "./status.js";
 
 const short = (value: unknown, most = 160): string => {
@@ -47,4 +48,24 @@ function nodeChanged(event: WorkflowEvent): string {
   const error = event.error as { code?: unknown; message?: unknown } | null | undefined;
   const attempt = typeof event.attempt === "number" && event.attempt > 1 ? `, attempt ${event.attempt}` : "";
   return `${short(event.node_id)}: ${to}${attempt}${error ? `, ${short(error.code)}: ${short(error.message)}` : ""}`;
+}
+
+const OPERATORS: Record<string, string> = { eq: "is", ne: "is not", gt: ">", ge: "≥", lt: "<", le: "≤", in: "is one of", contains: "contains" };
+
+/** What a rule of a policy looks for: `action is transfer, args.amount > 100`. */
+export function conditionOf(match: Record<string, unknown>): string {
+  const parts = Object.entries(match).flatMap(([fact, wanted]) => {
+    if (typeof wanted !== "object" || wanted === null) return [`${fact} is ${shownValue(wanted)}`];
+    if (Array.isArray(wanted)) return [`${fact} is one of ${shownValue(wanted)}`];
+    return Object.entries(wanted).map(([operator, value]) => {
+      if (operator === "exists") return value ? `${fact} is given` : `${fact} is missing`;
+      return `${fact} ${OPERATORS[operator] ?? operator} ${shownValue(value)}`;
+    });
+  });
+  return parts.length > 0 ? parts.join(", ") : text.policies.anything;
+}
+
+function shownValue(value: unknown): string {
+  if (Array.isArray(value)) return value.map(shownValue).join(", ");
+  return typeof value === "string" ? value : JSON.stringify(value);
 }

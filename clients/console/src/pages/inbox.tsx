@@ -17,6 +17,8 @@ import { workflowLook } from "../model/status.js";
 import { clock, relative } from "../model/time.js";
 import { text } from "../text.js";
 import { Ago, Failed, Skeleton } from "../ui/parts.js";
+import { useKeys } from "../ui/keys.js";
+import { SavedViews } from "../ui/saved-views.js";
 import { usePageTitle } from "../ui/shell.js";
 import { BulkDialog } from "./inbox-bulk.js";
 import { InboxEmpty } from "./inbox-empty.js";
@@ -89,6 +91,7 @@ function Waiting({ mine, stale }: { mine: boolean; stale: boolean }) {
     const here = new Set(filtered.map((pause) => pause.pause_id));
     return [...filtered.map((pause) => ({ pause, gone: null })), ...left.filter((each) => !here.has(each.pause.pause_id))].sort((a, b) => pressing(a.pause, b.pause));
   }, [filtered, gone, mine, actor]);
+  const picks = usePicks(filtered, clusters);
   if (error) return <Failed error={error} />;
   if (pauses === null) return <Skeleton lines={6} />;
   const filters = query.has("kind") || query.has("q") || query.has("agent");
@@ -97,15 +100,17 @@ function Waiting({ mine, stale }: { mine: boolean; stale: boolean }) {
   return (
     <div className={`inbox-body ${wide ? "inbox-split" : ""}`}>
       <div className="inbox-list">
+        <SavedViews page="inbox" />
         <Filters all={all} />
         {truncated ? <p className="notice" data-tone="warn">{text.inbox.truncated}</p> : null}
         {[...clusters.values()].map((cluster) => (
           <ClusterRow key={cluster.signature} cluster={cluster} open={() => setBulk(cluster)} disabled={stale} />
         ))}
+        {picks.pauses.length > 0 ? <Picked picks={picks} open={setBulk} disabled={stale} /> : null}
         {shown.length === 0 ? <p className="dim">{text.inbox.empty}</p> : null}
         <ul className="rows" aria-label={text.inbox.title}>
           {shown.map(({ pause, gone: left }) => (
-            <Row key={pause.pause_id} pause={pause} gone={left} chosen={selected === pause.pause_id} alike={clusters.get(signature(pause))?.pauses.length ?? 0} wide={wide} />
+            <Row key={pause.pause_id} pause={pause} gone={left} chosen={selected === pause.pause_id} alike={clusters.get(signature(pause))?.pauses.length ?? 0} wide={wide} picks={picks} />
           ))}
         </ul>
       </div>
@@ -156,9 +161,10 @@ interface RowProps {
   chosen: boolean;
   alike: number;
   wide: boolean;
+  picks: Picks;
 }
 
-function Row({ pause, gone, chosen, alike, wide }: RowProps) {
+function Row({ pause, gone, chosen, alike, wide, picks }: RowProps) {
   const now = useNow(1000);
   const actor = usePreferences((p) => p.actor);
   const held = holder(pause, now);
@@ -167,6 +173,11 @@ function Row({ pause, gone, chosen, alike, wide }: RowProps) {
     : to(["workflows", pause.trace_id], { tab: "intervene", pause: pause.pause_id });
   return (
     <li className={`row-item ${gone ? "gone" : ""} ${chosen ? "chosen" : ""}`} data-pause={pause.pause_id}>
+      {alike > 1 && !gone ? (
+        <label className="row-pick">
+          <input type="checkbox" aria-label={text.inbox.pick(pause.node_id ?? "", pause.trace_id)} checked={picks.has(pause.pause_id)} disabled={!picks.may(pause)} onChange={() => picks.turn(pause)} />
+        </label>
+      ) : null}
       <Link href={href} data-row aria-current={chosen ? "true" : undefined} className="row-link">
         <span className="row-icon" data-token={gone ? "skipped" : "human"}>
           <Hand size={18} aria-hidden />
@@ -192,6 +203,58 @@ function Row({ pause, gone, chosen, alike, wide }: RowProps) {
         </span>
       </Link>
     </li>
+  );
+}
+
+interface Picks {
+  /** In the order of the list. */
+  pauses: readonly Pause[];
+  has(id: string): boolean;
+  /** Only what is like the first that was picked. */
+  may(pause: Pause): boolean;
+  turn(pause: Pause): void;
+  clear(): void;
+}
+
+/** Rows picked by hand, to be decided together: all of one cluster. `x` picks the row that has the focus. */
+function usePicks(shown: readonly Pause[], clusters: ReadonlyMap<string, Cluster>): Picks {
+  const [ids, setIds] = useState<ReadonlySet<string>>(new Set());
+  const pauses = useMemo(() => shown.filter((pause) => ids.has(pause.pause_id)), [shown, ids]);
+  const kind = pauses[0] ? signature(pauses[0]) : null;
+  const picks: Picks = {
+    pauses,
+    has: (id) => ids.has(id),
+    may: (pause) => clusters.has(signature(pause)) && (kind === null || signature(pause) === kind),
+    turn: (pause) => setIds((now) => new Set(now.has(pause.pause_id) ? [...now].filter((id) => id !== pause.pause_id) : [...now, pause.pause_id])),
+    clear: () => setIds(new Set()),
+  };
+  useKeys((key) => {
+    if (key !== "x") return;
+    const id = document.activeElement?.closest<HTMLElement>("[data-pause]")?.dataset.pause;
+    const pause = shown.find((each) => each.pause_id === id);
+    if (!pause || !picks.may(pause)) return;
+    picks.turn(pause);
+    return true;
+  });
+  return picks;
+}
+
+function Picked({ picks, open, disabled }: { picks: Picks; open: (cluster: Cluster) => void; disabled: boolean }) {
+  const [first] = picks.pauses;
+  if (!first) return null;
+  const cluster = { signature: signature(first), agent: first.failed_agent ?? "", code: errorCode(first), pauses: picks.pauses };
+  return (
+    <div className="cluster picked" role="status" data-testid="picked">
+      <strong>{text.inbox.picked(picks.pauses.length)}</strong>
+      <span className="row">
+        <button type="button" className="button primary" disabled={disabled || picks.pauses.length < 2} onClick={() => open(cluster)}>
+          {text.inbox.pickedOpen}
+        </button>
+        <button type="button" className="button quiet" onClick={picks.clear}>
+          {text.common.clear}
+        </button>
+      </span>
+    </div>
   );
 }
 

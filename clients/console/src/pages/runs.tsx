@@ -14,6 +14,7 @@ import { Link, setQuery, to, useAddress } from "../model/router.js";
 import { hasEnded, nodeLook, WORKFLOW_STATUSES, workflowLook } from "../model/status.js";
 import { text } from "../text.js";
 import { Ago, Empty, Failed, Skeleton, Took, WorkflowBadge } from "../ui/parts.js";
+import { SavedViews } from "../ui/saved-views.js";
 import { usePageTitle } from "../ui/shell.js";
 
 const VIEWS = [
@@ -106,6 +107,7 @@ function Filters(props: { status: string; blueprint: string; q: string; label: s
           </Link>
         ))}
       </nav>
+      <SavedViews page="workflows" />
       <div className="toolbar" role="search">
         <input type="search" data-filter aria-label={text.runs.text} placeholder={text.runs.textHint} value={typed} maxLength={200} onChange={(event) => setTyped(event.target.value)} />
         <select aria-label={text.runs.status} value={single} onChange={(event) => setQuery({ status: event.target.value })}>

@@ -29,9 +29,9 @@ export default function Palette({ onClose, onSheet }: { onClose: () => void; onS
         <Command.List>
           <Command.Empty>{text.palette.empty}</Command.Empty>
           <Command.Group heading={text.palette.pages}>
-            {(["inbox", "workflows", "start", "dead-letters", "agents"] as const).map((page) => (
+            {(["inbox", "workflows", "start", "dead-letters", "agents", "policies"] as const).map((page) => (
               <Command.Item key={page} value={`page ${page}`} onSelect={run(() => go(to([page])))}>
-                {{ inbox: text.nav.inbox, workflows: text.nav.workflows, start: text.nav.start, "dead-letters": text.nav.deadLetters, agents: text.nav.agents }[page]}
+                {{ inbox: text.nav.inbox, workflows: text.nav.workflows, start: text.nav.start, "dead-letters": text.nav.deadLetters, agents: text.nav.agents, policies: text.nav.policies }[page]}
               </Command.Item>
             ))}
           </Command.Group>

@@ -1,8 +1,9 @@
 /** What surrounds every page: the bar, banners, shortcuts, and which page an address means. */
 
-import { Inbox, List, MailWarning, Play, Search, Users } from "lucide-react";
+import { Inbox, List, MailWarning, Play, Scale, Search, Users } from "lucide-react";
 import { lazy, Suspense, useEffect, useRef, useState } from "react";
 import { useDesk, useOnline } from "../live/hooks.js";
+import { useSkew } from "../live/skew.js";
 import { go, Link, to, useAddress } from "../model/router.js";
 import { text } from "../text.js";
 import { LiveRegions } from "./announce.js";
@@ -19,6 +20,7 @@ const RunsPage = lazy(() => import("../pages/runs.js"));
 const RunPage = lazy(() => import("../pages/run.js"));
 const StartPage = lazy(() => import("../pages/start.js"));
 const LettersPage = lazy(() => import("../pages/letters.js"));
+const PoliciesPage = lazy(() => import("../pages/policies.js"));
 const AgentsPage = lazy(() => import("../pages/agents.js"));
 const Palette = lazy(() => import("./palette.js"));
 
@@ -76,6 +78,7 @@ function Page({ page, rest }: { page: string; rest: readonly string[] }) {
   if (page === "start") return <StartPage />;
   if (page === "dead-letters" || page === "dlq") return <LettersPage />;
   if (page === "agents") return <AgentsPage />;
+  if (page === "policies") return <PoliciesPage />;
   return <InboxPage />;
 }
 
@@ -103,6 +106,7 @@ function TopBar({ page, onRun, onSearch }: { page: string; onRun: boolean; onSea
     { key: "start", label: text.nav.start, icon: Play },
     { key: "dead-letters", label: text.nav.deadLetters, icon: MailWarning },
     { key: "agents", label: text.nav.agents, icon: Users },
+    { key: "policies", label: text.nav.policies, icon: Scale },
   ];
   return (
     <header className="bar">
@@ -147,12 +151,13 @@ function TopBar({ page, onRun, onSearch }: { page: string; onRun: boolean; onSea
 
 function Banners() {
   const online = useOnline();
-  const [updated, setUpdated] = useState(false);
+  const [gone, setGone] = useState(false);
+  const updated = useSkew() || gone;
   useEffect(() => {
     // A part of this page is gone from the server: it was built anew since.
     const look = (event: Event) => {
       event.preventDefault();
-      setUpdated(true);
+      setGone(true);
     };
     window.addEventListener("vite:preloadError", look);
     return () => window.removeEventListener("vite:preloadError", look);

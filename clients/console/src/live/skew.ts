@@ -1,0 +1,42 @@
+/** Whether the server holds another console than this page: asked when the connection comes back, for a new server cuts it. */
+
+import { useEffect, useState } from "react";
+import { desk } from "./desk.js";
+
+/** The script that this page began with; null in development, where there is none to compare. */
+function loaded(): string | null {
+  const script = document.querySelector<HTMLScriptElement>('script[type="module"][src*="/assets/"]');
+  return script ? new URL(script.src).pathname : null;
+}
+
+async function isAnother(): Promise<boolean> {
+  const mine = loaded();
+  if (mine === null) return false;
+  try {
+    const answer = await fetch("/console/", { cache: "no-store" });
+    const page = await answer.text();
+    const found = /<script[^>]+src="([^"]*\/assets\/[^"]+)"/.exec(page)?.[1];
+    return answer.ok && found !== undefined && new URL(found, window.location.href).pathname !== mine;
+  } catch {
+    return false; // gone again: the next connection asks
+  }
+}
+
+export function useSkew(): boolean {
+  const [another, setAnother] = useState(false);
+  useEffect(() => {
+    let on = true;
+    let broken = false;
+    const stop = desk.subscribe(({ connection }) => {
+      if (connection.state === "waiting") broken = true;
+      if (connection.state !== "live" || !broken) return;
+      broken = false;
+      void isAnother().then((found) => on && found && setAnother(true));
+    });
+    return () => {
+      on = false;
+      stop();
+    };
+  }, []);
+  return another;
+}
