@@ -100,6 +100,7 @@ async def test_axe_finds_nothing_serious(console: Console, width: int, scheme: s
         f"workflows/{trace_id}?tab=audit": "[role=tabpanel]:not([hidden])",
         "start?blueprint=employee-onboarding": ".start-form",
         "dead-letters": ".letter",
+        "policies": "[data-policy]",
         "agents": "[data-agent]",
     }
     found: dict[str, list[str]] = {}

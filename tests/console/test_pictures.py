@@ -25,28 +25,6 @@ from tests.engines import required
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(600)]
 expect.set_options(timeout=PATIENCE_MS)
 RECORDINGS = ROOT / "tests/contracts/recordings"
-GATE: list[dict[str, Any]] = [
-    {
-        "action_id": "RES_APPROVE",
-        "display_text": "Approve",
-        "requires_input": False,
-        "style": "primary",
-        "kind": "approve",
-    },
-    {
-        "action_id": "RES_EDIT",
-        "display_text": "Approve with changes",
-        "requires_input": True,
-        "style": "neutral",
-        "kind": "edit",
-        "input_schema": {
-            "type": "object",
-            "required": ["to", "amount"],
-            "properties": {"to": {"type": "string", "title": "To"}, "amount": {"type": "number", "title": "Amount"}},
-        },
-    },
-    {"action_id": "RES_REJECT", "display_text": "Reject", "requires_input": False, "style": "danger", "kind": "reject"},
-]
 SIZES = {"1280": (1280, 900), "390": (390, 844)}
 
 
@@ -96,9 +74,9 @@ class Album:
 
         await self.page.route(re.compile(rf"/workflows/{trace_id}/state"), patch)
 
-    async def recorded(self, name: str, upto: int | None = None, buttons: list[dict[str, Any]] | None = None) -> str:
-        """A recorded workflow, as it was after `upto` events, in place of the server's."""
-        events = [json.loads(line) for line in (RECORDINGS / f"{name}.jsonl").read_text().splitlines()][:upto]
+    async def recorded(self, name: str) -> str:
+        """A recorded workflow in place of the server's."""
+        events = [json.loads(line) for line in (RECORDINGS / f"{name}.jsonl").read_text().splitlines()]
         from handrail_contracts.view import WorkflowView
 
         trace_id = events[0]["trace_id"]
@@ -106,8 +84,6 @@ class Album:
         for event in events:
             view.apply(event)
         state = json.loads(json.dumps(view.state()))
-        for pause in state["pauses"] if buttons else []:
-            pause["available_resolutions"] = buttons
         base = rf"/workflows/{trace_id}"
         await self.page.route(re.compile(rf"{base}/state"), lambda r: r.fulfill(json=state))
         listed = {"items": events, "next_cursor": None}
@@ -192,7 +168,7 @@ async def _running(a: Album) -> None:
     trace = await a.console.plan(big, intent="Two hundred steps")
     await a.console.wait(trace, lambda s: s["status"] == "COMPLETED")
     await a.go(f"workflows/{trace}")
-    await a.take("12-dag-200", ".react-flow__minimap, tr[data-step]")
+    await a.take("12-dag-200", ".step, tr[data-step]", star=True)
 
 
 async def _paused(a: Album) -> None:
@@ -353,9 +329,9 @@ async def _evidence(a: Album) -> None:
 
 
 async def _approve(a: Album) -> None:
-    lines = [json.loads(line) for line in (RECORDINGS / "gate-edited.jsonl").read_text().splitlines()]
-    upto = next(e["seq"] for e in lines if e["event_type"] == "WORKFLOW_PAUSED_HITL")
-    trace = await a.recorded("gate-edited", upto, GATE)
+    order = {"blueprint": "bank-transfer", "input": {"to": "Alice", "amount": 700}}
+    trace = (await a.console.call("POST", "/workflows", order))["trace_id"]
+    await a.console.wait(trace, lambda s: bool(s["pauses"]))
     await a.go(f"workflows/{trace}?tab=intervene")
     await a.take("18-approve", ".proposal")
     edit = a.page.locator("[data-action=RES_EDIT]")
@@ -366,10 +342,13 @@ async def _approve(a: Album) -> None:
 
 
 async def _lists(a: Album) -> None:
+    odd = {"outcomes": ["garbage", "ok"], "duration_ms": 0}
+    await a.console.plan([{"id": "odd", "inputs": odd, "timeouts": {"lease_s": 1.0}}])
     for name, path, sign in (
         ("00-workflows", "workflows", "tr[data-trace]"),
         ("22-dead-letters", "dead-letters?state=all", ".letter"),
-        ("22-quarantine", "dead-letters?tab=quarantine", ".empty, .letter"),
+        ("22-quarantine", "dead-letters?tab=quarantine", ".letter"),
+        ("00-policies", "policies", "[data-policy]"),
         ("00-agents", "agents", "[data-agent]"),
     ):
         await a.go(path)
