@@ -78,10 +78,10 @@ class Gates:
             self._answers.pop(node_id, None)
         if node_id in self._refused:
             self.faults.append((where, f"row {r.seq} sends what was refused"))
-        verdict = self._verdicts.get(node_id)
-        if verdict is None:
-            if spec.gate is not None and spec.undo_of is None:
-                self.faults.append((where, f"row {r.seq} sends it, and its gate never judged it"))
+        if spec.gate is None or spec.undo_of is not None:
+            return  # a policy may have come to say nothing, and that is not journaled where the plan has no gate
+        if (verdict := self._verdicts.get(node_id)) is None:
+            self.faults.append((where, f"row {r.seq} sends it, and its gate never judged it"))
             return
         word, digest = verdict
         by = self._answers[node_id].get(digest)

@@ -75,10 +75,15 @@ class Case:
 
     def effect_class(self, key: str) -> EffectClass | None:
         """Of the node whose effect key this is."""
-        for e in self.h.effects:
-            if e.effect_key == key and (s := self.states.get(e.trace_id)) is not None and e.node_id in s.nodes:
-                return s.nodes[e.node_id].spec.effect_class
-        return None
+        e = self._by_key.get(key)
+        s = self.states.get(e.trace_id) if e is not None else None
+        return (
+            s.nodes[e.node_id].spec.effect_class if e is not None and s is not None and e.node_id in s.nodes else None
+        )
+
+    @cached_property
+    def _by_key(self) -> dict[str, Effect]:
+        return {e.effect_key: e for e in self.h.effects}
 
     def standing(self, trace_id: str, node_id: str) -> list[Effect]:
         return [e for e in self.effects.get((trace_id, node_id), ()) if e.kind == "do" and not e.undone]
@@ -144,7 +149,8 @@ def no_effect_twice(c: Case) -> Iterator[Violation]:
         for e in effects:
             if e.kind == "do" and (trace_id, e.effect_key) not in ordered:
                 yield Violation("I2", e.effect_key, "it happened and the journal never ordered it")
-        if len(c.standing(trace_id, node_id)) > 1 and not any(e.keyless for e in effects):
+        pure = c.effect_class(effects[0].effect_key) is EffectClass.PURE  # declared to have none
+        if len(c.standing(trace_id, node_id)) > 1 and not pure and not any(e.keyless for e in effects):
             yield Violation("I2", f"{trace_id}/{node_id}", "several effects of one node stand")
     for trace_id, s in c.states.items():
         for node_id in _done(c.rows[trace_id], s):
