@@ -135,15 +135,15 @@ class Lab:
             proc.start()
         await self.registered()
 
-    async def registered(self) -> None:
-        """Waits until the agents have said what they can do."""
+    async def registered(self, action: tuple[str, str] = ("simulator", "script")) -> None:
+        """Waits until the agents have said that they can do this."""
 
         async def registered() -> bool:
             rows = await self.pool.fetch("SELECT name, action, manifest FROM handrail.agent")
             self.registry = {(r["name"], r["action"]): _json(r["manifest"]) for r in rows}
-            return ("simulator", "script") in self.registry
+            return action in self.registry
 
-        await wait_until(registered, description="the simulator agent is registered", timeout_s=90)
+        await wait_until(registered, description=f"{action} is registered", timeout_s=90)
 
     def _add(self, name: str, module: str, **environment: str) -> None:
         shared = {
@@ -160,7 +160,12 @@ class Lab:
         """A diamond with a node that may need a person: its third kind fails for good, its fourth needs retries."""
         k = len(self.names) % 4
         bad = {2: ["fatal:NO"], 3: ["error:FLAKY", "ok"]}.get(k, ["ok"])
-        nodes = [_node("a"), _node("b", "a", outcomes=bad), _node("c", "a", duration_ms=60), _node("d", "b", "c")]
+        await self.order(
+            name, [_node("a"), _node("b", "a", outcomes=bad), _node("c", "a", duration_ms=60), _node("d", "b", "c")]
+        )
+
+    async def order(self, name: str, nodes: list[dict[str, Any]]) -> None:
+        """Starts a workflow of this plan."""
         body = {"intent": None, "blueprint": None, "input": {}, "labels": {},
                 "plan": compile_plan(Plan.model_validate({"nodes": nodes}), self.registry)}  # fmt: skip
         await self._insistent(lambda c: self._command(c, name, "start", body, f"start-{name}"))
@@ -279,6 +284,18 @@ def _node(id_: str, *after: str, **inputs: Any) -> dict[str, Any]:
 
 def _json(value: Any) -> Any:
     return orjson.loads(value) if isinstance(value, (str, bytes)) else value
+
+
+@asynccontextmanager
+async def working(service: Any) -> AsyncGenerator[None]:
+    """The service works in this process meanwhile; if it ends by itself, its error is ours."""
+    await service.start()
+    run = asyncio.create_task(service.run())
+    try:
+        yield
+    finally:
+        await service.stop()
+        await run
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -32,7 +32,7 @@ from handrail_simulators import World
 from tests.engines import fresh_database
 from tests.mock_kafka import MockKafka
 from tests.torture.checker.invariants import judge
-from tests.torture.lab import Lab, P
+from tests.torture.lab import Lab, P, working
 from tests.waiting import wait_until
 
 BROKERS = 3
@@ -53,18 +53,6 @@ async def cluster() -> AsyncGenerator[MockKafka]:
         yield mock
     finally:
         await mock.stop()
-
-
-@asynccontextmanager
-async def _running(service: Any) -> AsyncGenerator[None]:
-    """The service works meanwhile; if it ends by itself, its error is ours."""
-    await service.start()
-    run = asyncio.create_task(service.run())
-    try:
-        yield
-    finally:
-        await service.stop()
-        await run
 
 
 class Mover:
@@ -129,7 +117,7 @@ async def test_leaders_that_move_under_running_workflows_lose_and_double_nothing
             ),
         ]
         for service in services:
-            await stack.enter_async_context(_running(service))
+            await stack.enter_async_context(working(service))
         await it.registered()
         over = asyncio.Event()
         load = asyncio.create_task(it.load(over, every_s=0.3))
