@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from tests.integration.orchestrator.rig import DIAMOND, P, Rig, failed, node, ok, rig_on
 from tests.waiting import wait_until
 
-from handrail_contracts import topics
+from handrail_contracts import ids, topics
 from handrail_contracts.plan import Plan
 from handrail_contracts.tasks import Outcome, Result, Task, TaskKind
 from handrail_engine.plan import compile_plan
@@ -120,6 +120,25 @@ async def test_a_bus_that_starts_empty_is_adopted_and_every_workflow_ends(rig: R
     await rig.orchestrator()
     for i in range(10):
         await rig.until(f"w{i}", "COMPLETED")
+    await rig.check()
+
+
+async def test_a_log_that_is_exchanged_while_its_partition_is_held_is_adopted(rig: Rig) -> None:
+    """A topic deleted and made anew, and grown past our offset before we look: no read fails, and what lies before our offset
+    would never be read."""
+    await rig.orchestrator(bus_check_s=0.2)
+    for i in range(10):
+        await rig.start(f"w{i}")
+    for i in range(10):
+        await rig.until(f"w{i}", "COMPLETED")
+    rig.answer = lambda task: None
+    await rig.start("late", [node("a")])
+    await wait_until(lambda: rig.tasks[-1].trace_id == "late", description="its task was sent")
+    p = ids.partition("default", "late", P)
+    mine = [t for t in rig.tasks if ids.partition("default", t.trace_id, P) == p and t.trace_id != "late"]
+    grown = [rig.record(ok(rig.tasks[-1])), *(3 * [rig.record(ok(t)) for t in mine])]
+    assert len(grown) > rig.exchange(p, grown) > 0
+    await rig.until("late", "COMPLETED")
     await rig.check()
 
 

@@ -163,7 +163,7 @@ class Simulation:
 
         return Orchestrator(
             store, connection, "default", P, seen_s=2.5, batch=50, poll_s=0.5, cached_nodes=10,
-            adopt_foreign=True, prepare=prepare,
+            adopt_foreign=True, bus_check_s=5.0, prepare=prepare,
         )  # fmt: skip
 
     async def _keep(self) -> None:

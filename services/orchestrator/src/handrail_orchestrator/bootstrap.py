@@ -43,5 +43,6 @@ def build(
         poll_s=settings.poll_s,
         cached_nodes=settings.cached_nodes,
         adopt_foreign=settings.on_foreign_bus == "adopt",
+        bus_check_s=settings.bus_check_s,
         prepare=prepare,
     )

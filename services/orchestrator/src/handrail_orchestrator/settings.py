@@ -23,6 +23,7 @@ class OrchestratorSettings(Settings):
     poll_s: float = Field(default=0.5, ge=0.02, le=10, description="pause between looks for commands without a nudge")
     cached_nodes: int = Field(default=200_000, ge=1000, description="nodes of idle workflows kept in memory")
     on_foreign_bus: Literal["adopt", "refuse"] = Field(default="adopt", description="when the bus has lost its log")
+    bus_check_s: float = Field(default=30.0, ge=0.1, le=3600, description="how often logs are held against our offsets")
     blueprints_dir: Path | None = Field(default=None, description="a folder of further blueprints, *.yaml")
     policies_dir: Path | None = Field(default=None, description="a folder of further policies, *.yaml or *.json")
     connections: int = Field(default=5, ge=2, le=50, description="connections to PostgreSQL at most")

@@ -18,6 +18,7 @@ from handrail_contracts.ids import partition
 from handrail_contracts.tasks import Heartbeat, Result
 from handrail_engine.inputs import Wake
 from handrail_orchestrator.application.batch import Batcher
+from handrail_orchestrator.application.bus_watch import BusWatch
 from handrail_orchestrator.application.cache import Cache
 from handrail_orchestrator.application.inbound import Inbound
 from handrail_orchestrator.application.ownership import Ownership
@@ -55,28 +56,26 @@ class Orchestrator:
         poll_s: float,
         cached_nodes: int,
         adopt_foreign: bool,
+        bus_check_s: float,
         prepare: Callable[[], Awaitable[None]],
     ) -> None:
         self._store, self._bus, self._tenant, self._partitions = store, bus, tenant, partitions
-        self._most, self._poll_s, self._adopt_foreign = batch, poll_s, adopt_foreign
-        self._prepare = prepare
+        self._most, self._poll_s, self._adopt_foreign, self._prepare = batch, poll_s, adopt_foreign, prepare
         self._own = Ownership(store, bus, seen_s)
-        self._cache = Cache(cached_nodes)
-        self._wakeups = Wakeups()
+        self._watch = BusWatch(self._own, bus_check_s)
+        self._cache, self._wakeups = Cache(cached_nodes), Wakeups()
         self._publisher = Publisher(bus, tenant, partitions, lambda digests: store.blobs(digests))
         self._batcher = Batcher(store, self._cache, self._own, self._publisher, self._wakeups, tenant, self.now_ms)
         self._takeover = Takeover(store, self._own, self._publisher, self._batcher, self._wakeups, tenant, self.now_ms)
         self._inbound = Inbound(tenant, partitions)
         self._reader: Reader | None = None
         self._beats: Reader | None = None
-        self._stopping = asyncio.Event()
-        self._stopped = asyncio.Event()
+        self._stopping, self._stopped = asyncio.Event(), asyncio.Event()
         self._clock = (0, 0.0)
-        self._stepped = self._polled = 0.0
+        self._stepped = self._polled = self._healthy_at = 0.0
         self._nudged = True
         self._claimed: list[Result] = []
         self._work = Work()  # what was read and is not committed yet: only here, for the reader has moved on
-        self._healthy_at = 0.0
 
     def now_ms(self) -> int:
         """The store's clock in ms: as read last, plus monotonic time since."""
@@ -103,7 +102,8 @@ class Orchestrator:
 
     async def run(self) -> None:
         """Works until `stop`; raises when a part fails."""
-        await supervise(self._loop(), self._publisher.run(), self._listen(), until=self._stopping)
+        watch = self._watch.run(self._stopping)
+        await supervise(self._loop(), self._publisher.run(), self._listen(), watch, until=self._stopping)
 
     async def stop(self) -> None:
         """Finishes the batch, flushes the publisher, gives the partitions back. Idempotent."""
@@ -156,7 +156,9 @@ class Orchestrator:
     async def _turn(self) -> None:
         if time.monotonic() - self._stepped >= STEP_S:
             await self._step()
-        if self._work.empty:
+        if self._work.empty:  # what was read and is not committed yet has offsets of the log as it was
+            if exchanged := self._watch.exchanged():
+                await self._take_over_bus(exchanged)
             await self._gather(self._work)
         if not self._work.empty:
             await self._process(self._work)
@@ -188,6 +190,7 @@ class Orchestrator:
             return
         except BusError as e:
             _log.warning("read_failed", kind=type(e).__name__)
+            self._watch.doubt()
             await asyncio.sleep(min(wait, 0.2))
             return
         ours = [r for r in records if r.partition in self._own.held]
@@ -371,10 +374,7 @@ class Orchestrator:
 
     async def _take_over_bus(self, partitions: list[int]) -> None:
         """The log under our feet is another one: verify again, which adopts it."""
-        for p in partitions:
-            held = self._own.held.get(p)
-            if held is not None:
-                held.verified, held.bus_id = False, "lost"
+        self._own.disown(partitions)
         await self._verify()
 
     async def _listen(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -23,7 +23,8 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Held:
-    """A partition that we own, as of our last commit. `verified`: its offsets are known to mean this bus."""
+    """A partition that we own, as of our last commit. `verified`: its offsets are known to mean this bus; `adoptions`: how often
+    they were set to the start of another log."""
 
     p: int
     epoch: int
@@ -33,6 +34,11 @@ class Held:
     batch: int
     verified: bool = False
     foreign: bool = False
+    adoptions: int = 0
+
+    def same_log(self, other: Held) -> bool:
+        """Whether the offsets of both mean the same incarnation of the log."""
+        return (self.epoch, self.bus_id, self.adoptions) == (other.epoch, other.bus_id, other.adoptions)
 
 
 def share(partitions: int, live: int) -> int:
@@ -102,9 +108,35 @@ class Ownership:
                 h.offsets = {t: (ranges[t, h.p].start, None) for t in OWNER_INPUTS}
                 h.foreign = bool(h.bus_id)
                 h.bus_id = bus_id
+                h.adoptions += 1
                 foreign.append(h)
             h.verified = True
         return foreign
+
+    async def exchanged(self, seen: dict[int, Held]) -> dict[int, int]:
+        """The partitions (with epochs) whose log is not the one any more that their offsets mean. `seen` holds what was known at
+        the look before and is brought up to date: once a record of the new log was read, what is known now would fit it.
+        Changes nothing else, and may run beside the batch loop. Raises BusError."""
+        now = {h.p: replace(h, offsets=dict(h.offsets)) for h in self.held.values() if h.verified}
+        known = {p: old if (old := seen.get(p)) is not None and old.same_log(h) else h for p, h in now.items()}
+        if not known:
+            return {}
+        bus_id = await self._bus.bus_id()
+        ranges = await self._bus.ranges([(t, p) for p in known for t in OWNER_INPUTS])
+        gone = {p for p, h in known.items() if h.bus_id != bus_id}
+        # what was known at the look before may be older than the log keeps: that says nothing
+        for tp, log in ranges.items():
+            ranges[tp] = LogRange(min(log.start, (known[tp[1]].offsets.get(tp[0]) or (log.start, None))[0]), log.end)
+        gone |= await self._strange([h for p, h in known.items() if p not in gone], ranges)
+        seen.clear()
+        seen.update({p: h for p, h in now.items() if p not in gone} | {p: known[p] for p in gone})
+        return {p: known[p].epoch for p in gone}
+
+    def disown(self, partitions: Iterable[int]) -> None:
+        """What is known of the logs of these partitions counts no longer: the next `verify` adopts what it finds."""
+        for p in partitions:
+            if (held := self.held.get(p)) is not None:
+                held.verified, held.bus_id = False, "lost"
 
     async def _strange(self, held: list[Held], ranges: dict[TopicPartition, LogRange]) -> set[int]:
         """Partitions whose remembered offset is out of the log, or whose record before it is not the remembered one."""
