@@ -130,9 +130,9 @@ class Plans:
         if rng.random() < 0.5:
             on_reject = rng.choice(("skip", "skip", "branch", "fail", "compensate"))
             node["gate"] = {"decide": rng.choice(("always", "policy")), "on_reject": on_reject}
-            if rng.random() < 0.25 and "resolutions" not in node:
-                pressed = rng.choice(("RES_APPROVE", "RES_REJECT"))
-                node["expiry"] = {"after_s": rng.choice((1.0, 4.0)), "action_id": pressed}
+            if rng.random() < 0.5 and "resolutions" not in node:
+                pressed = rng.choice(("RES_APPROVE", "RES_APPROVE", "RES_REJECT"))
+                node["expiry"] = {"after_s": rng.choice((0.4, 2.0)), "action_id": pressed}
         if "resolutions" in node:
             node["resolutions"] = [*node["resolutions"], RETRY_AMOUNT]
         elif "expiry" not in node and rng.random() < 0.5:
