@@ -12,6 +12,7 @@ from tests.waiting import wait_until
 
 from handrail_contracts import ids, topics
 from handrail_contracts.plan import Plan
+from handrail_contracts.policy import Policy
 from handrail_contracts.tasks import Outcome, Result, Task, TaskKind
 from handrail_engine.plan import compile_plan
 from handrail_orchestrator.adapters.postgres import PostgresStore
@@ -444,6 +445,44 @@ async def test_a_decision_that_was_accepted_before_an_abort_was_applied_is_appli
         "WHERE d.trace_id = 'two' ORDER BY d.action_id"
     )
     assert [tuple(r) for r in decided] == [("RES_ABORT_SAGA", "decided", "decided"), ("RES_SKIP", "decided", "decided")]
+    await rig.check()
+
+
+async def test_a_track_record_outlives_its_process_and_is_everybodys(rig: Rig) -> None:
+    """Twenty ends of attempts, some of them failures; a policy that asks for a good record judges by them after a restart."""
+    rig.answer = lambda task: failed(task) if task.node_id == "b" and task.attempt == 1 else ok(task)
+    o = await rig.orchestrator()
+    for n in range(10):
+        await rig.start(f"w{n}", [node("a"), node("b", retry={"initial_delay_s": 0})])
+    for n in range(10):
+        await rig.until(f"w{n}", "COMPLETED")
+    rule = {"id": "shaky", "match": {"action": "act", "success_rate": {"lt": 0.7}}, "decide": "always"}
+    store = PostgresStore(rig.pool, "test", "default", 5.0)
+
+    async def told() -> bool:
+        await rig.start(
+            f"nudge-{asyncio.get_running_loop().time()}", [node("x")]
+        )  # what happens next is when it is told
+        known = await store.track_record({})
+        return sum(of for _, of in known.values()) >= 30
+
+    await wait_until(told, description="the record is told")
+    await rig.end(o)
+    counts = {key: count for key, count in (await store.track_record({})).items() if count[1] >= 30}
+    ((agent, action), (good, of)) = next(iter(counts.items()))
+    assert of - good == 10, counts
+    await store.track_record({(agent, action): (0, of)})
+    policy = Policy.model_validate(
+        {"name": "p", "version": 1, "rules": [rule | {"match": {**rule["match"], "action": action}}]}
+    )
+    await store.save_policy(policy, "d", policy.model_dump_json(exclude_unset=True).encode())
+    await rig.orchestrator()
+    await rig.start("asked", [node("a")])
+    await rig.until("asked", "PAUSED_HITL")
+    told_to_a_person = await rig.pool.fetchval(
+        "SELECT data->'risk'->>'rule_id' FROM handrail.pause WHERE trace_id = 'asked'"
+    )
+    assert told_to_a_person == "shaky"
     await rig.check()
 
 

@@ -179,6 +179,9 @@ async def a_pause(twin: Twin) -> list[Any]:
     """Batches with offsets, a decision under its pause's lock, what is read back."""
     a = twin.store("a", 60.0)
     told: list[Any] = [by_p(await a.acquire(P)), await a.load(["w", "nobody"])]
+    for count in ((1, 2), (299, 397), (150, 200), (3, 3)):
+        told.append(await a.track_record({("bot", "act"): count, ("bot", "look"): (1, 1)}))
+    told.append(await a.track_record({}))
     await a.commit(batch(1, 1, PAUSED_AT - 1, results=3))
     await a.commit(batch(1, PAUSED_AT, PAUSED_AT, results=4))
     told += [await a.load(["w"]), await a.open_workflows([0, 1], "", 10), await a.open_workflows([1], "", 10)]

@@ -108,6 +108,7 @@ class Database:
         self.by_p: dict[int, list[StoredRow]] = {p: [] for p in range(partitions)}
         self.workflows: dict[str, Summary] = {}
         self.parked: dict[str, str] = {}
+        self.track_record: dict[tuple[str, str], tuple[int, int]] = {}
         self.policies: list[tuple[str, tuple[int, str | None, Any, str]]] = []  # in the order in which they came
         self.pauses: dict[str, PauseRow] = {}
         self.decisions: dict[str, DecisionRow] = {}

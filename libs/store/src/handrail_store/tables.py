@@ -236,6 +236,16 @@ place = Table(
     Column("taken", Integer, nullable=False, server_default=text("0")),  # its attempts that are out, over all owners
 )
 
+track_record = Table(
+    "track_record",
+    metadata,
+    _tenant(primary_key=True),
+    Column("agent", Text, primary_key=True),
+    Column("action", Text, primary_key=True),  # of a node, or a proposed one that was let pass
+    Column("ok", Integer, nullable=False),
+    Column("total", Integer, nullable=False),  # ends of attempts; both are halved at 400
+)
+
 blueprint = Table(
     "blueprint",
     metadata,

@@ -34,6 +34,7 @@ from handrail_orchestrator.adapters.statements import (
     STATES,
 )
 from handrail_orchestrator.adapters.statistics import Statistics
+from handrail_orchestrator.adapters.track_record import TrackRecord
 from handrail_orchestrator.application.ports import (
     Batch,
     Command,
@@ -57,7 +58,7 @@ _DETERMINISTIC = ("22", "23", "42")
 """Classes of SQLSTATE that the same statement would meet again: bad data, violated constraints, bad statements."""
 
 
-class PostgresStore:
+class PostgresStore(TrackRecord):
     """The orchestrator's side of PostgreSQL. One instance per process; `member` is its id, `tenant` whom it serves."""
 
     def __init__(self, pool: Pool, member: str, tenant: str, lease_s: float) -> None:

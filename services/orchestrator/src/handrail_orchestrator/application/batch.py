@@ -259,7 +259,6 @@ class Batcher:
             node = entry.state.nodes.get(item.what.node_id)
             if node is not None:
                 self.last_claim[node.spec.agent] = now.ms
-                self.ruling.note(node.spec, item.what)
 
     def _reject(self, trace_id: str, item: Item, why: Rejection, opened: _Open) -> None:
         if not isinstance(item.what, Wake):
@@ -343,6 +342,7 @@ class Batcher:
             self._cache.put(trace_id, entry)
             self._wakeups.set(trace_id, entry.state.next_wake())
         self.places.committed(opened.touched, opened.room)
+        self.ruling.note((entry.state, rows) for entry, rows, _, _ in opened.decided)
         for type_, count in Counter([r.type for r in opened.batch.rows]).items():
             _rows.labels(type_).inc(count)
         if opened.batch.dead_letters:

@@ -280,6 +280,13 @@ class Store(Protocol):
         None when it is older and was never there."""
         ...
 
+    async def track_record(
+        self, told: Mapping[tuple[str, str], tuple[int, int]]
+    ) -> dict[tuple[str, str], tuple[int, int]]:
+        """Adds ends of attempts, (agent, action) -> (successes, all), to what every orchestrator has told; answers all that is
+        known, in which older ones weigh less."""
+        ...
+
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """A transaction for a batch that must lock before it decides. Raises CommitUnknown when its end is unknown."""
         ...
