@@ -209,6 +209,31 @@ def test_an_agent_proposes_a_refund_and_a_person_has_the_last_word(handrail: Str
     assert [(e["rule_id"], e["decide"]) for e in told] == [("refund-small-and-sure", "never")]
 
 
+def test_a_budget_that_is_used_up_asks_a_person_and_can_be_raised(handrail: Strange) -> None:
+    def thinks(id_: str, *after: str) -> dict[str, Any]:
+        inputs = {"message": "When does my refund come?", "order_id": "12345"}
+        who = {"agent": "refund_assistant", "action": "assist", "irreversible": True}
+        return {"id": id_, **who, "depends_on": list(after), "inputs": inputs}
+
+    plan = {"nodes": [thinks("a"), thinks("b", "a"), thinks("c", "b")], "budget": {"tokens": 1}}
+    name = handrail.start(plan=plan)
+    pause = handrail.paused(name)
+    assert (pause["kind"], pause["node_id"], pause["raw_evidence"]["body"]["code"]) == ("failure", None, "budget")
+    assert pause["context_snapshot"]["spent_tokens"] >= 1 and pause["context_snapshot"]["budget_tokens"] == 1
+    offered = [r["action_id"] for r in pause["available_resolutions"]]
+    assert offered == ["RES_RAISE_BUDGET", "RES_RESUME", "RES_SKIP", "RES_ABORT_SAGA"]
+    problem(handrail.resume(name, "RES_RAISE_BUDGET", input="much"), 422, "invalid-input")
+    assert [n["state"] for n in handrail.state(name)["nodes"]] == ["COMPLETE", "PENDING", "PENDING"]
+    spent = pause["context_snapshot"]["spent_tokens"]
+    assert handrail.resume(name, "RES_RAISE_BUDGET", input=spent, pause_id=pause["pause_id"]).status_code == 202
+    handrail.until(name, lambda s: bool(s["pauses"]) and s["nodes"][1]["state"] == "COMPLETE", "asking once more")
+    assert handrail.resume(name, "RES_SKIP").status_code == 202
+    ended = handrail.ended(name)
+    assert ended["status"] == "COMPLETED_WITH_SKIPS"
+    assert [n["state"] for n in ended["nodes"]] == ["COMPLETE", "COMPLETE", "SKIPPED"]
+    problem(handrail.post("/workflows", {"plan": {**plan, "budget": {}}}), 422, "validation")
+
+
 def test_the_simulator_does_as_its_script_says(handrail: Strange) -> None:
     def node(id_: str, **inputs: Any) -> dict[str, Any]:
         return {

@@ -1,4 +1,4 @@
-// Written by scripts/generate.mjs from schemas.json, sha256 90f60989a20b600709b03088c32b201a96f0affff9b5fdeb94ddeda1c42da147. Do not edit.
+// Written by scripts/generate.mjs from schemas.json, sha256 f7b8da90a9d5be2dba28431912144f10501103fd3c6146519884255f8c13da38. Do not edit.
 
 export type paths = Record<string, never>;
 export type webhooks = Record<string, never>;
@@ -67,6 +67,22 @@ export interface components {
             version: number;
         } & {
             [key: string]: unknown;
+        };
+        /**
+         * Budget
+         * @description What one workflow may spend on models: tokens in and out, and US dollars. Once it is used up a person is asked.
+         */
+        Budget: {
+            /**
+             * Tokens
+             * @default null
+             */
+            tokens?: number | null;
+            /**
+             * Usd
+             * @default null
+             */
+            usd?: number | null;
         };
         /**
          * Claimed
@@ -1150,8 +1166,11 @@ export interface components {
         /**
          * Plan
          * @description A DAG of nodes. `output` maps names to references; without it the outputs of the sinks stand under their node ids.
+         *     `budget`: what the workflow may spend on models.
          */
         Plan: {
+            /** @default null */
+            budget?: components["schemas"]["Budget"] | null;
             /** Nodes */
             nodes: components["schemas"]["Node"][];
             /**
@@ -1173,6 +1192,13 @@ export interface components {
             applied_at: string;
             /** Blueprint */
             blueprint: string | null;
+            /**
+             * Budget
+             * @default null
+             */
+            budget?: {
+                [key: string]: number | null;
+            } | null;
             /** Channel */
             channel: string;
             /** Comment */

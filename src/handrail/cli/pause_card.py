@@ -85,12 +85,16 @@ def wanted(schema: Any) -> str:
     if isinstance(schema, str):
         words = {"url": "a URL", "email": "an e-mail address", "text": "a text", "integer": "a whole number"}
         return words.get(schema, f"a {safe(schema)}" if schema != "json" else "a JSON value")
+    if isinstance(schema, Mapping) and schema.get("type") in ("integer", "number"):
+        return "a number" if schema["type"] == "number" else "a whole number"
     if isinstance(schema, Mapping) and isinstance(schema.get("properties"), Mapping):
         return short(", ".join(schema["properties"]), 60)
     return "an input"
 
 
 def _placeholder(schema: Any) -> str:
+    if isinstance(schema, Mapping) and schema.get("type") in ("integer", "number"):
+        return "NUMBER"
     return schema.upper() if isinstance(schema, str) and schema.isalpha() else "'{…}'"
 
 

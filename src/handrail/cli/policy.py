@@ -94,6 +94,9 @@ def _card(p: Mapping[str, Any]) -> None:
     console.print(Text(by + (f": {safe(p['comment'])}" if p.get("comment") else ""), style="dim"))
     if p.get("description"):
         console.print(Text(safe(p["description"])))
+    if budget := {k: v for k, v in (p.get("budget") or {}).items() if v is not None}:
+        told = " and ".join(f"{v:g} {'USD' if k == 'usd' else safe(k)}" for k, v in budget.items())
+        console.print(Text(f"  each workflow may spend {told} on models"))
     for rule in p["rules"]:
         head = Text("  ").append(f"{rule['decide']:9}", style=_DECIDES.get(rule["decide"], ""))
         console.print(head.append(safe(rule["id"]), style="bold").append(f"  {_match(rule['match'])}", style="default"))
@@ -223,6 +226,6 @@ def _as_yaml(p: Mapping[str, Any]) -> str:
     """A policy as a file: without what only its history has, and without a number, so that it becomes the next version."""
     import yaml
 
-    fields = ("name", "blueprint", "title", "description", "redact", "rules")
+    fields = ("name", "blueprint", "title", "description", "redact", "budget", "rules")
     data = {k: p[k] for k in fields if p.get(k)}
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)

@@ -255,6 +255,27 @@ def a_proposal_is_judged_in_the_step_that_brings_it(w: GatedWorld) -> None:
 
 
 @prop
+def beyond_a_budget_nothing_is_begun_unless_a_person_says_so(w: GatedWorld) -> None:
+    """What a person has ordered for its own node is dispatched whatever it costs; nothing else is, a retry included."""
+    name = "beyond_a_budget_nothing_is_begun_unless_a_person_says_so"
+    spent, more, off = {"tokens": 0, "usd": 0.0}, {"tokens": 0, "usd": 0.0}, False
+    for s, r in properties.by_step(w):
+        if usage := r.data.get("usage"):
+            spent["tokens"] += usage["input_tokens"]
+            spent["usd"] += usage["cost_usd"]
+        elif r.type == "HITL_RESOLVED" and "budget" in (r.meta or {}):
+            said = (r.meta or {})["budget"]
+            off = off or said.get("off", False)
+            for k, n in said.get("more", {}).items():
+                more[k] += n
+        elif r.type == "NODE_STATE_CHANGED" and r.data["to"] == "SCHEDULED" and r.data["from"] != "AWAITING_HUMAN":
+            for budget in (p.budget for p in s.policies.policies if p.budget is not None and not off):
+                for k, most in budget.model_dump(exclude_none=True).items():
+                    begun = spent[k] < most + more[k] - 1e-9
+                    expect(begun, name, f"{r.data['node_id']} with {spent} of {most}, and {more} granted")
+
+
+@prop
 def a_question_is_asked_once_and_only_while_its_answer_counts(w: GatedWorld) -> None:
     """Of one node at most one gate is open; and when a person answers it, the node waits for that."""
     name = "a_question_is_asked_once_and_only_while_its_answer_counts"

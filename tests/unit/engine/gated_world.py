@@ -1,5 +1,5 @@
 """Random worlds with gates: policies that change while the workflow runs, `gate` nodes, content from outside, agents that
-propose instead of acting, people who approve, edit and refuse.
+propose instead of acting, people who approve, edit and refuse; in a third of them agents spend, and policies have budgets.
 
 What concerns gates is drawn from a random stream of its own, so that the worlds without them play as they always did.
 """
@@ -49,6 +49,7 @@ class GatedAgents(Agents):
     proposers: dict[str, bool]
     done: list[Done]
     confirmations: bool = True
+    purse: Random | None = None
 
     def _begin(self, task: Task, now: int) -> Run:
         run = super()._begin(task, now)
@@ -62,6 +63,11 @@ class GatedAgents(Agents):
         else:
             self.done.append(Done(task, task.action, task.inputs))
         return run
+
+    def result(self, task: Task, outcome: Outcome, **more: Any) -> Result:
+        if self.purse is not None and outcome in (Outcome.OK, Outcome.FAILED) and self.purse.random() < 0.5:
+            more["usage"] = {"input_tokens": self.purse.choice((10, 100)), "cost_usd": 0.01}
+        return super().result(task, outcome, **more)
 
     def end(self, run: Run) -> list[Result]:
         if run.over or run.act != "propose":
@@ -88,9 +94,11 @@ class GatedWorld(World):
 
     def __post_init__(self) -> None:
         self.gates = Random(f"gates {self.seed}")
+        self.purse = Random(f"purse {self.seed}") if self.seed % 3 == 1 else None
         super().__post_init__()
         self.agents = GatedAgents(self.rng, CALM if self.calm else ROUGH)
         self.agents.gates, self.agents.proposers, self.agents.done = self.gates, {}, []
+        self.agents.purse = self.purse
         self.versions = 0
         self.policies = self._policies()
         for _ in range(self.gates.choice((0, 1, 2, 4))):
@@ -139,7 +147,10 @@ class GatedWorld(World):
                 if rng.random() < 0.7:
                     match["args.amount"] = {"gt": rng.choice((1, 20, 100, 1000))}
                 rules.append({"id": f"r{i}", "match": match, "decide": rng.choices(DECIDES, (2, 4, 3, 4))[0]})
-            found.append(Policy.model_validate({"name": name, "version": self.versions, "rules": rules}))
+            body: dict[str, Any] = {"name": name, "version": self.versions, "rules": rules}
+            if self.purse is not None and self.purse.random() < 0.5:
+                body["budget"] = self.purse.choice(({"tokens": 1}, {"tokens": 150}, {"tokens": 400}, {"usd": 0.02}))
+            found.append(Policy.model_validate(body))
         return Policies.of(found, self.versions)
 
     def typed(self, name: str) -> Any:
@@ -163,6 +174,14 @@ class GatedWorld(World):
 
     def _operate(self, pause_id: str) -> None:
         pause = self.state.pauses.get(pause_id)
+        if pause is not None and (pause.then or {}).get("budget") and self.purse is not None:
+            self.presses += 1
+            often = (6, 1, 2, 1) if self.presses <= 40 else (0, 1, 1, 1)
+            buttons = [r["action_id"] for r in pause.data["available_resolutions"]]
+            pressed = self.purse.choices(buttons, often)[0]
+            more = self.purse.choice((1, 100)) if pressed == "RES_RAISE_BUDGET" else None
+            self.give(Decision(pause_id, pressed, more, actor="ada"))
+            return
         if pause is None or pause.kind != "gate":
             super()._operate(pause_id)
             return

@@ -19,6 +19,8 @@ The properties are those of `gate_properties.py`, and all of `properties.py` too
 | a refusal lets it happen | a_refused_action_is_not_done |
 | a verdict that lets pass is not journaled | every_verdict_is_journaled_also_one_that_lets_pass |
 | a proposal's verdict is not journaled | a_proposal_is_judged_in_the_step_that_brings_it |
+| a retry is not held back by a budget | beyond_a_budget_nothing_is_begun_unless_a_person_says_so |
+| a raise counts for ever | beyond_a_budget_nothing_is_begun_unless_a_person_says_so |
 | a gate asks once more while it is open | a_question_is_asked_once_and_only_while_its_answer_counts |
 """
 
@@ -32,7 +34,7 @@ from typing import Any
 import pytest
 
 from handrail_contracts.policy import Decide, action_digest
-from handrail_engine import gates, nodes, pauses
+from handrail_engine import budgets, gates, nodes, pauses
 from handrail_engine.outgoing import resolved_inputs
 from handrail_engine.policies import Policies, Verdict
 from unit.engine.gate_properties import names, verdicts
@@ -60,6 +62,7 @@ def test_every_promise_of_gates_holds_and_the_worlds_are_not_idle() -> None:
                 withdrawn = (r.meta or {}).get("outcome") == "given-up" and r.data["to"] == "RETRYING"
                 seen["withdrawn"] += withdrawn
                 seen["taken back"] += (r.meta or {}).get("granted", 0) is None
+        seen["spent"] += bool(w.state.spent)
         seen["done as granted"] += sum(d.task.approved is not None for d in w.done)
         seen["done as edited"] += sum(d.task.approved is None and d.task.approval is not None for d in w.done)
         seen["new owner"] += w.owners > 1
@@ -75,6 +78,7 @@ def test_every_promise_of_gates_holds_and_the_worlds_are_not_idle() -> None:
         "taken back",
         "withdrawn",
     ]
+    expected += ["spent", "decided RES_RAISE_BUDGET", "decided RES_RESUME"]
     expected += ["error FORBIDDEN_BY_POLICY", "error PROPOSED_AGAIN", "new owner", "policies changed"]
     missing = [k for k in expected if not seen[k]]
     assert not missing, missing
@@ -221,7 +225,24 @@ def asks_again(p: Patch) -> None:
     p.setattr(gates, "_ask", ask)
 
 
+def retries_cost_nothing(p: Patch) -> None:
+    real = nodes.retry_due
+
+    def retry_due(t: Any, node: Any) -> None:
+        unbounded, t.state.unbounded = t.state.unbounded, True
+        real(t, node)
+        t.state.unbounded = unbounded
+
+    p.setattr(nodes, "retry_due", retry_due)
+
+
+def a_raise_counts_for_ever(p: Patch) -> None:
+    real = budgets.used_up
+    p.setattr(budgets, "used_up", lambda t: None if t.state.granted else real(t))
+
+
 ASKS = "what_a_rule_asks_about_is_not_sent_without_a_persons_decision"
+BUDGET = "beyond_a_budget_nothing_is_begun_unless_a_person_says_so"
 FORBIDS = "what_is_forbidden_is_never_sent_and_no_button_passes_it"
 MUTANTS: dict[Callable[[Patch], None], str] = {
     approval_kept_over_changed_arguments: ASKS,
@@ -239,6 +260,8 @@ MUTANTS: dict[Callable[[Patch], None], str] = {
     refusal_lets_it_happen: "a_refused_action_is_not_done",
     passes_in_silence: "every_verdict_is_journaled_also_one_that_lets_pass",
     proposals_are_judged_in_silence: "a_proposal_is_judged_in_the_step_that_brings_it",
+    retries_cost_nothing: BUDGET,
+    a_raise_counts_for_ever: BUDGET,
     asks_again: "a_question_is_asked_once_and_only_while_its_answer_counts",
 }
 

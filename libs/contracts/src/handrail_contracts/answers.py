@@ -238,6 +238,7 @@ class PolicyView(Answer):
     description: str
     rules: list[dict[str, Any]]
     redact: list[str]
+    budget: dict[str, int | float | None] | None = None
     digest: str
     comment: str | None
     actor: str

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 
 from handrail_contracts.model import Door
-from handrail_contracts.plan import Node
+from handrail_contracts.plan import Budget, Node
 
 _WORD = re.compile(r"[^\W_]+")
 
@@ -40,3 +40,4 @@ class Blueprint(Door):
     match: Match = Field(default_factory=Match)
     nodes: list[Node]
     output: dict[str, Any] | None = None
+    budget: Budget | None = None

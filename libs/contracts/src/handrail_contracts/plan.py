@@ -203,8 +203,23 @@ class Node(Door):
         return self
 
 
+class Budget(Door):
+    """What one workflow may spend on models: tokens in and out, and US dollars. Once it is used up a person is asked."""
+
+    tokens: int | None = Field(default=None, ge=1)
+    usd: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Budget:
+        if self.tokens is None and self.usd is None:
+            raise ValueError("Expected tokens or usd in a budget, but found neither.")
+        return self
+
+
 class Plan(Door):
-    """A DAG of nodes. `output` maps names to references; without it the outputs of the sinks stand under their node ids."""
+    """A DAG of nodes. `output` maps names to references; without it the outputs of the sinks stand under their node ids.
+    `budget`: what the workflow may spend on models."""
 
     nodes: list[Node]
     output: dict[str, Any] | None = None
+    budget: Budget | None = None

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from handrail_contracts.model import Door, ms_of
+from handrail_contracts.plan import Budget
 
 RuleId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 PolicyName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
@@ -132,7 +133,8 @@ class Rule(Door):
 
 class Policy(Door):
     """One version of a policy. It holds for one `blueprint`, or for every workflow of the tenant. All policies in force
-    hold together. `redact` lists arguments (`args.<path>`) that leave the system only as a mark."""
+    hold together. `redact` lists arguments (`args.<path>`) that leave the system only as a mark; `budget` is what each of these
+    workflows may spend on models, the narrowest counts."""
 
     name: PolicyName = "default"
     version: int = Field(default=1, ge=1)
@@ -141,6 +143,7 @@ class Policy(Door):
     description: str = ""
     rules: list[Rule] = Field(max_length=500)
     redact: list[str] = Field(default_factory=list[str], max_length=100)
+    budget: Budget | None = None
 
     @model_validator(mode="after")
     def _ids_once(self) -> Policy:

@@ -12,7 +12,7 @@ from handrail_contracts.events import WorkflowStatus
 from handrail_contracts.model import iso
 from handrail_contracts.pauses import PauseKind
 from handrail_contracts.tasks import DeadLetter, Heartbeat, Result, TaskKind
-from handrail_engine import compensation, gates, nodes, pauses, planning, room, talk
+from handrail_engine import budgets, compensation, gates, nodes, pauses, planning, room, talk
 from handrail_engine.inputs import Cancel, Claim, Decision, Input, Now, PanicPause, Rejection, Say, Start, Wake
 from handrail_engine.leases import claim
 from handrail_engine.lifecycle import OPEN
@@ -59,6 +59,7 @@ def decide(s: WorkflowState, what: Input, now: Now) -> Decided | Rejection:
     admits = s.crowded and isinstance(what, Wake)  # time may have made room
     if rejection is not None and not (t.rows or t.messages or admits):
         return rejection
+    budgets.check(t)
     _drain(t)
     while compensation.over(t):
         _drain(t)
@@ -122,7 +123,7 @@ def _start(t: Turn, c: Start) -> None:
         planning.add(t, [planning.plan_node(c)], None)
         t.queue.append(planning.PLAN_NODE)
     else:
-        planning.announce(t, c.nodes, c.output)
+        planning.announce(t, c.nodes, c.output, c.budget)
 
 
 def _drain(t: Turn) -> None:

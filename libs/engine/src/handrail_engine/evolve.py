@@ -22,6 +22,7 @@ from handrail_engine.lifecycle import OPEN, SETTLED, check_node, check_workflow
 from handrail_engine.marks import ignored_mark, listed_mark
 from handrail_engine.rollback import UNDO_ENDS, announced, settle_undo, try_settle
 from handrail_engine.spec import node_spec
+from handrail_engine.spending import grant, spend
 from handrail_engine.state import (
     DEADLINE_TIMER,
     PAUSE_TIMER,
@@ -59,6 +60,7 @@ def evolve(s: WorkflowState, row: Row) -> WorkflowState:
             _accepted(s, row)
         case T.WORKFLOW_PLANNED:
             s.output_mapping = (row.meta or {}).get("output")
+            s.budget = (row.meta or {}).get("budget") or {}
             s.planned, s.plan = True, None
             _move(s, WorkflowStatus.RUNNING)
             _add_nodes(s, row)
@@ -173,6 +175,8 @@ def _node_changed(s: WorkflowState, row: Row) -> None:
     else:
         _first_life(s, node, row, old, new)
     room.moved(s, node, was_out, meta)
+    if usage := d.get("usage"):
+        spend(s, usage)
     if "doubt" in meta:
         node.in_doubt = meta["doubt"]
     if "plan" in meta:
@@ -358,6 +362,8 @@ def _resolved(s: WorkflowState, row: Row) -> None:
             s.ending.stopped = True
             for node in s.nodes.values():
                 _letter(s, node, None)
+    if "budget" in meta:
+        grant(s, meta["budget"])
     if meta.get("no_deadline"):
         s.deadline_left_ms = None
     elif not s.pauses and s.deadline_left_ms is not None:

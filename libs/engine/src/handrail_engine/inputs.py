@@ -49,6 +49,7 @@ class Start:
     actor: str | None = None
     outside: Outside | None = None
     policies: int = 0
+    budget: dict[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

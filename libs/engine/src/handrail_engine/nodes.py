@@ -12,7 +12,7 @@ from handrail_contracts.model import iso, ms_of
 from handrail_contracts.pauses import PauseKind
 from handrail_contracts.plan import EffectClass, OnExhausted
 from handrail_contracts.tasks import Failure, Outcome, Result
-from handrail_engine import compensation, gates, pauses, planning, room, talk
+from handrail_engine import budgets, compensation, gates, pauses, planning, room, talk
 from handrail_engine.evidence import clip, shown, told
 from handrail_engine.inputs import Rejection
 from handrail_engine.leases import claim, must_close_ms
@@ -297,8 +297,8 @@ def _retry(t: Turn, node: NodeState, meta: dict[str, Any], data: dict[str, Any],
 
 
 def retry_due(t: Turn, node: NodeState) -> None:
-    """The wait is over: the next attempt, unless a pause holds everything back."""
-    if not t.state.held:
+    """The wait is over: the next attempt, unless a pause holds everything back, or is about to."""
+    if not t.state.held and budgets.used_up(t) is None:
         _begin(t, node)
 
 

@@ -13,7 +13,7 @@ from handrail_contracts.model import iso
 from handrail_contracts.pauses import DEFAULT_RESOLUTIONS, PauseKind
 from handrail_contracts.plan import EffectClass, PauseScope, Resolution, ResolutionKind
 from handrail_contracts.tasks import DeadLetter
-from handrail_engine import compensation, gates, nodes, talk
+from handrail_engine import budgets, compensation, gates, nodes, talk
 from handrail_engine.evidence import CODE_CHARS, MESSAGE_CHARS, clip, evidence_of, shown
 from handrail_engine.inputs import Decision, Rejection
 from handrail_engine.outgoing import cancel_for, inputs_of
@@ -256,7 +256,9 @@ def press(t: Turn, pause: PauseState, chosen: dict[str, Any], outcome: str, d: D
     node = s.nodes.get(pause.node_id) if pause.node_id is not None else None
     was_held = s.held
     meta: dict[str, Any] = {"kind": kind.value}
-    if kind is ResolutionKind.RESUME and pause.kind == PauseKind.FAILURE:
+    if budget := (pause.then or {}).get("budget"):
+        meta |= budgets.meaning(budget, kind, d.input)
+    elif kind is ResolutionKind.RESUME and pause.kind == PauseKind.FAILURE:
         meta["no_deadline"] = True
     if kind is ResolutionKind.RESPOND:
         talk.respond(t, pause, d)
@@ -282,8 +284,20 @@ def press(t: Turn, pause: PauseState, chosen: dict[str, Any], outcome: str, d: D
             t.emit(T.WORKFLOW_RESUMED, status=_status_without_pause(s).value)
         if node is not None:
             _apply(t, node, pause, kind, chosen, d)
+        elif budget and kind is ResolutionKind.SKIP:
+            _skip_rest(t, d)
     if was_held:
         release(t)
+
+
+def _skip_rest(t: Turn, d: Decision) -> None:
+    """Nothing more is begun: what waits for its turn, or for its next attempt, is left out; what is out finishes."""
+    for node in list(t.state.nodes.values()):
+        if node.state is N.RETRYING and not t.state.leaves(node):
+            t.move(node, N.AWAITING_HUMAN)
+            nodes.skip(t, node, f"skipped by {d.actor}: the budget is used up")
+        elif node.state is N.PENDING and not t.state.leaves(node):
+            nodes.skip(t, node, f"skipped by {d.actor}: the budget is used up")
 
 
 def _withdraw_gate(t: Turn, node: NodeState) -> None:

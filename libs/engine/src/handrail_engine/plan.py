@@ -267,7 +267,8 @@ def compile_plan(
         seen.add(node.id)
     compiled = [_compile_node(n, registry[n.agent, n.action]) for n in nodes]
     mark_tainted(compiled, known or {}, all_=tainted)
-    return {"nodes": compiled, "output": plan.output}
+    budget = {"budget": plan.budget.model_dump(exclude_none=True)} if plan.budget is not None else {}
+    return {"nodes": compiled, "output": plan.output, **budget}
 
 
 def _compile_node(node: Node, manifest: Mapping[str, Any]) -> dict[str, Any]:

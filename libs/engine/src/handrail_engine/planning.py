@@ -38,14 +38,16 @@ def plan_node(c: Start) -> dict[str, Any]:
     }
 
 
-def announce(t: Turn, nodes: list[dict[str, Any]], output: dict[str, Any] | None) -> None:
+def announce(
+    t: Turn, nodes: list[dict[str, Any]], output: dict[str, Any] | None, budget: dict[str, float] | None = None
+) -> None:
     """Emits WORKFLOW_PLANNED with the first nodes, NODES_ADDED with the rest, before any dispatch."""
     lines = (f"{n['id']} {n['agent']} {n['action']} {' '.join(n.get('depends_on', ()))}" for n in nodes)
     cut = parts(nodes, _bytes)
     first = next(cut)
     t.emit(
         T.WORKFLOW_PLANNED,
-        {"nodes": first, **({"output": output} if output else {})},
+        {"nodes": first, **({"output": output} if output else {}), **({"budget": budget} if budget else {})},
         nodes=[summary(n) for n in first],
         node_count=len(nodes),
         edge_count=sum(len(n.get("depends_on", ())) for n in nodes),

@@ -129,6 +129,11 @@ class Policies:
         """The arguments that leave only a mark."""
         return [path for p in self.policies if p.blueprint in (None, blueprint) for path in p.redact]
 
+    def budget(self, blueprint: str | None) -> list[dict[str, float]]:
+        """What these policies let such a workflow spend on models."""
+        mine = (p.budget for p in self.policies if p.budget is not None and p.blueprint in (None, blueprint))
+        return [b.model_dump(exclude_none=True) for b in mine]
+
     def version_for(self, blueprint: str | None) -> tuple[str | None, int]:
         """Name and version of the policy that speaks first for this blueprint: its own, else the tenant's; (None, 0): none."""
         mine = [p for p in self.policies if p.blueprint in (None, blueprint)]

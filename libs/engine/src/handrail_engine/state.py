@@ -167,6 +167,10 @@ class WorkflowState:
     input: dict[str, Any] = field(default_factory=dict[str, Any])
     labels: dict[str, str] = field(default_factory=dict[str, str])
     output_mapping: dict[str, Any] | None = None
+    budget: dict[str, float] = field(default_factory=dict[str, float])  # declared by the plan
+    spent: dict[str, float] = field(default_factory=dict[str, float])  # on models, by the same names
+    granted: dict[str, float] = field(default_factory=dict[str, float])  # by people, on top of every limit
+    unbounded: bool = False  # a person has said that no budget counts any more
     created_ms: int = 0
     updated_ms: int = 0
     nodes: dict[str, NodeState] = field(default_factory=dict[str, NodeState])
@@ -262,6 +266,7 @@ class WorkflowState:
             "holding": self.holding,
             "off": self.off,
             "requester": self.requester,
+            "budget": [self.budget, self.spent, self.granted, self.unbounded],
             "talks": self.talks,
             "ended": self.ended,
             "ending": _ending_facts(self.ending) if self.ending else None,

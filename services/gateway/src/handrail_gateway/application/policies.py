@@ -101,6 +101,7 @@ def _shown(r: Row) -> dict[str, Any]:
         "description": "",
         "blueprint": None,
         "redact": [],
+        "budget": None,
         **body,
         "name": r["name"],
         "version": r["version"],

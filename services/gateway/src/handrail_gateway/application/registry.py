@@ -96,7 +96,9 @@ def ready(known: Known, blueprint: Blueprint, input_defaults: dict[str, Any]) ->
     """The blueprint compiled against what is known; remembered in `known`. Its agents must be known."""
     found = known.compiled.get(blueprint.name)
     if found is None:
-        compiled = compile_plan(Plan(nodes=blueprint.nodes, output=blueprint.output), known.manifests)
+        compiled = compile_plan(
+            Plan(nodes=blueprint.nodes, output=blueprint.output, budget=blueprint.budget), known.manifests
+        )
         found = Ready(blueprint, input_defaults, orjson.dumps(compiled), orjson.dumps(compiled["output"]))
         known.compiled[blueprint.name] = found
     return found

@@ -121,6 +121,7 @@ def command_input(c: Command) -> Input | None:
                 outside=_outside(b.get("outside")),
                 actor=c.actor,
                 policies=b.get("policies") or 0,
+                budget=(b.get("plan") or {}).get("budget"),
             )
         case CommandKind.PAUSE:
             return PanicPause(b.get("comment"), c.actor)

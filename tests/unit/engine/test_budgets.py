@@ -1,0 +1,106 @@
+"""What a workflow may spend on models, and what happens when it is used up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from handrail_contracts.plan import Budget, Plan
+from handrail_contracts.policy import Policy
+from handrail_contracts.tasks import Outcome
+from handrail_engine.plan import compile_plan
+from handrail_engine.policies import Policies
+from unit.engine.saga import MANIFEST, AnyAgent, Saga, node
+
+USED = {"input_tokens": 600, "output_tokens": 300, "cost_usd": 0.03, "calls": 2}
+
+
+def tenant(blueprint: str | None = None, **budget: float) -> Policies:
+    return Policies.of([Policy.model_validate({"rules": [], "budget": budget, "blueprint": blueprint})])
+
+
+def thinks(s: Saga, node_id: str, usage: Any = USED, **more: Any) -> Saga:
+    s.answer(node_id, Outcome.OK, output={}, usage=usage, **more)
+    return s
+
+
+def test_beyond_the_budget_of_its_plan_nothing_more_is_begun_and_a_person_is_asked() -> None:
+    s = thinks(Saga(node("a"), node("b", "a"), node("c"), budget={"tokens": 800}), "a")
+    assert s.states == {"a": "COMPLETE", "b": "PENDING", "c": "SCHEDULED"}
+    assert (s.status, s.pause["kind"], s.pause["node_id"]) == ("PAUSED_HITL", "failure", None)
+    assert s.pause["failure_reason"] == "The workflow has spent 900 tokens on models, and its budget is 800."
+    assert s.pause["context_snapshot"] == {"spent_tokens": 900, "spent_usd": 0.03, "budget_tokens": 800}
+    assert s.buttons == ["RES_RAISE_BUDGET", "RES_RESUME", "RES_SKIP", "RES_ABORT_SAGA"]
+    s.ok("c").wait(3600)
+    assert s.states["b"] == "PENDING" and not s.sent(node_id="b")
+
+
+def test_a_raise_reaches_as_far_as_it_says() -> None:
+    s = thinks(Saga(node("a"), node("b", "a"), node("c", "b"), budget={"tokens": 800}), "a")
+    s.press("RES_RAISE_BUDGET", 500)
+    assert s.states["b"] == "SCHEDULED" and s.status == "RUNNING"
+    thinks(s, "b")
+    assert s.pause["failure_reason"] == "The workflow has spent 1800 tokens on models, and its budget is 1300."
+    s.press("RES_RESUME")
+    thinks(s, "c")
+    assert s.status == "COMPLETED"
+
+
+def test_skip_leaves_out_what_is_not_begun_and_what_is_out_finishes() -> None:
+    retry = {"max_attempts": 3, "initial_delay_s": 60}
+    s = Saga(node("a"), node("b", "a"), node("c"), node("d", retry=retry), budget={"usd": 0.03})
+    thinks(s.fails("d"), "a")
+    assert s.states["d"] == "RETRYING"
+    s.press("RES_SKIP")
+    assert s.states == {"a": "COMPLETE", "b": "SKIPPED", "c": "SCHEDULED", "d": "SKIPPED"}
+    assert thinks(s, "c").status == "COMPLETED_WITH_SKIPS"
+
+
+def test_undo_undoes() -> None:
+    s = thinks(Saga(node("a", effect_class="idempotent", compensation={}), node("b", "a"), budget={"usd": 0.01}), "a")
+    s.press("RES_ABORT_SAGA")
+    assert s.ok("a").status == "COMPENSATED"
+
+
+def test_a_failed_attempt_that_used_it_up_is_not_tried_again_unasked() -> None:
+    s = Saga(node("a", retry={"max_attempts": 3, "initial_delay_s": 0}), budget={"tokens": 900})
+    s.answer("a", Outcome.FAILED, error={"code": "E", "message": "no"}, usage=USED)
+    assert s.states["a"] == "RETRYING" and s.pause["node_id"] is None and len(s.sent()) == 1
+    s.press("RES_RAISE_BUDGET", 1)
+    assert [t.attempt for t in s.sent()] == [1, 2]
+
+
+def test_the_last_step_may_use_it_up() -> None:
+    assert thinks(Saga(node("a"), budget={"tokens": 1}), "a").status == "COMPLETED"
+
+
+@pytest.mark.parametrize("usage", [{"input_tokens": True}, {"input_tokens": "900"}, {"cost_usd": float("nan")}, {}])
+def test_what_is_no_number_is_not_counted(usage: dict[str, Any]) -> None:
+    s = thinks(Saga(node("a"), node("b", "a"), budget={"tokens": 1, "usd": 0.01}), "a", usage)
+    assert s.states["b"] == "SCHEDULED"
+
+
+def test_the_narrowest_budget_counts_and_a_policy_holds_from_the_next_step_on() -> None:
+    s = thinks(Saga(node("a"), node("b", "a"), node("c", "b"), budget={"tokens": 2000}), "a")
+    s.policies = tenant(tokens=1000)
+    thinks(s, "b")
+    assert s.pause["context_snapshot"]["budget_tokens"] == 1000
+    assert thinks(Saga(node("a"), node("b", "a"), policies=tenant("another", tokens=1)), "a").states["b"] == "SCHEDULED"
+
+
+def test_another_owner_knows_what_was_spent_and_granted() -> None:
+    s = thinks(Saga(node("a"), node("b", "a"), node("c", "b"), budget={"tokens": 800}), "a")
+    s.press("RES_RAISE_BUDGET", 900)
+    s.owner_changes()
+    assert (s.state.spent, s.state.granted) == ({"tokens": 900, "usd": 0.03}, {"tokens": 900})
+    thinks(s, "b")
+    assert s.pause["context_snapshot"]["budget_tokens"] == 1700
+
+
+def test_a_plan_keeps_its_budget_and_one_of_nothing_is_refused() -> None:
+    plan = Plan.model_validate({"nodes": [node("a")], "budget": {"usd": 0.5}})
+    assert compile_plan(plan, AnyAgent(MANIFEST))["budget"] == {"usd": 0.5}
+    for wrong in ({}, {"tokens": 0}, {"usd": -1}, {"tokens": 1, "eur": 2}):
+        with pytest.raises(ValueError, match=r"budget|tokens|usd|eur"):
+            Budget.model_validate(wrong)
