@@ -20,11 +20,9 @@ import type {
   PauseKind,
   Plan,
   NodeInputs,
-  PolicyView,
   Preview,
   QuarantinedRecord,
   Resuming,
-  Simulated,
   SseTicket,
   WorkflowEvent,
   WorkflowState,
@@ -301,21 +299,6 @@ export class Client extends Desk {
   /** Who can work, and who is alive. */
   agents(per?: PerCall): Promise<Page<Agent>> {
     return this.#calls.get("/agents", {}, per);
-  }
-
-  /** Policies in force, by name. */
-  policies(per?: PerCall): Promise<Page<PolicyView>> {
-    return this.#calls.get("/policies", {}, per);
-  }
-
-  /** Every version of a policy, newest first. */
-  policyVersions(name: string, per?: PerCall): Promise<Page<PolicyView>> {
-    return this.#calls.get(path("policies", name), {}, per);
-  }
-
-  /** What a candidate would have asked of people, over past decisions (since a time, RFC 3339). Changes nothing. */
-  simulatePolicy(policy: Record<string, unknown>, since?: string, per?: PerCall): Promise<Simulated> {
-    return this.#calls.post("/policies/simulate", since === undefined ? { policy } : { policy, since }, per);
   }
 }
 

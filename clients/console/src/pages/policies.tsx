@@ -1,6 +1,6 @@
 /** What needs a person's consent, and why: policies in force, their rules, who applied them, what they have asked. */
 
-import type { InboxPause, PolicyView, Simulated } from "@handrail/client";
+import type { InboxPause, Json, Policy, PolicySimulation } from "@handrail/client";
 import { Problem } from "@handrail/client";
 import { useQuery } from "@tanstack/react-query";
 import { useId, useMemo, useState } from "react";
@@ -65,7 +65,7 @@ function useAsked(): Asked {
   }, [open, past.data]);
 }
 
-function PolicyRow({ policy, asked }: { policy: PolicyView; asked: Asked }) {
+function PolicyRow({ policy, asked }: { policy: Policy; asked: Asked }) {
   return (
     <li className="row-item policy" data-policy={policy.name}>
       <div className="row-top">
@@ -85,7 +85,7 @@ function PolicyRow({ policy, asked }: { policy: PolicyView; asked: Asked }) {
   );
 }
 
-function Applied({ of }: { of: PolicyView }) {
+function Applied({ of }: { of: Policy }) {
   return (
     <p className="dim small">
       {text.policies.applied(of.actor, of.channel)} <Ago at={of.applied_at} />
@@ -94,7 +94,7 @@ function Applied({ of }: { of: PolicyView }) {
   );
 }
 
-function Rules({ policy, asked }: { policy: PolicyView; asked?: Asked }) {
+function Rules({ policy, asked }: { policy: Policy; asked?: Asked }) {
   const c = text.policies.columns;
   return (
     <div className="table-scroll" tabIndex={0} role="region" aria-label={text.policies.rulesOf(policy.name, policy.version)}>
@@ -153,9 +153,9 @@ function AskedCell({ of }: { of: { waiting: number; decided: readonly InboxPause
   );
 }
 
-function Versions({ policy }: { policy: PolicyView }) {
+function Versions({ policy }: { policy: Policy }) {
   const [open, setOpen] = useState(false);
-  const all = useQuery({ queryKey: ["policy", policy.name, policy.version], queryFn: () => client.policyVersions(policy.name), enabled: open });
+  const all = useQuery({ queryKey: ["policy", policy.name, policy.version], queryFn: () => client.policy(policy.name), enabled: open });
   return (
     <details onToggle={(event) => setOpen(event.currentTarget.open)}>
       <summary>{text.policies.versions}</summary>
@@ -175,11 +175,11 @@ function Versions({ policy }: { policy: PolicyView }) {
 }
 
 /** What other rules would have asked of people, over the decisions of the past. Changes nothing. */
-function Simulation({ policy }: { policy: PolicyView }) {
+function Simulation({ policy }: { policy: Policy }) {
   const id = useId();
   const next = { name: policy.name, version: policy.version + 1, blueprint: policy.blueprint, rules: policy.rules };
   const [typed, setTyped] = useState(() => JSON.stringify(next, null, 2));
-  const [seen, setSeen] = useState<Simulated | null>(null);
+  const [seen, setSeen] = useState<PolicySimulation | null>(null);
   const [problem, setProblem] = useState("");
   const [busy, setBusy] = useState(false);
   const ask = async () => {
@@ -187,7 +187,7 @@ function Simulation({ policy }: { policy: PolicyView }) {
     setProblem("");
     setSeen(null);
     try {
-      setSeen(await client.simulatePolicy(JSON.parse(typed) as Record<string, unknown>));
+      setSeen(await client.simulatePolicy(JSON.parse(typed) as Record<string, Json>));
     } catch (error) {
       setProblem(error instanceof Problem ? [error.detail, ...error.errors.map((each) => `${each.pointer}: ${each.message}`)].join(" ") : String(error));
     }
@@ -216,7 +216,7 @@ function Simulation({ policy }: { policy: PolicyView }) {
   );
 }
 
-function Outcome({ of }: { of: Simulated }) {
+function Outcome({ of }: { of: PolicySimulation }) {
   const counts = of.interruptions as { before?: number; after?: number };
   const s = text.policies.outcome;
   return (
