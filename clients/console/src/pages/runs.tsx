@@ -49,7 +49,11 @@ export default function RunsPage() {
   });
   const all = list.data?.pages.flatMap((page) => page.items) ?? [];
   useListLive(all, list.isSuccess);
-  const { items, waiting, show, hand } = useHeldBack(all, (list.data?.pages.length ?? 0) > 1);
+  const { items, waiting, show, hand } = useHeldBack(all, {
+    key: [status, blueprint, q, label].join("\n"),
+    reading: (list.data?.pages.length ?? 0) > 1,
+    old: list.isPlaceholderData,
+  });
   const filtered = Boolean(status || blueprint || q || label);
   return (
     <div className="page">
@@ -68,11 +72,7 @@ export default function RunsPage() {
           <ArrowUp size={16} aria-hidden /> {text.runs.waiting(waiting)}
         </button>
       ) : null}
-      {items.length > 0 ? (
-        <div {...hand}>
-          <Table items={items} />
-        </div>
-      ) : null}
+      <div {...hand}>{items.length > 0 ? <Table items={items} /> : null}</div>
       {list.hasNextPage ? (
         <button type="button" className="button" onClick={() => void list.fetchNextPage()} disabled={list.isFetchingNextPage}>
           {text.runs.more}
