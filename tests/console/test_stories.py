@@ -267,7 +267,7 @@ async def test_a_policy_says_what_it_asks_and_other_rules_are_tried_on_the_past(
         await console.call("POST", f"/workflows/{trace_id}/resume", body)
         await expect(rule).to_contain_text("last now")
         await policy.get_by_text("All versions").click()
-        await expect(policy.locator("[data-version='1']")).to_contain_text("Applied by system")
+        await expect(policy.locator("[data-version='1']")).to_contain_text("Applied by the system")
         await policy.get_by_text("Try other rules").click()
         candidate = policy.get_by_label("The policy to try")
         rules = [{"id": "all", "match": {"action": "transfer"}, "decide": "sometimes"}]

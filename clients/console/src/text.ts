@@ -444,7 +444,7 @@ export const text = {
     empty: "No policy is in force: only gates of plans ask.",
     version: (n: number) => `version ${n}`,
     only: (blueprint: string) => `only in ${blueprint}`,
-    applied: (actor: string, channel: string) => `Applied by ${actor} over ${channel}`,
+    applied: (actor: string, channel: string) => (actor === channel ? `Applied by the ${actor}` : `Applied by ${actor} over ${channel}`),
     redact: (names: string) => `Does not leave the system: ${names}`,
     rulesOf: (name: string, version: number) => `Rules of ${name}, version ${version}`,
     columns: { rule: "Rule", when: "When", then: "Then", asked: "Asked" },

@@ -100,6 +100,10 @@ function TopBar({ page, onRun, onSearch }: { page: string; onRun: boolean; onSea
     const name = document.title.replace(/^\(\d+\) /, "").replace(` · ${text.name}`, "");
     document.title = text.title(name === text.name ? text.nav.inbox : name, waiting);
   }, [waiting]);
+  const nav = useRef<HTMLElement>(null);
+  useEffect(() => {
+    nav.current?.querySelector(`[href$="/${page}"]`)?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }, [page]);
   const items = [
     { key: "inbox", label: text.nav.inbox, icon: Inbox },
     { key: "workflows", label: text.nav.workflows, icon: List },
@@ -114,7 +118,7 @@ function TopBar({ page, onRun, onSearch }: { page: string; onRun: boolean; onSea
         <img src="/console/icon.svg" alt="" width={22} height={22} />
         <span>{text.name}</span>
       </Link>
-      <nav aria-label={text.nav.label}>
+      <nav ref={nav} aria-label={text.nav.label}>
         {items.map(({ key, label, icon: Icon }) => (
           <Link key={key} href={to([key])} aria-current={page === key ? "page" : undefined} className="nav-item">
             <Icon size={16} aria-hidden />
