@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 import type { NodeView } from "@handrail/client";
 import { Elements } from "../src/graph/elements.js";
-import { LANE, NODE, place, shapeKey } from "../src/graph/layout.js";
+import { place } from "../src/graph/layout.js";
+import { LANE, NODE, shapeKey } from "../src/graph/places.js";
 import { depthOf, inOrder, type Shape, upstream } from "../src/graph/order.js";
 import { step } from "../src/graph/walk.js";
 

@@ -3,7 +3,7 @@
 import type { NodeView } from "@handrail/client";
 import type { Node } from "@xyflow/react";
 import { isFault, isUndo } from "../model/status.js";
-import { LANE, NODE, type Placed } from "./layout.js";
+import { LANE, NODE, type Placed } from "./places.js";
 import { upstream } from "./order.js";
 import { Loom, type Wire } from "./wires.js";
 

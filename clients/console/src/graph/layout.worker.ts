@@ -1,8 +1,9 @@
-/** Large plans are laid out beside the page, which stays awake meanwhile. */
+/** Lays plans out beside the main thread. */
 
 import { place } from "./layout.js";
-import type { Shape } from "./order.js";
+import type { Asked, Laid } from "./use-places.js";
 
-self.onmessage = (event: MessageEvent<Shape[]>) => {
-  self.postMessage([...place(event.data)]);
+self.onmessage = (event: MessageEvent<Asked>) => {
+  const [key, nodes] = event.data;
+  self.postMessage([key, [...place(nodes)]] satisfies Laid);
 };

@@ -10,7 +10,7 @@ import { usePreferences } from "../live/preferences.js";
 import { isActive, isFault, nodeLook } from "../model/status.js";
 import { text } from "../text.js";
 import { type Any, Elements } from "./elements.js";
-import { NODE } from "./layout.js";
+import { NODE } from "./places.js";
 import { Lane, Step } from "./step.js";
 import { usePlaces } from "./use-places.js";
 import { type Direction, step } from "./walk.js";

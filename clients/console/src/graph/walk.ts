@@ -1,6 +1,6 @@
 /** Walking a graph with the arrow keys: left and right along the edges, up and down between neighbours. */
 
-import type { Placed } from "./layout.js";
+import type { Placed } from "./places.js";
 import type { Shape } from "./order.js";
 
 export type Direction = "ArrowLeft" | "ArrowRight" | "ArrowUp" | "ArrowDown";

@@ -6,7 +6,7 @@
 import { getBezierPath, getSmoothStepPath, Position } from "@xyflow/react";
 import { memo } from "react";
 import type { NodeView } from "@handrail/client";
-import { LANE, NODE, type Placed } from "./layout.js";
+import { LANE, NODE, type Placed } from "./places.js";
 
 export type Kind = "edge" | "edge-active" | "edge-fault" | "edge-dim" | "edge-undo";
 
