@@ -1,7 +1,8 @@
 """Real orchestrators and agents on real Kafka and PostgreSQL, killed by SIGKILL at named points; one checker judges.
 
-K1-K7, K9-K12 in the orchestrator, K16-K19 in the agents, each so many times per topology, several in one boot of the
-engines, lease 1 s. (K13-K15 are in `tests/integration/test_gateway_crash.py`; K8 is a takeover while stopped: the zombies.)
+K1-K12 in the orchestrator, K16-K19 in the agents, each so many times per topology, several in one boot of the engines, lease
+1 s. RELIABILITY names 21 points and says nothing of K8; here it is the gap between K7 and the next batch: published and marked so
+in memory, `published_upto` not stored yet. (K13-K15 are in `tests/integration/test_gateway_crash.py`.)
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from tests.torture.lab import Lab, lab
 from tests.waiting import wait_until
 
 HITS = int(os.environ.get("HANDRAIL_KILL_HITS", "25" if os.environ.get("HANDRAIL_TORTURE") == "long" else "5"))
-ORCHESTRATOR = ("K1", "K2", "K3", "K4", "K5", "K6", "K7", "K9", "K10", "K11", "K12")
+ORCHESTRATOR = ("K1", "K2", "K3", "K4", "K5", "K6", "K7", "K8", "K9", "K10", "K11", "K12")
 AGENTS = ("K16", "K17", "K18", "K19")
-PASSES = {"K1": 8, "K3": 5, "K4": 5, "K5": 5, "K7": 5, "K16": 6, "K17": 6, "K18": 6, "K19": 4}
+PASSES = {"K1": 8, "K3": 5, "K4": 5, "K5": 5, "K7": 5, "K8": 5, "K16": 6, "K17": 6, "K18": 6, "K19": 4}
 """So many passes before it dies, so that work is under way: the others are passed seldom, or at the start."""
 
 pytestmark = [pytest.mark.torture, pytest.mark.kafka, pytest.mark.timeout(7_200)]

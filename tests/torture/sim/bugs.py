@@ -15,6 +15,7 @@ from handrail_engine import gates, nodes, pauses
 from handrail_engine.inputs import Wake
 from handrail_engine.state import WorkflowState
 from handrail_orchestrator.application.batch import Batcher
+from handrail_orchestrator.application.lane import Lane
 from handrail_orchestrator.application.orchestrator import Orchestrator
 from handrail_orchestrator.application.ownership import Ownership
 from handrail_orchestrator.application.ports import Batch
@@ -118,7 +119,7 @@ def a_deadline_without_a_guard(p: Patch) -> None:
 
 @_bug("I4")
 def an_event_that_failed_is_skipped(p: Patch) -> None:
-    p.setattr(Publisher, "_skippable", lambda self, sending, outcome: True)
+    p.setattr(Lane, "_skippable", lambda self, sending, outcome: True)
 
 
 @_bug("I4")
@@ -247,7 +248,8 @@ def a_half_taken_partition_is_kept(p: Patch) -> None:
     p.setattr(Orchestrator, "_give_up", lambda self, partitions: None)
 
     def acknowledged(self: Any, s: Any) -> None:
-        self._published[s.p] = max(self._published[s.p], s.pseq)
+        if s.pseq and s.p in self._published:
+            self._published[s.p] = max(self._published[s.p], s.pseq)
 
     p.setattr(Publisher, "_acknowledged", acknowledged)
 

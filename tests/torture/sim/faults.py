@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from random import Random
 
-CRASHPOINTS = ("K1", "K2", "K3", "K4", "K5", "K6", "K7", "K9", "K10", "K11", "K12", "K16", "K17", "K18", "K19")
+CRASHPOINTS = ("K1", "K2", "K3", "K4", "K5", "K6", "K7", "K8", "K9", "K10", "K11", "K12", "K16", "K17", "K18", "K19")
 RARE = {"K6": 4, "K9": 8, "K10": 2, "K11": 3, "K12": 8, "K2": 3}
 """Points that are passed seldom strike the more often."""
 HINTS = ("handrail.tasks.", "handrail.results", "handrail.heartbeats", "handrail.commands", "handrail.dead-letters")

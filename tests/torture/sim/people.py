@@ -174,5 +174,5 @@ class People:
             ends = [b for b in offered if b["kind"] in _ENDING and b.get("scope") != "savepoint"]
             ends = [b for b in ends if b.get("outcome") != "not_happened"] or ends
             offered = ends or offered
-        parts = [b for b in offered if b.get("scope")] if not healed else []
-        return self.rng.choice(parts or offered) if offered else None
+        rare = [b for b in offered if b.get("scope") or b["action_id"] == "RES_AMOUNT"] if not healed else []
+        return self.rng.choice(rare or offered) if offered else None

@@ -107,6 +107,11 @@ def test_the_same_seed_is_the_same_history_in_any_process() -> None:
             assert digest in done.stdout
 
 
+@pytest.mark.parametrize("name", list(BUGS))
+def test_what_a_bug_is_planted_into_is_still_there(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    BUGS[name][0](monkeypatch)
+
+
 @pytest.mark.torture
 @pytest.mark.timeout(1_200)
 @pytest.mark.parametrize("name", list(BUGS))

@@ -126,6 +126,7 @@ class Lane:
             done += 1
             self._acknowledged(sending)
         _sent.labels("record").inc(done)
+        crashpoint("K8")
         return done
 
     def _skippable(self, sending: Sending, outcome: BusError) -> bool:
