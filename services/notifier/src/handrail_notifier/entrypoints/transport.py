@@ -11,15 +11,13 @@ import asyncio
 import socket
 from typing import Any, cast
 
-from pydantic_core import to_json
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from handrail_contracts.problems import problem
 from handrail_notifier.entrypoints.hub import Client, Hub
+from handrail_runtime.http_head import BoundedHead
 
 EXTENSION = "handrail.stream"
 """Where the ASGI scope holds the `StreamProtocol` of the connection."""
-MAX_HEAD_BYTES = 64 * 1024
 MAX_PENDING_BYTES = 64 * 1024
 SEND_BUFFER_BYTES = 128 * 1024
 KEEPALIVE_S = 15
@@ -42,32 +40,15 @@ class ChunkCache:
         return self._chunk
 
 
-class StreamProtocol(HttpToolsProtocol):
+class StreamProtocol(BoundedHead, HttpToolsProtocol):
     """uvicorn's HTTP protocol, with a side door for streams: `uvicorn.Config(app, http=StreamProtocol)`."""
 
     stream: TransportSink | None = None
-    _head_bytes = 0
 
     def on_message_begin(self) -> None:
         """Offers the side door to the application."""
-        self._head_bytes = 0
         super().on_message_begin()
         cast("dict[str, Any]", self.scope)["extensions"] = {EXTENSION: self}
-
-    def on_url(self, url: bytes) -> None:
-        """A part of the request target."""
-        self._count(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header."""
-        self._count(len(name) + len(value))
-        super().on_header(name, value)
-
-    def _count(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > MAX_HEAD_BYTES:
-            raise ValueError("The head of the request is too large.")
 
     def data_received(self, data: bytes) -> None:
         """Whatever a client says while it is being streamed to is not a request that could ever be answered."""
@@ -79,17 +60,6 @@ class StreamProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         if self.stream is not None:
             self.stream.lost()
-
-    def send_400_response(self, msg: str) -> None:
-        """What cannot be parsed is answered as a problem, too."""
-        detail = f"Expected an HTTP/1.1 request with a head of at most {MAX_HEAD_BYTES} bytes, but it cannot be read."
-        body = to_json(problem("malformed-request", detail))
-        head = (
-            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\nx-content-type-options: nosniff\r\n"
-            b"cache-control: no-store\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
-        )
-        self.transport.write(head + body)
-        self.transport.close()
 
     def resume_writing(self) -> None:
         """Tells the stream that it may go on."""
