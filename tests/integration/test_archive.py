@@ -67,9 +67,11 @@ async def left(connection: Any) -> list[str]:
     return [r[0] for r in await connection.fetch("SELECT trace_id FROM handrail.workflow ORDER BY 1")]
 
 
+@pytest.mark.parametrize("portion", [1, 4, 3 * EVENTS, 1_000])
 async def test_a_week_that_is_over_goes_to_files_and_leaves_the_database(
-    database: tuple[str, Any], tmp_path: Path
+    database: tuple[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, portion: int
 ) -> None:
+    monkeypatch.setattr(archive, "PORTION", portion)
     _, connection = database
     ids = await week(connection, 202501)
     (found,) = await archive.weeks(connection, 30)

@@ -25,6 +25,7 @@ from handrail_store.journal_weeks import born, existing_weeks
 LEAST_DAYS = 14
 """As long as Kafka keeps events: until then a consumer may still ask the journal for what lies before them."""
 _WEEK = re.compile(r"journal_(\d{6})")
+PORTION = 5_000
 _LOCK_S = 2
 _TRIES = 30
 _TABLES = ("workflow", "command", "snapshot", "blob")
@@ -98,28 +99,55 @@ async def archive(connection: Any, week: Week, folder: Path) -> Archived:
     """
     folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  a command of its own: nothing else runs in its loop
     journal, summaries = folder / f"{week.name}.jsonl.gz", folder / f"{week.name}.workflows.jsonl.gz"
-    lines = (
-        "SELECT json_build_object('tenant', tenant, 'trace_id', trace_id, 'seq', seq, 'type', type, 'data', data,"
-        " 'meta', meta, 'p', p, 'pseq', pseq, 'causation', causation, 'at', at)::text"
-        f" FROM handrail.{week.name} ORDER BY tenant, trace_id, seq"
-    )
-    workflows = (
-        f"SELECT row_to_json(w)::text FROM handrail.workflow w WHERE born = {week.born} ORDER BY tenant, trace_id"
-    )
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        rows, digest = await _written(journal, connection.cursor(lines, prefetch=2_000))
-        count, _ = await _written(summaries, connection.cursor(workflows, prefetch=2_000))
+    rows, digest = await _written(journal, _events(connection, week))
+    count, _ = await _written(summaries, _summaries(connection, week))
     manifest = {"week": week.name, "rows": rows, "workflows": count, "sha256": digest}
     _flushed(folder / f"{week.name}.json", json.dumps(manifest).encode() + b"\n")
     await _dropped(connection, week, rows)
     return Archived(week.name, count, rows, journal, summaries, digest)
 
 
-async def _written(path: Path, lines: AsyncIterator[Any]) -> tuple[int, str]:
+async def _events(connection: Any, week: Week) -> AsyncIterator[str]:
+    """Line by line, in portions of a statement each: a long transaction would keep dead rows of every table alive. What is
+    read is never changed, and what is added meanwhile is noticed by its number."""
+    after = ("", "", 0)
+    while True:
+        portion = await connection.fetch(
+            "SELECT tenant, trace_id, seq, json_build_object('tenant', tenant, 'trace_id', trace_id, 'seq', seq, 'type',"
+            " type, 'data', data, 'meta', meta, 'p', p, 'pseq', pseq, 'causation', causation, 'at', at)::text AS line"
+            f" FROM handrail.{week.name} WHERE born = $1 AND (tenant, trace_id, seq) > ($2, $3, $4)"
+            f" ORDER BY tenant, trace_id, seq LIMIT {PORTION}",
+            week.born,
+            *after,
+        )
+        for row in portion:
+            yield row["line"]
+        if len(portion) < PORTION:
+            return
+        after = portion[-1]["tenant"], portion[-1]["trace_id"], portion[-1]["seq"]
+
+
+async def _summaries(connection: Any, week: Week) -> AsyncIterator[str]:
+    after = ("", "")
+    while True:
+        portion = await connection.fetch(
+            "SELECT tenant, trace_id, row_to_json(w)::text AS line FROM handrail.workflow w WHERE born = $1"
+            f" AND (tenant, trace_id) > ($2, $3) ORDER BY tenant, trace_id LIMIT {PORTION}",
+            week.born,
+            *after,
+        )
+        for row in portion:
+            yield row["line"]
+        if len(portion) < PORTION:
+            return
+        after = portion[-1]["tenant"], portion[-1]["trace_id"]
+
+
+async def _written(path: Path, lines: AsyncIterator[str]) -> tuple[int, str]:
     draft, count, digest = path.with_suffix(".part"), 0, hashlib.sha256()
     with draft.open("wb") as raw:
         with gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=6, mtime=0) as file:
-            async for (line,) in lines:
+            async for line in lines:
                 text = line.encode() + b"\n"
                 file.write(text)
                 digest.update(text)
