@@ -57,3 +57,9 @@ async def test_valkey_keeps_its_keys_only_when_asked_to(aof: bool, kept: bytes |
 async def test_valkey_tells_why_it_would_not_start(tmp_path: Path) -> None:
     line = await refusal(LocalValkey.start(tmp_path, settings={"no-such-setting": "1"}), EngineStartFailed)
     assert "Bad directive" in line
+
+
+async def test_valkey_has_an_end_to_its_memory_and_forgets_what_nobody_reads(tmp_path: Path) -> None:
+    async with running(LocalValkey, tmp_path) as server, redis.asyncio.Redis.from_url(server.url) as client:
+        limits = await client.config_get("maxmemory*")
+        assert (limits["maxmemory"], limits["maxmemory-policy"]) == ("268435456", "allkeys-lru")

@@ -317,6 +317,7 @@ async def test_a_full_redis_is_waited_for_and_loses_nothing(pool: Any, redis: Re
     await source.write(events)
     p = projection(pool, redis)
     await p.apply(records(source, events[:10]))
+    await redis.config_set("maxmemory-policy", "noeviction")  # another Redis than ours may be set so
     await redis.config_set("maxmemory", "1")
     try:
         with pytest.raises(Unavailable):
@@ -406,3 +407,31 @@ async def looks(redis: Redis) -> int:
 
 def source_row(event: Event) -> Row:
     return Row(event["seq"], event["event_type"], json.dumps(event).encode())
+
+
+async def test_a_full_redis_forgets_what_nobody_looked_at_and_goes_on(pool: Any, source: Source, tmp_path: Any) -> None:
+    server = await LocalValkey.start(tmp_path, settings={"maxmemory": "6mb"})
+    redis = bootstrap.connect_redis(server.url)
+    try:
+        stories = [Story(f"full-{i}") for i in range(240)]
+        for story in stories:
+            story.accepted(input={"note": "x" * 6_000})
+            for _ in range(6):
+                story.add("RESULT_IGNORED", node_id="a", attempt=1, reason="late", note="y" * 6_000)
+            await source.write(story.events[:6])
+            await projection(pool, redis).apply(records(source, story.events[:6]))
+        memory: Any = await redis.info("memory")
+        assert memory["maxmemory_policy"] == "allkeys-lru"
+        assert memory["used_memory"] <= 1.2 * 6 * 2**20
+        forgotten = [s for s in stories if await shown(redis, s.events[0]["trace_id"]) is None]
+        assert forgotten
+        assert await shown(redis, "full-239") == folded(stories[-1].events[:6])
+        # One that still runs comes back with its next event, whole.
+        again = forgotten[0].events
+        await source.write(again[6:])
+        await projection(pool, redis).apply(records(source, again[6:], offset=6))
+        assert await shown(redis, again[0]["trace_id"]) == folded(again)
+        assert [entry[1] for entry in await stream_of(redis, again[0]["trace_id"])] == again
+    finally:
+        await redis.aclose()
+        await server.stop()

@@ -190,6 +190,9 @@ def _parameters(data: Path, aof: bool, settings: Mapping[str, str]) -> list[str]
         "daemonize": "no",
         "loglevel": "warning",
         "protected-mode": "yes",
+        # What it holds can be had from the journal again: it forgets what nobody has looked at for longest.
+        "maxmemory": "256mb",
+        "maxmemory-policy": "allkeys-lru",
         **settings,
     }
     return [word for name, value in parameters.items() for word in (f"--{name}", value)]
