@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 
@@ -86,8 +87,7 @@ async def test_the_palette_and_the_sheet_open_and_give_the_focus_back(console: C
 async def test_axe_finds_nothing_serious(console: Console, width: int, scheme: str) -> None:
     if not AXE.exists():
         pytest.skip("axe-core is not installed: npm ci --prefix clients")
-    trace_id, pause = await console.paused()
-    other, _ = await console.paused()
+    (trace_id, pause), (other, _) = await asyncio.gather(console.paused(), console.paused())
     pages = {
         "inbox": ".row-item",
         f"inbox?pause={pause['pause_id']}": ".row-item",
@@ -106,7 +106,7 @@ async def test_axe_finds_nothing_serious(console: Console, width: int, scheme: s
     found: dict[str, list[str]] = {}
     async with console.desk(width=width, color_scheme=scheme, reduced_motion="reduce") as desk:
         for path, sign in pages.items():
-            page = await desk.open(path)
+            page = await desk.walk(path)
             await expect(page.locator(sign).first).to_be_visible()
             if path.endswith(trace_id) and width >= 1280:
                 await expect(page.locator("[data-option=RES_SKIP] .effect")).to_contain_text("skips")
