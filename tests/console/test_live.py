@@ -201,6 +201,7 @@ async def test_nothing_polls(console: Console) -> None:
         await desk.page.clock.install()
         page = await desk.open(f"workflows/{trace_id}")
         await expect(page.locator("[data-option=RES_SKIP] .effect")).to_contain_text("skips")
+        await expect(page.locator(".step")).to_have_count(5)
         page.on("request", lambda request: asked.append(request.url))
         await page.clock.run_for(20_000)
         assert [json.dumps(url) for url in asked if "/events" not in url] == []

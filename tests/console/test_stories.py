@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from typing import Any
@@ -159,7 +160,7 @@ async def test_alike_failures_are_decided_together_one_first(console: Console) -
 
 
 async def test_a_dead_letter_is_replayed_and_another_is_discarded(console: Console) -> None:
-    (first, _), (second, _) = await console.paused(), await console.paused()
+    (first, _), (second, _) = await asyncio.gather(console.paused(), console.paused())
     async with console.desk() as desk:
         page = await desk.open("dead-letters")
         for trace_id, button in ((first, "Discard"), (second, "Replay")):
@@ -220,10 +221,7 @@ async def test_a_record_that_nobody_can_read_is_looked_at_replayed_and_let_go(co
 
 
 async def test_rows_that_are_alike_are_picked_by_key_and_decided_together(console: Console) -> None:
-    started = [await console.paused(trace_id=f"picked-{i}") for i in range(3)]
-    talk = {"order_id": "1", "message": "I want a person, about picked-3"}
-    other = (await console.call("POST", "/workflows", {"blueprint": "refund-support", "input": talk}))["trace_id"]
-    await console.wait(other, lambda s: bool(s["pauses"]))
+    started = await asyncio.gather(*(console.paused(trace_id=f"picked-{i}") for i in range(3)))
     async with console.desk() as desk:
         page = await desk.open("inbox?q=picked-")
         rows = page.locator(".row-item:not(.gone)")
@@ -244,12 +242,18 @@ async def test_rows_that_are_alike_are_picked_by_key_and_decided_together(consol
         await page.keyboard.press("Escape")
         await expect(rows).to_have_count(1)
         await expect(page.get_by_test_id("picked")).to_have_count(0)
-    for trace_id, _ in started[:2]:
-        await console.wait(trace_id, lambda s: s["status"] == "COMPLETED_WITH_SKIPS")
-    left = await console.wait(started[2][0], lambda s: True)
-    assert left["status"] == "PAUSED_HITL"
-    for trace_id in (started[2][0], other):
-        await console.call("POST", f"/workflows/{trace_id}/cancel", {"compensate": False})
+
+    async def states() -> dict[str, str]:
+        return {t: (await console.wait(t, lambda s: True))["status"] for t, _ in started}
+
+    async def two_are_done() -> bool:
+        return sorted((await states()).values()) == ["COMPLETED_WITH_SKIPS", "COMPLETED_WITH_SKIPS", "PAUSED_HITL"]
+
+    await wait_until(
+        two_are_done, description="the picked ones are done, the third waits", timeout_s=PATIENCE_MS / 1000
+    )
+    left = next(t for t, status in (await states()).items() if status == "PAUSED_HITL")
+    await console.call("POST", f"/workflows/{left}/cancel", {"compensate": False})
 
 
 async def test_a_policy_says_what_it_asks_and_other_rules_are_tried_on_the_past(console: Console) -> None:
