@@ -7,6 +7,7 @@ without it they are smaller, so that all of this takes about four minutes.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import random
@@ -29,6 +30,12 @@ from handrail_contracts import topics
 from handrail_contracts.view import WorkflowView
 from handrail_notifier import bootstrap
 from handrail_notifier.adapters.redis_view import read_state
+from handrail_notifier.application import projection
+from handrail_notifier.application.agui_tracks import Track
+from handrail_notifier.application.bundle import Bundle
+from handrail_notifier.application.watched import Watched
+from handrail_notifier.domain.ring import Ring
+from handrail_notifier.entrypoints.hub import Client
 from handrail_runtime.bus_kafka import KafkaBus
 from handrail_runtime.bus_memory import MemoryBus
 from handrail_runtime.testing import TcpProxy
@@ -290,6 +297,45 @@ async def test_connections_by_the_thousand_leak_neither_tasks_nor_files(pool: An
         await wait_until(lambda: len(rig.notifier.hub) == 0, description="the hub is empty", timeout_s=60)
         await wait_until(lambda: len(asyncio.all_tasks()) <= tasks + 5, description="no task is left", timeout_s=60)
         await wait_until(lambda: psutil.Process().num_fds() <= files + 20, description="no file is left", timeout_s=60)
+    await bus.close()
+
+
+async def test_short_workflows_that_were_watched_leave_nothing_in_memory(
+    pool: Any, valkey: LocalValkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(projection, "VIEWS", 20)
+    bus = MemoryBus()
+    await topics_for(bus)
+
+    def kept() -> Counter[str]:
+        gc.collect()
+        every = (type(one) for one in gc.get_objects())
+        names = {Watched, Ring, WorkflowView, Bundle, Track, Client}
+        return Counter(kind.__name__ for kind in every if kind in names)
+
+    async with running(pool=pool, bus=bus, redis_url=valkey.url, tenant="short", grace_s=0.2) as rig:
+
+        async def watched(number: int) -> None:
+            story = Story(f"short-{number}")
+            story.accepted()
+            story.ended()
+            await rig.source.both(story.events[:1])
+            one = story.events[0]["trace_id"]
+            paths = [f"/workflows/{one}/events", f"/workflows/{one}/events?format=agui", f"/events?trace_id={one}"]
+            visitor = Visitor(rig.port)
+            client = await visitor.open(paths[number % 3])
+            await rig.source.both(story.events[1:])
+            await wait_until(
+                lambda: any("COMPLETED" in f.data or "FINISHED" in f.data for f in client.frames),
+                description="its end is seen", timeout_s=60,
+            )  # fmt: skip
+            await visitor.close()
+
+        for begin in range(0, 600, 20):
+            await asyncio.gather(*(watched(number) for number in range(begin, begin + 20)))
+        await wait_until(lambda: not len(rig.notifier.rings) and not len(rig.notifier.hub), description="nobody looks")
+        # The projection keeps so many views on purpose, and a loop at rest still has the last that it worked on.
+        await wait_until(lambda: kept().total() < 150, description="what is kept is bounded", timeout_s=60)
     await bus.close()
 
 
