@@ -13,7 +13,7 @@ from handrail_store import migrate
     ("statement", "types", "values"),
     [
         pytest.param(COMMANDS, "int[], text, int", "'{0,1,2,3}', 'default', 200", id="commands"),
-        pytest.param(STATES, "text, text[]", "'default', '{a,b}'", id="states"),
+        pytest.param(STATES, "text, text[], int", "'default', '{a,b}', 1", id="states"),
     ],
 )
 async def test_a_plan_made_on_empty_tables_looks_each_workflow_up_by_its_key(
@@ -29,4 +29,4 @@ async def test_a_plan_made_on_empty_tables_looks_each_workflow_up_by_its_key(
         await c.close()
     # A join filter compares every workflow of the tenant with every row of the other side.
     assert "Join Filter" not in plan, plan
-    assert "Seq Scan on workflow" not in plan, plan
+    assert "Seq Scan" not in plan, plan

@@ -207,6 +207,19 @@ async def a_pause(twin: Twin) -> list[Any]:
     return [*told, by_p(await twin.store("b", 60.0).acquire(1))]
 
 
+async def snapshots(twin: Twin) -> list[Any]:
+    """Which snapshot stays, which rows come with it."""
+    a = twin.store("a", 60.0)
+    told: list[Any] = [by_p(await a.acquire(P))]
+    await a.commit(batch(1, 1, PAUSED_AT, results=3))
+    await a.save_snapshot("nobody", 1, 7, b"unknown")
+    for seq, version, state in ((2, 7, b"two"), (1, 7, b"older"), (3, 7, b"three"), (1, 8, b"of another version")):
+        await a.save_snapshot("w", seq, version, state)
+        told += [await a.load(["w", "nobody"], 7), await a.load(["w"], 8)]
+    await a.save_snapshot("w", PAUSED_AT, 8, b"the last row")
+    return [*told, await a.load(["w"], 8), await a.load(["w"], 7), await a.load(["w"])]
+
+
 async def decided_meanwhile(twin: Twin, store: Store) -> list[Any]:
     """A transaction that has to wait for a pause's lock sees what the holder decided."""
     held, go = asyncio.Event(), asyncio.Event()
@@ -229,7 +242,7 @@ def by_p(owned: list[Any]) -> list[Any]:
     return sorted(owned, key=lambda o: o.p)
 
 
-@pytest.mark.parametrize("story", [partitions, a_pause])
+@pytest.mark.parametrize("story", [partitions, a_pause, snapshots])
 async def test_both_stores_answer_the_same_to_the_same_story(
     twins: tuple[Twin, Twin], story: Callable[[Twin], Awaitable[list[Any]]]
 ) -> None:

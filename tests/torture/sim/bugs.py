@@ -159,6 +159,18 @@ def a_failed_batch_keeps_its_states(p: Patch) -> None:
     p.setattr(Batcher, "run", run)
 
 
+@_bug("I3", "I4", "I10")
+def a_snapshot_holds_what_is_not_committed(p: Patch) -> None:
+    real = Batcher._build
+
+    def build(self: Any, work: Any, opened: Any) -> None:
+        real(self, work, opened)
+        for entry in opened.touched.values():
+            self.snapshots.look(entry)
+
+    p.setattr(Batcher, "_build", build)
+
+
 # those that the simulation found
 
 

@@ -109,6 +109,8 @@ class Database:
         self.workflows: dict[str, Summary] = {}
         self.parked: dict[str, str] = {}
         self.track_record: dict[tuple[str, str], tuple[int, int]] = {}
+        self.snapshots: dict[str, tuple[int, int, bytes]] = {}  # seq, fold version, state
+        self.taken_up = 0
         self.policies: list[tuple[str, tuple[int, str | None, Any, str]]] = []  # in the order in which they came
         self.pauses: dict[str, PauseRow] = {}
         self.decisions: dict[str, DecisionRow] = {}
@@ -280,7 +282,10 @@ class Database:
     def _follow(self, r: StoredRow) -> None:
         shadow = self.shadows.setdefault(r.trace_id, WorkflowState(TENANT, r.trace_id))
         meta = orjson.loads(r.meta) if r.meta is not None else None
-        evolve(shadow, Row(r.seq, r.type, orjson.loads(r.data), meta, r.at_ms))
+        try:
+            evolve(shadow, Row(r.seq, r.type, orjson.loads(r.data), meta, r.at_ms))
+        except ValueError as e:
+            self.torn.append(f"{r.trace_id}: its row {r.seq} does not follow from those before: {e}")
 
     def _moved(self, x: Position) -> None:
         """I10 at the moment of the commit: what the new offset says was read is in the states."""

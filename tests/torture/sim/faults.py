@@ -18,7 +18,7 @@ FAULTS: frozenset[str] = frozenset(
         *("orchestrator killed", "orchestrator stopped", "orchestrator restarted", "agents killed", "agents stopped"),
         *("agents restarted", "store refused", "commit lost", "answer of a commit lost", "database restarted"),
         *("send failed", "ack lost", "half sent", "record doubled", "record lost", "record late", "bus down"),
-        *("bus lost its log", "zombie fenced", "nudge lost", "race lost"),
+        *("bus lost its log", "zombie fenced", "nudge lost", "race lost", "snapshot spoilt"),
     }
 )
 """All that must have happened somewhere in a run of many seeds (I16)."""
@@ -34,7 +34,7 @@ PLAYED: frozenset[str] = frozenset(
             "planned by an agent",
             "effects without a key",
         ),
-        *("rolled back a savepoint", "rolled back a subtree", "not happened, it was sworn"),
+        *("rolled back a savepoint", "rolled back a subtree", "not happened, it was sworn", "snapshots taken up"),
     }
 )
 """And all that people, planners and policies must have done somewhere in it."""

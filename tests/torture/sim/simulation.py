@@ -22,6 +22,7 @@ import structlog
 import handrail_runtime.crashpoints as crashpoints
 from handrail_contracts.envelope import header
 from handrail_contracts.topics import OWNER_INPUTS
+from handrail_orchestrator.application import snapshots
 from handrail_orchestrator.application.orchestrator import Orchestrator
 from handrail_runtime.topic_plan import topic_plan
 from tests.torture.checker.history import Command, Decision, Entry, History, Letter, Partition, Pause, Seen, Summary
@@ -344,7 +345,7 @@ class Simulation:
                 "effects asked for again": self.outside.repeats, "commits": len(self.database.commits),
                 "events on the topic": len(self.bus.archive), "decisions": len(h.decisions), "races": self.people.races,
                 "epochs": sum(p.epoch for p in h.partitions), "steps": self.loop.steps,
-                "parked": len(self.database.parked),
+                "parked": len(self.database.parked), "snapshots taken up": self.database.taken_up,
             }
         )  # fmt: skip
         totals.update(f"ended {w.status}" for w in h.workflows)
@@ -430,6 +431,7 @@ def _one_world(sim: Simulation) -> Iterator[None]:
     kept, told = random.getstate(), structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     random.seed(sim.seed)
+    least, snapshots.LEAST_EVENTS = snapshots.LEAST_EVENTS, 12
     time.monotonic = sim.uptime
     crashpoints._hit, crashpoints._armed = hit, True
     crashpoints._waits = lambda name: sim.faults.on and name in sim.faults.points and sim.rng.random() < 0.2
@@ -438,4 +440,5 @@ def _one_world(sim: Simulation) -> Iterator[None]:
     finally:
         time.monotonic, crashpoints._hit, crashpoints._armed, crashpoints._waits = real
         random.setstate(kept)
+        snapshots.LEAST_EVENTS = least
         structlog.configure(**told)

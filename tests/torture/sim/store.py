@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from random import Random
 from typing import Any, TypeVar
 
 from handrail_contracts.policy import Policy
@@ -127,19 +128,33 @@ class SimStore:
     async def release(self, held: Mapping[int, tuple[int, int]]) -> None:
         await self._ask(lambda: self._db.release(self._member, dict(held)))
 
-    async def load(self, trace_ids: Sequence[str]) -> list[Stored]:
+    async def load(self, trace_ids: Sequence[str], fold_version: int | None = None) -> list[Stored]:
         def act() -> list[Stored]:
             found: list[Stored] = []
             for t in trace_ids:
-                w, rows = self._db.workflows.get(t), self._db.by_trace.get(t)
-                if w is not None and rows:
-                    wake = None if t in self._db.parked else w.wake_ms
-                    found.append(
-                        Stored(t, w.p, w.born, w.status, wake, t in self._db.parked, self._db.journal_rows(rows))
-                    )
+                w = self._db.workflows.get(t)
+                if w is None:
+                    continue
+                kept = self._db.snapshots.get(t)
+                snapshot = (kept[0], kept[2]) if kept is not None and kept[1] == fold_version else None
+                after = self._db.by_trace.get(t, [])[snapshot[0] if snapshot else 0 :]
+                self._db.taken_up += snapshot is not None
+                parked = t in self._db.parked
+                wake = None if parked else w.wake_ms
+                found.append(Stored(t, w.p, w.born, w.status, wake, parked, self._db.journal_rows(after), snapshot))
             return found
 
         return await self._ask(act)
+
+    async def save_snapshot(self, trace_id: str, seq: int, fold_version: int, state: bytes) -> None:
+        """At once, and with dice of its own: seeds keep the stories that they had without snapshots."""
+        self._process.check()
+        faults, dice = self._server.faults, Random(f"{trace_id} {seq}")
+        spoilt = faults.on and dice.random() < 0.05
+        w, kept = self._db.workflows.get(trace_id), self._db.snapshots.get(trace_id)
+        if w is not None and w.ended_ms is None and (kept is None or kept[0] < seq or kept[1] != fold_version):
+            faults.counts["snapshot spoilt"] += spoilt
+            self._db.snapshots[trace_id] = (seq, fold_version, state[:-9] if spoilt else state)
 
     async def policies(self) -> tuple[int, list[tuple[str, int, str | None, Any]]]:
         def act() -> tuple[int, list[tuple[str, int, str | None, Any]]]:

@@ -22,6 +22,7 @@ That it can fail is shown by the bugs of `bugs.py`, planted one at a time and ea
 | decisions_are_not_read_under_the_lock | I6 |
 | an_attempt_starts_without_a_claim | I8 |
 | a_failed_batch_keeps_its_states | I3, I4, I9 |
+| a_snapshot_holds_what_is_not_committed | I3, I4, I10 |
 | who_owns_nothing_spins (found here) | I9 |
 | an_idle_batch_counts_as_stored (found here: events were lost) | I4, I10 |
 | what_was_read_is_forgotten_when_commands_cannot_be (found here) | I10 |

@@ -14,10 +14,10 @@ from handrail_contracts.model import ms_of
 from handrail_contracts.plan import EffectClass
 from handrail_contracts.tasks import DeadLetter, Task, TaskKind
 from handrail_engine.explain import explain
-from handrail_engine.inputs import Cancel, Decision, PanicPause, Start, Wake
+from handrail_engine.inputs import Cancel, Decision, Now, PanicPause, Start, Wake
 from handrail_engine.state import NodeState, Row
 from unit.engine.checks import Broken, expect
-from unit.engine.world import Step, World
+from unit.engine.world import Step, World, taken_up
 
 Property = Callable[[World], None]
 PROPERTIES: dict[str, Property] = {}
@@ -41,6 +41,7 @@ EACH_STEP = (
     "a_pause_is_decided_once",
     "preview_equals_effect",
     "terminal_is_terminal",
+    "a_snapshot_and_the_rest_are_the_whole",
 )
 
 
@@ -666,6 +667,11 @@ def an_undo_of_a_possible_effect_is_never_forgotten(w: World) -> None:
 
 
 # the whole
+
+
+@prop
+def every_snapshot_on_the_way_leads_to_the_same_end(w: World) -> None:
+    taken_up(w, Now(w.now), w.snapshots)
 
 
 @prop

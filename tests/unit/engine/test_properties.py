@@ -33,6 +33,8 @@ into the engine one by one, and each must be killed by the property that is name
 | nobody asks for room | no_more_is_in_flight_than_there_was_room_for |
 | places are not given back | counters_equal_a_recount |
 | who waits for room is not woken | never_stuck |
+| a snapshot forgets under which key a node acts | a_snapshot_and_the_rest_are_the_whole |
+| a snapshot forgets how far an undo is | a_snapshot_and_the_rest_are_the_whole |
 | a retry by a person forgets how many attempts there were | attempts_are_numbered_without_a_hole_and_never_beyond_their_limit |
 """
 
@@ -49,7 +51,7 @@ from hypothesis import strategies as st
 
 from handrail_contracts.events import NodeStatus as N
 from handrail_contracts.tasks import Task, TaskKind
-from handrail_engine import compensation, decide, evolve, nodes, pauses, preview, rollback, room
+from handrail_engine import compensation, decide, evolve, nodes, pauses, preview, rollback, room, snapshot
 from handrail_engine.state import WorkflowState
 from handrail_engine.turn import Turn
 from unit.engine import world as world_module
@@ -338,6 +340,16 @@ def waits_for_room_for_ever(p: Patch) -> None:
     p.setattr(room, "look_again", lambda s, now_ms: None)
 
 
+def snapshot_forgets_generations(p: Patch) -> None:
+    written, read = snapshot._NODE
+    p.setattr(snapshot, "_NODE", ([f for f in written if f[0] != "generation"], read))
+
+
+def snapshot_forgets_undos(p: Patch) -> None:
+    written, read = snapshot._UNDO
+    p.setattr(snapshot, "_UNDO", ([f for f in written if f[0] not in ("attempt", "waiting")], read))
+
+
 MUTANTS: dict[Callable[[Patch], None], str] = {
     no_waiting: "a_node_starts_after_its_dependencies_have_settled",
     holds_nothing: "what_a_pause_holds_back_waits",
@@ -367,6 +379,8 @@ MUTANTS: dict[Callable[[Patch], None], str] = {
     asks_for_no_room: "no_more_is_in_flight_than_there_was_room_for",
     keeps_places: "counters_equal_a_recount",
     waits_for_room_for_ever: "never_stuck",
+    snapshot_forgets_generations: "a_snapshot_and_the_rest_are_the_whole",
+    snapshot_forgets_undos: "a_snapshot_and_the_rest_are_the_whole",
     round_starts_at_zero: "attempts_are_numbered_without_a_hole_and_never_beyond_their_limit",
 }
 

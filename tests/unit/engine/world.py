@@ -7,6 +7,7 @@ after each step; `properties.py` judges the whole story afterwards. The same see
 from __future__ import annotations
 
 import heapq
+import json
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -20,6 +21,7 @@ from handrail_engine.inputs import Cancel, Claim, Decision, Input, Now, PanicPau
 from handrail_engine.outgoing import late_effect
 from handrail_engine.policies import Policies
 from handrail_engine.preview import preview
+from handrail_engine.snapshot import freeze, thaw
 from handrail_engine.state import Row, WorkflowState
 from handrail_engine.turn import Message
 from unit.engine.agents import CALM, ROUGH, Agents, Run
@@ -66,6 +68,7 @@ class World:
     sent: list[tuple[int, Message]] = field(default_factory=list)
     shown: set[str] = field(default_factory=set)  # effect keys on the list of late effects
     previews: int = 0
+    snapshots: list[tuple[int, str]] = field(default_factory=list)  # seq, the state as it was written down then
     owners: int = 1
     policies: Policies = field(default_factory=Policies)
 
@@ -86,6 +89,7 @@ class World:
         self.down = {a: (T0 + rng.randint(0, 40_000), T0 + rng.randint(40_000, 90_000)) for a in AGENTS}
         self.presses = 0
         self.limits = self._limits(Random(self.seed + 1))
+        self.keeper = Random(f"snapshots {self.seed}")
 
     def draw(self, size: int | None, prefix: str = "n") -> dict[str, Any]:
         """A plan, or what a node appends to it."""
@@ -194,6 +198,8 @@ class World:
         self.steps.append(Step(self.now, what, before, answer.rows, answer.messages, None, repeat, room, self.policies))
         self.witness.rows_come(s, answer.rows)
         self.witness.look(s)
+        if not s.ended and self.keeper.random() < 0.2:
+            self.snapshots.append((s.seq, json.dumps(freeze(s))))
         if foreseen is not None:
             expect(foreseen == _effect(before, s, answer.rows), "preview_equals_effect", f"{what}: {foreseen}")
         self._deliver(answer.messages)
@@ -311,9 +317,8 @@ class World:
 
     def _new_owner(self, *, bus_lost: bool) -> None:
         self.owners += 1
-        self.state = fold("t", "w", [through_json(r) for r in self.witness.rows])
         now = Now(self.now, self.last_claim, self.policies)
-        renew(self.state, now)
+        self.state = taken_up(self, now, self.snapshots[-1:])
         if bus_lost:
             self.queue = [q for q in self.queue if q[2] not in ("task", "letter") and not self._lost(q)]
             heapq.heapify(self.queue)
@@ -401,6 +406,20 @@ class World:
 
     def effect_of(self, node_id: str) -> EffectClass:
         return self.state.nodes[node_id].spec.effect_class
+
+
+def taken_up(w: World, now: Now, snapshots: list[tuple[int, str]]) -> WorkflowState:
+    """The state that a new owner begins with: from its newest snapshot where there is one; and by each of these the same."""
+    rows = [through_json(r) for r in w.witness.rows]
+    whole = fold("t", "w", rows)
+    renew(whole, now)
+    for seq, written in snapshots:
+        quick = fold("t", "w", rows[seq:], onto=thaw("t", "w", json.loads(written)))
+        renew(quick, now)
+        if quick != whole:
+            raise Broken("a_snapshot_and_the_rest_are_the_whole", f"from {seq} of {len(rows)}: {quick} / {whole}")
+        whole = quick
+    return whole
 
 
 def _before(s: WorkflowState) -> Before:

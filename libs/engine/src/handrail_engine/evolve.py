@@ -38,9 +38,9 @@ DEAD_LETTER_RETURN_MS = 2_000
 REMIND_EVERY_MS = 86_400_000
 
 
-def fold(tenant: str, trace_id: str, rows: Iterable[Row]) -> WorkflowState:
-    """The state after these rows, which begin at seq 1 and have no hole."""
-    state = WorkflowState(tenant, trace_id)
+def fold(tenant: str, trace_id: str, rows: Iterable[Row], onto: WorkflowState | None = None) -> WorkflowState:
+    """The state after these rows, which have no hole and begin at seq 1, or after the last row of `onto` (a snapshot's)."""
+    state = onto if onto is not None else WorkflowState(tenant, trace_id)
     for row in rows:
         evolve(state, row)
     state.undo_ready.clear()  # whoever wrote these rows has acted on it

@@ -15,6 +15,7 @@ import asyncpg
 import orjson
 
 from handrail_contracts.policy import Policy
+from handrail_orchestrator.adapters.rows import journal_row, workflows
 from handrail_orchestrator.adapters.statements import (
     ACQUIRE,
     BLOBS,
@@ -31,6 +32,7 @@ from handrail_orchestrator.adapters.statements import (
     QUARANTINE,
     REFUSED,
     ROW,
+    SNAPSHOT,
     STATES,
 )
 from handrail_orchestrator.adapters.statistics import Statistics
@@ -137,23 +139,18 @@ class PostgresStore(TrackRecord):
             [u for _, u in held.values()],
         )
 
-    async def load(self, trace_ids: Sequence[str]) -> list[Stored]:
+    async def load(self, trace_ids: Sequence[str], fold_version: int | None = None) -> list[Stored]:
         """See the port."""
-        found: dict[str, Stored] = {}
-        for r in await self._pool.fetch(STATES, self._tenant, list(trace_ids)):
-            stored = found.get(r["trace_id"])
-            if stored is None:
-                parked = r["parked_reason"] is not None
-                stored = found[r["trace_id"]] = Stored(
-                    r["trace_id"], r["p"], r["born"], r["status"], r["wake"], parked, []
-                )
-            stored.rows.append(_journal_row(r))
-        return list(found.values())
+        return workflows(await self._pool.fetch(STATES, self._tenant, list(trace_ids), fold_version))
+
+    async def save_snapshot(self, trace_id: str, seq: int, fold_version: int, state: bytes) -> None:
+        """See the port."""
+        await self._pool.execute(SNAPSHOT, self._tenant, trace_id, seq, fold_version, state)
 
     async def open_workflows(
         self, partitions: Sequence[int], after: str, limit: int
     ) -> list[tuple[int, str, int | None]]:
-        """(p, trace_id, wake_at in ms) of workflows that have not ended, by trace_id; parked ones are left out."""
+        """See the port."""
         rows = await self._pool.fetch(
             "SELECT p, trace_id, (extract(epoch FROM wake_at) * 1000)::bigint AS wake FROM handrail.workflow "
             "WHERE tenant = $1 AND p = ANY($2::int[]) AND ended_at IS NULL AND parked_reason IS NULL AND trace_id > $3 "
@@ -178,7 +175,7 @@ class PostgresStore(TrackRecord):
             after,
             limit,
         )
-        return [_journal_row(r) for r in rows]
+        return [journal_row(r) for r in rows]
 
     async def last_events(self, trace_ids: Sequence[str]) -> list[JournalRow]:
         """See the port."""
@@ -189,7 +186,7 @@ class PostgresStore(TrackRecord):
             self._tenant,
             list(trace_ids),
         )
-        return [_journal_row(r) for r in rows]
+        return [journal_row(r) for r in rows]
 
     async def blobs(self, digests: Sequence[str]) -> dict[str, bytes]:
         """Stored payloads by digest."""
@@ -390,10 +387,3 @@ class PostgresTransaction:
                 await c.executemany(sql, [(b.tenant, *r) for r in rows])
         if b.parked:
             await c.executemany(PARKED, [(b.tenant, t, why[:500], p, born) for t, why, p, born in b.parked])
-
-
-def _journal_row(r: asyncpg.Record) -> JournalRow:
-    meta = orjson.loads(r["meta"]) if r["meta"] is not None else None
-    return JournalRow(
-        r["trace_id"], r["p"], r["born"], r["pseq"], r["seq"], r["type"], orjson.loads(r["data"]), meta, r["at"]
-    )

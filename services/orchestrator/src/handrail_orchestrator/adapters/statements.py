@@ -49,11 +49,26 @@ ROW = (
     "(extract(epoch FROM j.at) * 1000)::bigint AS at"
 )
 
+# One statement sees one moment: a snapshot and exactly the rows after it. Its bytes come once, with the first of them.
+# OFFSET 0 keeps the subquery one, so that the index begins at the snapshot: as a join it would read the rows before it too.
 STATES = f"""
-SELECT {ROW}, w.status, w.parked_reason, (extract(epoch FROM w.wake_at) * 1000)::bigint AS wake
+SELECT {ROW}, w.trace_id AS workflow, w.p AS partition, w.born AS week, w.status, w.parked_reason,
+       (extract(epoch FROM w.wake_at) * 1000)::bigint AS wake, s.seq AS snapshot_seq,
+       CASE WHEN j.seq IS NULL OR j.seq = s.seq + 1 THEN s.state END AS snapshot
   FROM handrail.workflow w
-  JOIN handrail.journal j ON j.born = w.born AND j.tenant = w.tenant AND j.trace_id = w.trace_id
+  LEFT JOIN handrail.snapshot s ON s.tenant = w.tenant AND s.trace_id = w.trace_id AND s.fold_version = $3
+  LEFT JOIN LATERAL (
+   SELECT * FROM handrail.journal WHERE born = w.born AND tenant = w.tenant AND trace_id = w.trace_id
+      AND seq > coalesce(s.seq, 0) OFFSET 0) j ON true
  WHERE w.tenant = $1 AND w.trace_id = ANY($2::text[]) ORDER BY w.trace_id, j.seq
+"""
+
+SNAPSHOT = """
+INSERT INTO handrail.snapshot AS t (tenant, trace_id, seq, fold_version, state)
+SELECT w.tenant, w.trace_id, $3, $4, $5 FROM handrail.workflow w
+ WHERE w.tenant = $1 AND w.trace_id = $2 AND w.ended_at IS NULL
+ON CONFLICT (tenant, trace_id) DO UPDATE SET seq = excluded.seq, fold_version = excluded.fold_version, state = excluded.state
+ WHERE t.seq < excluded.seq OR t.fold_version <> excluded.fold_version
 """
 
 PAUSES = """

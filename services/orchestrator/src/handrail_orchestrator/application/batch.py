@@ -19,8 +19,7 @@ from handrail_contracts.events import EventType
 from handrail_contracts.model import iso
 from handrail_contracts.tasks import DeadLetter, Heartbeat, Outcome, Result
 from handrail_engine.admission import admit
-from handrail_engine.decide import decide, heard, renew
-from handrail_engine.evolve import fold
+from handrail_engine.decide import decide, heard
 from handrail_engine.inputs import Decision, Now, Rejection, Say, Wake
 from handrail_engine.outgoing import late_effect
 from handrail_engine.state import Row, WorkflowState
@@ -29,13 +28,15 @@ from handrail_engine.turn import Message
 from handrail_orchestrator.application.cache import Cache, Entry
 from handrail_orchestrator.application.inbound import command_input
 from handrail_orchestrator.application.lane import Sending
+from handrail_orchestrator.application.loading import Loading
 from handrail_orchestrator.application.ownership import Ownership
 from handrail_orchestrator.application.places import Places
-from handrail_orchestrator.application.ports import Batch, Store, Stored, StoredRow, Transaction
+from handrail_orchestrator.application.ports import Batch, Store, StoredRow, Transaction
 from handrail_orchestrator.application.ports import Decided as DecidedRow
 from handrail_orchestrator.application.publisher import Publisher
 from handrail_orchestrator.application.records import about, born_week, quarantined, summary
 from handrail_orchestrator.application.ruling import Ruling
+from handrail_orchestrator.application.snapshots import Snapshots
 from handrail_orchestrator.application.wakeups import Wakeups
 from handrail_orchestrator.application.work import Item, Work
 from handrail_runtime.crashpoints import crashpoint
@@ -87,6 +88,8 @@ class Batcher:
         self._clock = clock
         self.last_claim: dict[str, int] = {}
         self.places = Places(store, wakeups, clock)
+        self.snapshots = Snapshots(store)
+        self._loading = Loading(store, tenant, clock, self.last_claim)
         self._registry: Mapping[tuple[str, str], Mapping[str, Any]] = {}
         self.ruling = Ruling(store)
         self._over: dict[str, Entry] = {}  # workflows that have ended, loaded for an answer that came after
@@ -159,21 +162,10 @@ class Batcher:
         ]
         if not missing:
             return
-        for stored in await self._store.load(missing):
-            entry = self._entry(stored)
+        for trace_id, entry in (await self._loading.entries(missing)).items():
             if entry.state.ended:
-                self._over[stored.trace_id] = entry
-            self._cache.put(stored.trace_id, entry)
-
-    def _entry(self, stored: Stored) -> Entry:
-        rows = (Row(r.seq, r.type, r.data, r.meta, r.at_ms) for r in stored.rows)
-        state = fold(self._tenant, stored.trace_id, rows)
-        renew(state, Now(self._clock(), self.last_claim))
-        entry = Entry(state, stored.p, stored.born, stored.status, stored.wake_ms, stored.parked)
-        for r in stored.rows:
-            if r.type == EventType.TASK_DEAD_LETTERED:
-                entry.letters[r.data["node_id"]] = r.data["dead_letter_id"]
-        return entry
+                self._over[trace_id] = entry
+            self._cache.put(trace_id, entry)
 
     def _decide(self, work: Work, opened: _Open, decisions: list[DecidedRow]) -> None:
         by_trace: dict[str, list[Item]] = {}
@@ -341,6 +333,7 @@ class Batcher:
         for trace_id, entry in opened.touched.items():
             self._cache.put(trace_id, entry)
             self._wakeups.set(trace_id, entry.state.next_wake())
+            self.snapshots.look(entry)
         self.places.committed(opened.touched, opened.room)
         self.ruling.note((entry.state, rows) for entry, rows, _, _ in opened.decided)
         for type_, count in Counter([r.type for r in opened.batch.rows]).items():
@@ -369,8 +362,8 @@ class Batcher:
         """The entry of a workflow, loaded where it must be."""
         entry = self._cache.get(trace_id)
         if entry is None:
-            for stored in await self._store.load([trace_id]):
-                entry = self._entry(stored)
+            entry = (await self._loading.entries([trace_id])).get(trace_id)
+            if entry is not None:
                 self._cache.put(trace_id, entry)
         return entry
 

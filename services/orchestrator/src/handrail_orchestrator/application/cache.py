@@ -26,6 +26,7 @@ class Entry:
     stored_wake_ms: int | None = None
     parked: bool = False
     letters: dict[str, str] = field(default_factory=dict[str, str])  # node -> its newest dead letter
+    snapshot_seq: int = 0  # of the newest snapshot, as far as we know
 
 
 class Cache:

@@ -102,8 +102,8 @@ class Orchestrator:
 
     async def run(self) -> None:
         """Works until `stop`; raises when a part fails."""
-        watch = self._watch.run(self._stopping)
-        await supervise(self._loop(), self._publisher.run(), self._listen(), watch, until=self._stopping)
+        parts = (self._loop(), self._publisher.run(), self._listen(), self._batcher.snapshots.run())
+        await supervise(*parts, self._watch.run(self._stopping), until=self._stopping)
 
     async def stop(self) -> None:
         """Finishes the batch, flushes the publisher, gives the partitions back. Idempotent."""
@@ -141,6 +141,7 @@ class Orchestrator:
                     await asyncio.sleep(next(delays))
             await self._leave()
             await self._publisher.stop()
+            self._batcher.snapshots.stop()
         finally:
             self._stopped.set()
 
@@ -170,8 +171,7 @@ class Orchestrator:
         await self._orders(work)
         claimed, self._claimed = self._claimed, []
         for started in claimed:
-            p = partition(self._tenant, started.trace_id, self._partitions)
-            work.add(started.trace_id, p, Item(started))
+            work.add(started.trace_id, partition(self._tenant, started.trace_id, self._partitions), Item(started))
         for trace_id in self._wakeups.due(self.now_ms(), self._most):
             work.add(trace_id, partition(self._tenant, trace_id, self._partitions), Item(Wake()))
             crashpoint("K11")

@@ -169,7 +169,7 @@ class JournalRow:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A workflow as its summary row says, with its journal."""
+    """A workflow as its summary row says, with its journal; with a snapshot (seq, state) only with the rows after it."""
 
     trace_id: str
     p: int
@@ -178,6 +178,7 @@ class Stored:
     wake_ms: int | None
     parked: bool
     rows: list[JournalRow]
+    snapshot: tuple[int, bytes] | None = None
 
 
 class Transaction(Protocol):
@@ -228,8 +229,13 @@ class Store(Protocol):
         """Gives partitions back, with how far they are published."""
         ...
 
-    async def load(self, trace_ids: Sequence[str]) -> list[Stored]:
-        """These workflows with their journals; unknown ones are absent."""
+    async def load(self, trace_ids: Sequence[str], fold_version: int | None = None) -> list[Stored]:
+        """These workflows with their journals; unknown ones are absent. With a `fold_version`, from their snapshots of that
+        version on, where they have one."""
+        ...
+
+    async def save_snapshot(self, trace_id: str, seq: int, fold_version: int, state: bytes) -> None:
+        """Keeps this snapshot in place of an older one, or of one of another version; nothing for what has ended."""
         ...
 
     async def open_workflows(

@@ -1,0 +1,52 @@
+"""From a stored workflow to the entry that its owner keeps: the newest snapshot, where there is one, and the rows after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import structlog
+
+from handrail_contracts.events import EventType
+from handrail_engine.decide import renew
+from handrail_engine.evolve import fold
+from handrail_engine.inputs import Now
+from handrail_engine.state import FOLD_VERSION, Row
+from handrail_orchestrator.application.cache import Entry
+from handrail_orchestrator.application.ports import Store, Stored
+from handrail_orchestrator.application.snapshots import taken_up
+
+_log = structlog.get_logger(__name__)
+
+
+class Loading:
+    """Folds workflows anew, each lease of theirs beginning now."""
+
+    def __init__(self, store: Store, tenant: str, clock: Callable[[], int], last_claim: Mapping[str, int]) -> None:
+        self._store, self._tenant, self._clock, self._last_claim = store, tenant, clock, last_claim
+
+    async def entries(self, trace_ids: Sequence[str]) -> dict[str, Entry]:
+        """These workflows; those that are not stored are absent."""
+        found: dict[str, Entry] = {}
+        whole: list[str] = []
+        for stored in await self._store.load(trace_ids, FOLD_VERSION):
+            try:
+                found[stored.trace_id] = self._entry(stored)
+            except Exception as e:
+                if stored.snapshot is None:
+                    raise
+                _log.warning("snapshot_not_read", trace_id=stored.trace_id, kind=type(e).__name__, error=str(e)[:200])
+                whole.append(stored.trace_id)  # the journal has it all
+        for stored in await self._store.load(whole) if whole else ():
+            found[stored.trace_id] = self._entry(stored)
+        return found
+
+    def _entry(self, stored: Stored) -> Entry:
+        entry = taken_up(self._tenant, stored)
+        rows = (Row(r.seq, r.type, r.data, r.meta, r.at_ms) for r in stored.rows)
+        fold(self._tenant, stored.trace_id, rows, onto=entry.state)
+        renew(entry.state, Now(self._clock(), self._last_claim))
+        entry.stored_status, entry.stored_wake_ms, entry.parked = stored.status, stored.wake_ms, stored.parked
+        for r in stored.rows:
+            if r.type == EventType.TASK_DEAD_LETTERED:
+                entry.letters[r.data["node_id"]] = r.data["dead_letter_id"]
+        return entry
