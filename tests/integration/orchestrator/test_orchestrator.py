@@ -14,9 +14,12 @@ from handrail_contracts import ids, topics
 from handrail_contracts.plan import Plan
 from handrail_contracts.policy import Policy
 from handrail_contracts.tasks import Outcome, Result, Task, TaskKind
+from handrail_engine.inputs import PanicPause
 from handrail_engine.plan import compile_plan
 from handrail_orchestrator.adapters.postgres import PostgresStore
+from handrail_orchestrator.application.ports import CommitUnknown
 from handrail_runtime.ports import Outgoing
+from handrail_store import intake
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -205,6 +208,45 @@ async def test_a_partition_that_was_somebody_elses_in_between_is_folded_anew(rig
     assert o._cache.get("w") is not remembered
 
 
+async def test_a_partition_that_was_lost_hides_nothing_of_what_committed_in_the_others(rig: Rig, monkeypatch) -> None:
+    """One commit over two partitions whose answer is lost; by the time we ask, one of them is somebody else's. That it
+    moved says nothing, and the other one did: taken for not committed, its batch would be written a second time."""
+    names = {ids.partition("default", f"w{i}", P): f"w{i}" for i in range(50)}
+    one, other = names[0], names[1]
+    real, lost = PostgresStore.commit, asyncio.Event()
+
+    async def commit(self, batch):
+        await real(self, batch)
+        if {r.trace_id for r in batch.rows} == {one, other} and not lost.is_set():
+            lost.set()
+            await rig.pool.execute(
+                "UPDATE handrail.partition SET epoch = epoch + 1, owner = 'somebody', "
+                "lease_until = clock_timestamp() + interval '1 s' WHERE p = 0"
+            )
+            raise CommitUnknown("its answer is lost")
+
+    monkeypatch.setattr(PostgresStore, "commit", commit)
+    for trace_id in (one, other):
+        await rig.start(trace_id, [node("a")])
+    with capture_logs() as told:
+        await rig.orchestrator()
+        await asyncio.wait_for(lost.wait(), 30)
+        for trace_id in (one, other):
+            await rig.until(trace_id, "COMPLETED")
+    assert "batch_cannot_be_stored" not in [t["event"] for t in told]
+
+    async def published() -> bool:
+        found = await rig.published()
+        for trace_id in (one, other):
+            rows = len(await rig.rows(trace_id))
+            if list(dict.fromkeys(found.get(trace_id, ()))) != list(range(1, rows + 1)):
+                return False
+        return True
+
+    await wait_until(published, description="every row was published, in order")
+    await rig.check()
+
+
 async def test_a_task_whose_topic_nobody_knows_is_left_to_its_wake_up_and_holds_up_no_other(rig: Rig) -> None:
     ghost = {("ghost", "do"): {"effect_class": "idempotent", "compensatable": True}}
     plan = compile_plan(Plan.model_validate({"nodes": [{**node("a"), "agent": "ghost"}]}), ghost)
@@ -317,6 +359,78 @@ async def test_an_input_that_breaks_the_rules_parks_its_workflow_and_no_other(ri
     )
     await rig.start("later")
     await rig.until("later", "COMPLETED")
+
+
+async def test_a_workflow_that_no_record_has_parked_has_one_whose_replay_lets_it_go_on(rig: Rig, monkeypatch) -> None:
+    """A person's order, or time alone, may park too: `handrail quarantine replay` must be a way on."""
+    import handrail_orchestrator.application.batch as batch
+
+    real = batch.decide
+
+    def explode(state, what, now):
+        if isinstance(what, PanicPause):
+            raise RuntimeError("a bug in the rules")
+        return real(state, what, now)
+
+    monkeypatch.setattr(batch, "decide", explode)
+    rig.answer = lambda task: None
+    await rig.orchestrator()
+    await rig.start("bad", [node("a")])
+    await rig.until("bad", "RUNNING")
+    await rig.command("bad", "pause", {"comment": "stop"})
+    where = "FROM handrail.quarantine WHERE kind = 'parked' AND trace_id = 'bad' AND state = 'open'"
+
+    async def set_aside() -> bool:
+        return await rig.pool.fetchval(f"SELECT count(*) {where}") == 1
+
+    await wait_until(set_aside, description="a record that can be replayed")
+    kept = await rig.pool.fetchrow(f"SELECT id, topic, partition, key, value, headers, reason {where}")
+    assert "a bug in the rules" in kept["reason"]
+    monkeypatch.setattr(batch, "decide", real)
+    async with rig.pool.acquire() as c:
+        await intake.unpark(c, "default", kept["id"])  # what a replay does
+    headers = [(k, v.encode()) for k, v in kept["headers"]]
+    await rig.send(Outgoing(kept["topic"], kept["key"], kept["value"], headers, kept["partition"]))
+    await rig.until("bad", "PAUSED_HITL")
+    assert await rig.pool.fetchval("SELECT count(*) FROM handrail.quarantine") == 1
+
+
+async def test_a_journal_that_cannot_be_folded_parks_its_workflow_and_no_other(rig: Rig, monkeypatch) -> None:
+    """A new owner meets it first: whatever comes for it is set aside, and the owner lives on."""
+    import handrail_orchestrator.application.loading as loading
+
+    rig.answer = lambda task: None
+    first = await rig.orchestrator()
+    await rig.start("bad", [node("a")])
+    await rig.until("bad", "RUNNING")
+    await wait_until(lambda: rig.tasks, description="its task was sent")
+    await rig.crash(first)
+    real = loading.fold
+
+    def explode(tenant, trace_id, rows, onto=None):
+        if trace_id == "bad":
+            raise RuntimeError("a row that these rules cannot fold")
+        return real(tenant, trace_id, rows, onto)
+
+    monkeypatch.setattr(loading, "fold", explode)
+    rig.answer = ok
+    await rig.orchestrator()
+    await rig.send(rig.record(ok(rig.tasks[0])))
+    await rig.start("good")
+    await rig.until("good", "COMPLETED")
+
+    async def parked() -> bool:
+        reason = await rig.pool.fetchval("SELECT parked_reason FROM handrail.workflow WHERE trace_id = 'bad'")
+        return reason is not None and "cannot fold" in reason
+
+    await wait_until(parked, description="the bad one is parked")
+    await rig.send(rig.record(ok(rig.tasks[0])))
+    await rig.start("later")
+    await rig.until("later", "COMPLETED")
+    monkeypatch.setattr(loading, "fold", real)
+    await rig.pool.execute("UPDATE handrail.workflow SET parked_reason = NULL, wake_at = handrail.clock()")
+    await rig.send(rig.record(ok(rig.tasks[0])))
+    await rig.until("bad", "COMPLETED")
 
 
 async def test_the_stored_state_is_the_fold_of_the_journal(rig: Rig) -> None:

@@ -15,7 +15,7 @@ import orjson
 import structlog
 
 from handrail_contracts.codec import encode
-from handrail_contracts.events import EventType
+from handrail_contracts.events import TERMINAL, EventType
 from handrail_contracts.model import iso
 from handrail_contracts.tasks import DeadLetter, Heartbeat, Outcome, Result
 from handrail_engine.admission import admit
@@ -34,7 +34,7 @@ from handrail_orchestrator.application.places import Places
 from handrail_orchestrator.application.ports import Batch, Store, StoredRow, Transaction
 from handrail_orchestrator.application.ports import Decided as DecidedRow
 from handrail_orchestrator.application.publisher import Publisher
-from handrail_orchestrator.application.records import about, born_week, quarantined, summary
+from handrail_orchestrator.application.records import about, born_week, look_again, quarantined, summary
 from handrail_orchestrator.application.ruling import Ruling
 from handrail_orchestrator.application.snapshots import Snapshots
 from handrail_orchestrator.application.wakeups import Wakeups
@@ -178,9 +178,15 @@ class Batcher:
                 entry = Entry(
                     WorkflowState(self._tenant, trace_id), work.partition_of[trace_id], born_week(opened.now.ms)
                 )
-            elif entry is not None and entry.parked:
+            elif (
+                entry is not None and entry.broken is not None and not (entry.parked or entry.stored_status in TERMINAL)
+            ):
+                self._park(trace_id, entry, items, entry.broken, opened)
+                continue
+            elif entry is not None and (entry.parked or entry.broken is not None):
                 # its records go where a replay finds them; its commands stay unapplied: a 202 is never dropped
-                self._keep(items, trace_id, "its workflow is parked", opened)
+                why = "its workflow is parked" if entry.parked else f"its workflow cannot be folded: {entry.broken}"
+                self._keep(items, trace_id, why, opened)
                 self._cache.drop(trace_id)
                 continue
             decided = by_trace.get(trace_id, [])
@@ -274,6 +280,12 @@ class Batcher:
         mine = {i.n for i in items if i.n is not None}
         opened.commands = [(n, e) for n, e in opened.commands if n not in mine]
         self._cache.drop(trace_id)
+        self._set_aside(items, trace_id, reason, opened, entry)
+
+    def _set_aside(self, items: list[Item], trace_id: str, reason: str, opened: _Open, entry: Entry) -> None:
+        """Parks it, with a record in quarantine whatever it was that parked it: a replay of that is a person's way on."""
+        if all(i.record is None for i in items):
+            items = [Item(None, record=look_again(self._tenant, trace_id, entry.p, opened.now.ms))]
         self._keep(items, trace_id, reason, opened)
         opened.batch.parked.append((trace_id, reason, entry.p, entry.born))
 
@@ -350,10 +362,10 @@ class Batcher:
         opened = _Open(Batch(self._tenant), Now(self._clock(), self.last_claim))
         entry = self._cache.get(trace_id)
         self._cache.drop(trace_id)
-        self._keep(work.items[trace_id], trace_id, f"{type(error).__name__}: {error}", opened)
-        p = work.partition_of[trace_id]
-        born = entry.born if entry is not None else born_week(opened.now.ms)
-        opened.batch.parked.append((trace_id, type(error).__name__, p, born))
+        if entry is None:
+            state = WorkflowState(self._tenant, trace_id)
+            entry = Entry(state, work.partition_of[trace_id], born_week(opened.now.ms))
+        self._set_aside(work.items[trace_id], trace_id, f"{type(error).__name__}: {error}", opened, entry)
         self._build(Work(partition_of={trace_id: work.partition_of[trace_id]}), opened)
         await self._store.commit(opened.batch)
         self._committed(opened)

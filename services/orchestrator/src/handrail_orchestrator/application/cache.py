@@ -27,6 +27,7 @@ class Entry:
     parked: bool = False
     letters: dict[str, str] = field(default_factory=dict[str, str])  # node -> its newest dead letter
     snapshot_seq: int = 0  # of the newest snapshot, as far as we know
+    broken: Exception | None = None  # its journal cannot be folded: `state` is none
 
 
 class Cache:

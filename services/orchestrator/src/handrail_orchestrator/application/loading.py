@@ -10,7 +10,7 @@ from handrail_contracts.events import EventType
 from handrail_engine.decide import renew
 from handrail_engine.evolve import fold
 from handrail_engine.inputs import Now
-from handrail_engine.state import FOLD_VERSION, Row
+from handrail_engine.state import FOLD_VERSION, Row, WorkflowState
 from handrail_orchestrator.application.cache import Entry
 from handrail_orchestrator.application.ports import Store, Stored
 from handrail_orchestrator.application.snapshots import taken_up
@@ -25,27 +25,39 @@ class Loading:
         self._store, self._tenant, self._clock, self._last_claim = store, tenant, clock, last_claim
 
     async def entries(self, trace_ids: Sequence[str]) -> dict[str, Entry]:
-        """These workflows; those that are not stored are absent."""
+        """These workflows; those that are not stored are absent, one that cannot be folded is `broken`. The rows of a parked
+        one are left alone."""
         found: dict[str, Entry] = {}
         whole: list[str] = []
         for stored in await self._store.load(trace_ids, FOLD_VERSION):
             try:
                 found[stored.trace_id] = self._entry(stored)
-            except Exception as e:
+            except Exception as e:  # noqa: BLE001  whatever a journal does to the rules, it stops its workflow and no other
                 if stored.snapshot is None:
-                    raise
+                    found[stored.trace_id] = self._broken(stored, e)
+                    continue
                 _log.warning("snapshot_not_read", trace_id=stored.trace_id, kind=type(e).__name__, error=str(e)[:200])
                 whole.append(stored.trace_id)  # the journal has it all
         for stored in await self._store.load(whole) if whole else ():
-            found[stored.trace_id] = self._entry(stored)
+            try:
+                found[stored.trace_id] = self._entry(stored)
+            except Exception as e:  # noqa: BLE001  as above
+                found[stored.trace_id] = self._broken(stored, e)
         return found
 
+    def _broken(self, stored: Stored, error: Exception) -> Entry:
+        state = WorkflowState(self._tenant, stored.trace_id)
+        return Entry(state, stored.p, stored.born, stored.status, stored.wake_ms, stored.parked, broken=error)
+
     def _entry(self, stored: Stored) -> Entry:
+        if stored.parked:
+            state = WorkflowState(self._tenant, stored.trace_id)
+            return Entry(state, stored.p, stored.born, stored.status, stored.wake_ms, parked=True)
         entry = taken_up(self._tenant, stored)
         rows = (Row(r.seq, r.type, r.data, r.meta, r.at_ms) for r in stored.rows)
         fold(self._tenant, stored.trace_id, rows, onto=entry.state)
         renew(entry.state, Now(self._clock(), self._last_claim))
-        entry.stored_status, entry.stored_wake_ms, entry.parked = stored.status, stored.wake_ms, stored.parked
+        entry.stored_status, entry.stored_wake_ms = stored.status, stored.wake_ms
         for r in stored.rows:
             if r.type == EventType.TASK_DEAD_LETTERED:
                 entry.letters[r.data["node_id"]] = r.data["dead_letter_id"]

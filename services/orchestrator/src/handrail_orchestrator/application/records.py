@@ -7,9 +7,12 @@ from typing import Any
 
 import orjson
 
+from handrail_contracts import topics
 from handrail_contracts.codec import encode
+from handrail_contracts.commands import Nudge
+from handrail_contracts.envelope import Envelope, ce_type, to_headers
 from handrail_contracts.events import EventType as T
-from handrail_contracts.ids import dead_letter_id, event_ce_id
+from handrail_contracts.ids import dead_letter_id, event_ce_id, workflow_key
 from handrail_contracts.model import ms_of
 from handrail_engine.outgoing import late_letter
 from handrail_engine.state import Row
@@ -170,6 +173,14 @@ def summary(entry: Entry) -> Summary | None:
         ended_ms=s.updated_ms if s.ended else None,
         wake_ms=wake,
     )
+
+
+def look_again(tenant: str, trace_id: str, p: int, now_ms: int) -> Record:
+    """A record that says no more than that a workflow is to be looked at, for one that no record has parked. It never lay
+    anywhere: its offset is below every log's."""
+    e = Envelope(f"{tenant}/{trace_id}/parked-{now_ms}", ce_type("nudge"), "/handrail/orchestrator", subject=trace_id)
+    value = encode(Nudge(tenant=tenant, trace_id=trace_id, command_id=f"parked-{now_ms}"))
+    return Record(topics.COMMANDS, p, -now_ms, workflow_key(tenant, trace_id).encode(), value, to_headers(e), now_ms)
 
 
 def quarantined(r: Record, reason: str, bus_id: str, trace_id: str | None) -> tuple[Any, ...]:

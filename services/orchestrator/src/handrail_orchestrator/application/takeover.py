@@ -101,7 +101,7 @@ class Takeover:
 
     async def _open_work(self, trace_id: str, letters: list[JournalRow]) -> None:
         entry = await self._batcher.state_of(trace_id)
-        if entry is None or entry.parked or entry.state.ended:
+        if entry is None or entry.parked or entry.broken is not None or entry.state.ended:
             return
         now = self._clock()
         await self._batcher.ruling.refresh(now, Work())
