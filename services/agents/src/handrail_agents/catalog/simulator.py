@@ -13,13 +13,13 @@ from handrail_sdk.context import Context
 from handrail_sdk.failures import NOT_FOUND, Fail, Garbage, Silence
 from handrail_simulators import World
 
-_OUTCOME = re.compile(r"ok|hang|garbage|(error|fatal|escalate):.+|late:\d{1,9}", re.DOTALL)
+_OUTCOME = re.compile(r"ok|hang|garbage|(error|fatal|escalate):.+|(late|busy):\d{1,9}", re.DOTALL)
 
 
 def _known(outcome: str) -> str:
     if not _OUTCOME.fullmatch(outcome):
         raise ValueError(
-            "Expected ok, error:<CODE>, fatal:<CODE>, escalate:<reason>, hang, late:<ms> or garbage, "
+            "Expected ok, error:<CODE>, fatal:<CODE>, escalate:<reason>, hang, late:<ms>, busy:<ms> or garbage, "
             f"but found {outcome[:80]!r}"
         )
     return outcome
@@ -91,6 +91,8 @@ async def _play(outcomes: list[str], ctx: Context) -> int:
             return 0
         case "late":
             return int(said)
+        case "busy":
+            raise Fail("BUSY", f"Come again in {said} ms.", evidence={"error": "BUSY"}, retry_after_s=int(said) / 1000)
         case "error":
             raise Fail(said, f"The script says {outcome}.", evidence={"error": said})
         case "fatal":
