@@ -4,6 +4,7 @@ import type { Pause, WorkflowEvent } from "@handrail/client";
 import { lazy, Suspense, useEffect, useRef } from "react";
 import { useNow } from "../live/hooks.js";
 import { attemptsOfPause } from "../model/attempts.js";
+import { riskOf } from "../model/risk.js";
 import { Link, to } from "../model/router.js";
 import { clock, relative } from "../model/time.js";
 import { text } from "../text.js";
@@ -110,18 +111,6 @@ function Head({ pause, workflow, over }: { pause: Pause; workflow: string; over:
     </header>
   );
 }
-
-export interface RiskFacts {
-  rule_id?: string | null;
-  policy_version?: number;
-  score?: number | null;
-  decide?: string;
-}
-
-export const riskOf = (pause: Pause): RiskFacts => (pause.risk as RiskFacts | null | undefined) ?? {};
-/** Above what a rule that always asks has by itself: there a reason must be given. */
-const HIGH = 0.9;
-export const isHighRisk = (pause: Pause): boolean => (riskOf(pause).score ?? 0) > HIGH;
 
 function Risk({ pause }: { pause: Pause }) {
   const risk = riskOf(pause);

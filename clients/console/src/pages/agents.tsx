@@ -5,7 +5,7 @@ import { RefreshCw } from "lucide-react";
 import { client } from "../live/client.js";
 import { text } from "../text.js";
 import { Ago, Empty, Failed, Skeleton } from "../ui/parts.js";
-import { usePageTitle } from "../ui/shell.js";
+import { usePageTitle } from "../ui/page-title.js";
 
 interface Action {
   action?: string;

@@ -19,7 +19,7 @@ import { text } from "../text.js";
 import { Ago, Failed, Skeleton } from "../ui/parts.js";
 import { useKeys } from "../ui/keys.js";
 import { SavedViews } from "../ui/saved-views.js";
-import { usePageTitle } from "../ui/shell.js";
+import { usePageTitle } from "../ui/page-title.js";
 import { BulkDialog } from "./inbox-bulk.js";
 import { InboxEmpty } from "./inbox-empty.js";
 

@@ -13,7 +13,7 @@ import { Dialog } from "../ui/dialog.js";
 import { Json } from "../ui/evidence.js";
 import { Fields } from "../ui/form.js";
 import { Ago, Empty, Failed, Skeleton } from "../ui/parts.js";
-import { usePageTitle } from "../ui/shell.js";
+import { usePageTitle } from "../ui/page-title.js";
 import { toast } from "../ui/toasts.js";
 
 type Tab = "letters" | "quarantine";

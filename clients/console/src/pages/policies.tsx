@@ -4,14 +4,14 @@ import type { InboxPause, Json, Policy, PolicySimulation } from "@handrail/clien
 import { Problem } from "@handrail/client";
 import { useQuery } from "@tanstack/react-query";
 import { useId, useMemo, useState } from "react";
-import { riskOf } from "../intervene/intervention.js";
 import { client } from "../live/client.js";
 import { useDesk } from "../live/hooks.js";
+import { riskOf } from "../model/risk.js";
 import { Link, to } from "../model/router.js";
 import { conditionOf } from "../model/sentences.js";
 import { text } from "../text.js";
 import { Ago, Empty, Failed, Skeleton } from "../ui/parts.js";
-import { usePageTitle } from "../ui/shell.js";
+import { usePageTitle } from "../ui/page-title.js";
 
 interface Rule {
   id: string;

@@ -18,7 +18,7 @@ import { text } from "../text.js";
 import { Pill } from "../ui/connection.js";
 import { useKeys } from "../ui/keys.js";
 import { Empty, Failed, Skeleton } from "../ui/parts.js";
-import { usePageTitle } from "../ui/shell.js";
+import { usePageTitle } from "../ui/page-title.js";
 import { RunHead } from "./run-head.js";
 import { useAnnouncedRun } from "./run-announce.js";
 

@@ -15,7 +15,7 @@ import { hasEnded, nodeLook, WORKFLOW_STATUSES, workflowLook } from "../model/st
 import { text } from "../text.js";
 import { Ago, Empty, Failed, Skeleton, Took, WorkflowBadge } from "../ui/parts.js";
 import { SavedViews } from "../ui/saved-views.js";
-import { usePageTitle } from "../ui/shell.js";
+import { usePageTitle } from "../ui/page-title.js";
 
 const VIEWS = [
   { name: text.runs.views.all, status: "" },

@@ -12,7 +12,7 @@ import { go, Link, to, useAddress } from "../model/router.js";
 import { text } from "../text.js";
 import { Fields, focusFirstError } from "../ui/form.js";
 import { CopyButton, Empty, Failed, Skeleton } from "../ui/parts.js";
-import { usePageTitle } from "../ui/shell.js";
+import { usePageTitle } from "../ui/page-title.js";
 
 const Picture = lazy(() => import("../graph/picture.js"));
 const INTENT = "~intent";
