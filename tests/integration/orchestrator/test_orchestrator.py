@@ -130,7 +130,7 @@ async def test_a_bus_that_starts_empty_is_adopted_and_every_workflow_ends(rig: R
 async def test_a_log_that_is_exchanged_while_its_partition_is_held_is_adopted(rig: Rig) -> None:
     """A topic deleted and made anew, and grown past our offset before we look: no read fails, and what lies before our offset
     would never be read."""
-    await rig.orchestrator(bus_check_s=0.2)
+    owner = await rig.orchestrator(bus_check_s=0.2)
     for i in range(10):
         await rig.start(f"w{i}")
     for i in range(10):
@@ -139,6 +139,11 @@ async def test_a_log_that_is_exchanged_while_its_partition_is_held_is_adopted(ri
     await rig.start("late", [node("a")])
     await wait_until(lambda: rig.tasks[-1].trace_id == "late", description="its task was sent")
     p = ids.partition("default", "late", P)
+    offsets = owner._own.held[p].offsets
+    await wait_until(
+        lambda: (seen := owner._watch._seen.get(p)) is not None and seen.offsets == offsets,
+        description="a look has seen where the old log was read up to",
+    )
     mine = [t for t in rig.tasks if ids.partition("default", t.trace_id, P) == p and t.trace_id != "late"]
     grown = [rig.record(ok(rig.tasks[-1])), *(3 * [rig.record(ok(t)) for t in mine])]
     assert len(grown) > rig.exchange(p, grown) > 0

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 T = TypeVar("T")
+_BACKLOG = 4096
+"""Connections of a crowd that comes back at once wait for the one loop; beyond asyncio's 100 the kernel resets them."""
 
 
 async def wait_until(
@@ -62,7 +64,7 @@ class TcpProxy:
 
     async def start(self) -> TcpProxy:
         """Listens, on the port of the first start from the second on."""
-        self._server = await asyncio.start_server(self._accept, self.host, self.port)
+        self._server = await asyncio.start_server(self._accept, self.host, self.port, backlog=_BACKLOG)
         self.port = int(self._server.sockets[0].getsockname()[1])
         return self
 
