@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from handrail_contracts.model import ms_of
 from handrail_contracts.plan import EffectClass
 from handrail_contracts.policy import Policy, action_digest
 from handrail_contracts.tasks import Task, TaskKind
@@ -70,11 +71,16 @@ def dispatches(w: GatedWorld) -> Iterator[Sent]:
 
 
 def sends(w: GatedWorld) -> Iterator[Sent]:
-    """Every send of an attempt that does work, the first one and what is sent again since nobody has claimed it."""
+    """Every send of an attempt that does work, the first one and what is sent again since nobody has claimed it. What is sent
+    when its window is over only asks: nobody begins anything by it."""
     open_: dict[str, Row] = {}
     approvals: dict[str, list[Approval]] = {}
     for step in w.steps:
-        tasks = {(m.node_id, m.attempt): m for m in step.messages if isinstance(m, Task) and m.kind is TaskKind.EXECUTE}
+        tasks = {
+            (m.node_id, m.attempt): m
+            for m in step.messages
+            if isinstance(m, Task) and m.kind is TaskKind.EXECUTE and ms_of(m.start_before) > step.now
+        }
         for r in step.rows:
             d = r.data
             if r.type == "WORKFLOW_PAUSED_HITL" and d["kind"] == "gate":

@@ -335,11 +335,12 @@ def test_what_nobody_has_claimed_is_not_sent_again_once_a_rule_asks_and_a_person
     s.wait(25)
     assert s.sent() == [first] and s.state_of("pay") == ["SCHEDULED"], "the first send can still be claimed"
     s.wait(60)
-    assert s.sent() == [first] and s.pause["kind"] == "gate" and s.pause["risk"]["rule_id"] == "new"
+    assert s.pause["kind"] == "gate" and s.pause["risk"]["rule_id"] == "new"
+    assert s.sent() == [first, first], "it was asked about once, its window over"
     asked = next(r for r in s.rows if r.type == "WORKFLOW_PAUSED_HITL")
     assert asked.at_ms >= window + GIVE_UP_AFTER_MS
     s.press("RES_APPROVE", actor="ada")
-    assert [t.attempt for t in s.sent()] == [1, 2]
+    assert [t.attempt for t in s.sent()] == [1, 1, 2]
     assert s["pay"].max_attempts - s["pay"].round_from == 3, "what nobody began has cost no attempt"
     assert s.ok("pay").status == "COMPLETED"
 
@@ -348,8 +349,27 @@ def test_what_nobody_has_claimed_is_not_sent_again_once_it_is_forbidden() -> Non
     s = saga(pay(50)).wait(1)
     s.policies = policy_that("forbid")
     s.wait(120)
-    assert len(s.sent()) == 1 and s.pause["kind"] == "failure"
+    assert len({t.start_before for t in s.sent()}) == 1 and s.pause["kind"] == "failure"
     assert s["pay"].error is not None and s["pay"].error["code"] == "FORBIDDEN_BY_POLICY"
+
+
+def test_what_was_done_and_never_heard_of_is_asked_about_before_it_is_taken_back() -> None:
+    """The worker did it and died before it said a word; a rule that asks came meanwhile."""
+    s = saga(pay(50, timeouts={"schedule_to_start_s": 600}))
+    (first,) = s.sent()
+    s.policies = policy_that("always")
+    s.wait((ms_of(first.start_before) - s.now_ms) / 1000)
+    assert s.sent() == [first, first] and s.state_of("pay") == ["SCHEDULED"], "asked once nobody can begin it"
+    assert s.ok("pay").status == "COMPLETED"
+    assert not s.state.pauses
+
+
+def test_silence_of_all_agents_gives_up_nothing_that_was_not_asked_about() -> None:
+    s = saga(pay(50, timeouts={"schedule_to_start_s": 5}))
+    (first,) = s.sent()
+    s.policies = policy_that("always")
+    s.wait(60)
+    assert s.sent() == [first, first] and s.pause["kind"] == "gate"
 
 
 def test_what_somebody_has_claimed_goes_on_and_what_is_as_it_was_is_sent_again() -> None:
@@ -368,7 +388,8 @@ def test_a_grant_that_a_rule_takes_back_is_not_sent_again_and_the_agent_proposes
     assert s.sent()[-1].approved == {"amount": 5}
     s.policies = policy_that("always", "refund")
     s.wait(40)
-    assert [t.approved for t in s.sent()] == [None, {"amount": 5}, None]
+    assert [t.approved for t in s.sent()] == [None, {"amount": 5}, {"amount": 5}, None]
+    assert s.sent()[1] == s.sent()[2], "the grant was asked about, its window over, and not given again"
     s.proposes("a", "refund", {"amount": 5})
     assert s.pause["kind"] == "gate"
 

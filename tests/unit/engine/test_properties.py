@@ -51,7 +51,7 @@ from hypothesis import strategies as st
 
 from handrail_contracts.events import NodeStatus as N
 from handrail_contracts.tasks import Task, TaskKind
-from handrail_engine import compensation, decide, evolve, nodes, pauses, preview, rollback, room, snapshot
+from handrail_engine import compensation, decide, evolve, nodes, pauses, preview, rollback, room, snapshot, unclaimed
 from handrail_engine.state import WorkflowState
 from handrail_engine.turn import Turn
 from unit.engine import world as world_module
@@ -245,7 +245,7 @@ def deadline_never_stops(p: Patch) -> None:
 
 
 def gives_up_too_soon(p: Patch) -> None:
-    p.setattr(decide, "GIVE_UP_AFTER_MS", -20_000)
+    p.setattr(unclaimed, "GIVE_UP_AFTER_MS", -20_000)
 
 
 def owner_knows_no_window(p: Patch) -> None:

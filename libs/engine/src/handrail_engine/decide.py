@@ -12,13 +12,12 @@ from handrail_contracts.events import WorkflowStatus
 from handrail_contracts.model import iso
 from handrail_contracts.pauses import PauseKind
 from handrail_contracts.tasks import DeadLetter, Heartbeat, Result, TaskKind
-from handrail_engine import budgets, compensation, gates, nodes, pauses, planning, room, talk
+from handrail_engine import budgets, compensation, gates, nodes, pauses, planning, room, talk, unclaimed
 from handrail_engine.inputs import Cancel, Claim, Decision, Input, Now, PanicPause, Rejection, Say, Start, Wake
 from handrail_engine.leases import claim
 from handrail_engine.lifecycle import OPEN
-from handrail_engine.outgoing import cancel_for, dead_letter_for, task_for
+from handrail_engine.outgoing import dead_letter_for
 from handrail_engine.references import MISSING, dig, parse, resolve
-from handrail_engine.retry import GIVE_UP_AFTER_MS, RESEND_FIRST_S, resend_s, start_window_s
 from handrail_engine.standing import incomplete_reason
 from handrail_engine.state import (
     DEADLINE_TIMER,
@@ -253,7 +252,7 @@ def _node_due(t: Turn, node: NodeState) -> None:
     if live is not None and live.lease_until is not None:
         (compensation.claim_lost if node.state is N.COMPENSATING else nodes.claim_lost)(t, node)
     elif live is not None:
-        _unclaimed(t, node)
+        unclaimed.look(t, node)
     elif node.dead_letter is not None:
         pauses.open_failure(t, node)
     elif node.state is N.RETRYING:
@@ -269,72 +268,6 @@ def _node_due(t: Turn, node: NodeState) -> None:
         compensation.dispatch_undo(t, node)
 
 
-def _unclaimed(t: Turn, node: NodeState) -> None:
-    """Nobody has claimed the attempt: send it again under the same number, or give it up once it can no longer start. What the
-    policies of today would not let pass is not sent again: it is taken back once nobody can start it any more."""
-    s, now, live = t.state, t.now.ms, node.live
-    assert live is not None
-    too_late = live.start_before + GIVE_UP_AFTER_MS
-    doing = node.state in OPEN
-    if doing and s.leaves(node):
-        if live.cancels and now >= too_late:
-            compensation.give_up(t, node)
-        else:
-            ask_to_stop(t, node)
-        return
-    stopped = s.ending is not None and s.ending.stopped
-    patience = int(node.limits.schedule_to_start_s * 1000)
-    silent = now - t.now.last_claim.get(node.spec.agent, 0) >= patience
-    if stopped or (silent and now >= node.scheduled_ms + patience):
-        if now >= too_late:
-            (nodes if doing else compensation).no_agent(t, node)
-        else:
-            live.look_at = too_late
-        return
-    if doing and gates.outdated(t, node):
-        if now >= too_late:
-            nodes.withdraw(t, node)
-        else:
-            live.look_at = too_late
-        return
-    resend(t, node)
-
-
-def ask_to_stop(t: Turn, node: NodeState) -> None:
-    """Sends a cancel for an attempt that nobody has claimed, and leaves time for the answer before it is given up."""
-    live, now = node.live, t.now.ms
-    assert live is not None
-    live.cancels += 1
-    too_late = live.start_before + GIVE_UP_AFTER_MS
-    live.look_at = min(now + int(resend_s(0) * 1000), max(too_late, now + GIVE_UP_AFTER_MS))
-    t.messages.append(cancel_for(t.state, node, now))
-
-
-def resend(t: Turn, node: NodeState) -> None:
-    """Sends the open attempt again: same number, same key, a fresh window to start in that ends no later than patience does.
-    Once more shortly before that: whoever has done it, and whose words were all lost, is asked before it is given up."""
-    live, now = node.live, t.now.ms
-    assert live is not None
-    patient_until = _patient_until(node)
-    live.look_at = now + int(resend_s((now - node.scheduled_ms) / 1000) * 1000)
-    for last in (patient_until - int(RESEND_FIRST_S * 1000), patient_until):
-        if last > now:
-            live.look_at = min(live.look_at, last)
-    live.start_before = max(live.start_before, _window_end(node, now))
-    t.messages.append(task_for(t.state, node))
-
-
-def _patient_until(node: NodeState) -> int:
-    return node.scheduled_ms + int(node.limits.schedule_to_start_s * 1000)
-
-
-def _window_end(node: NodeState, now_ms: int) -> int:
-    """Until when a send at `now_ms` may be claimed. No send before it reached further, so a new owner knows that much too."""
-    end = now_ms + int(start_window_s((now_ms - node.scheduled_ms) / 1000) * 1000)
-    patient_until = _patient_until(node)
-    return min(end, max(patient_until, now_ms + 1_000)) if patient_until > now_ms else end
-
-
 def adopt(s: WorkflowState, now: Now) -> list[Message]:
     """What must be sent again when the bus lost its log: every open attempt as unclaimed, unless a policy stops it by now,
     every dead letter not yet back.
@@ -346,11 +279,12 @@ def adopt(s: WorkflowState, now: Now) -> list[Message]:
         if node.live is not None and node.live.lease_until is None:
             if s.leaves(node) and node.state in OPEN:
                 node.live.cancels = 0  # the old bus took the cancel with it
-                ask_to_stop(t, node)
+                unclaimed.ask_to_stop(t, node)
             elif node.state in OPEN and gates.outdated(t, node):
-                node.live.look_at = max(now.ms, node.live.start_before + GIVE_UP_AFTER_MS)
+                node.live.cancels = 0
+                node.live.look_at = max(now.ms, node.live.start_before)
             else:
-                resend(t, node)
+                unclaimed.resend(t, node)
             s.arm(node)
         if node.dead_letter is not None:
             undo = node.state is N.COMPENSATION_FAILED
@@ -369,7 +303,7 @@ def renew(s: WorkflowState, now: Now) -> None:
             claim(node, now.ms)
         elif live is not None:
             live.look_at = max(live.look_at, now.ms + 1_000)
-            live.start_before = max(live.start_before, _window_end(node, now.ms))
+            live.start_before = max(live.start_before, unclaimed.window_end(node, now.ms))
         s.arm(node)
     room.recrowd(s, now.ms)
     if s.deadline_ms is not None:

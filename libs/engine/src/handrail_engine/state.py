@@ -31,7 +31,8 @@ class Row(NamedTuple):
 @dataclass(slots=True)
 class Live:
     """The attempt that is out now, as its owner sees it. Times in ms; `lease_until` is None until it is claimed, and
-    `look_at` is when an unclaimed one is looked at again. `cancels` counts how often it was asked to stop."""
+    `look_at` is when an unclaimed one is looked at again. `cancels` counts how often it was asked to stop, or what
+    became of it, since it was last sent."""
 
     look_at: int
     start_before: int
