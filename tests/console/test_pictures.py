@@ -354,6 +354,7 @@ async def _lists(a: Album) -> None:
         await a.go(path)
         await a.take(name, sign)
     await a.go("inbox")
+    await expect(a.page.get_by_test_id("connection")).to_have_text("Live")  # keys are heard from here on
     await a.page.keyboard.press("?")
     await a.take("29-shortcuts", "dialog[open]")
     await a.page.keyboard.press("Escape")
