@@ -12,7 +12,7 @@ from handrail.stack import Options, Stack
 from tests.e2e.strange import Strange
 from tests.system.house import Up, free_port
 
-_QUICK = {"HANDRAIL_AGENTS__DEMO_DELAY_MS": "0"}
+_QUICK = {"HANDRAIL_AGENTS__DEMO_DELAY_MS": "0", "HANDRAIL_AGENTS__LOAD": "examples.my_agents"}
 
 
 @pytest_asyncio.fixture(
@@ -26,7 +26,7 @@ async def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     if given := os.environ.get("HANDRAIL_E2E_URL"):
         yield given.rstrip("/")
     elif request.param == "embedded":
-        up = Up(data)
+        up = Up(data, **_QUICK)
         await up.start()
         yield up.url
         await up.stop()

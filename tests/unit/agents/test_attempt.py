@@ -117,6 +117,12 @@ def test_a_plan_stands_apart_from_the_output_only_where_the_planner_gives_it() -
     assert succeeded(task(), plan).nodes is None
 
 
+def test_steps_that_a_task_added_stand_beside_its_output() -> None:
+    more = [{"id": "x", "agent": "bot", "action": "act"}]
+    stored = codec.encode(succeeded(task(attempt=1), "done", more))
+    assert again(stored, task(attempt=1)).nodes == more
+
+
 _HEADERS = [("ce_specversion", b"1.0"), ("ce_id", b"i"), ("ce_type", b"t"), ("ce_source", b"s")]
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from handrail_sdk import Agent, Context, Escalated, Fail, Proposed
-from handrail_sdk.failures import Garbage, jsonable
+from handrail_sdk.failures import DefinitionError, Garbage, jsonable
 from handrail_sdk.testing import call, context, look_up, undo
 
 
@@ -299,3 +299,26 @@ def test_evidence_is_always_json() -> None:
     circle: list[Any] = []
     circle.append(circle)
     assert isinstance(jsonable(circle), str)
+
+
+async def test_a_task_adds_steps_as_a_plan_writes_them(agent: Agent) -> None:
+    @agent.task()
+    async def more(ctx: Context) -> None:
+        ctx.add_node("x", "bank.check", {"amount": 5})
+        ctx.add_node("y", "bank.pay", after=["x"], irreversible=True)
+
+    ctx = context(more)
+    await call(more, ctx=ctx)
+    assert ctx.added == [
+        {"id": "x", "agent": "bank", "action": "check", "inputs": {"amount": 5}},
+        {"id": "y", "agent": "bank", "action": "pay", "depends_on": ["x"], "irreversible": True},
+    ]
+
+
+@pytest.mark.parametrize("task", ["bank", "bank.", ".pay", ""])
+def test_what_is_no_step_is_refused_where_it_is_added(agent: Agent, task: str) -> None:
+    @agent.task()
+    async def more(ctx: Context) -> None: ...
+
+    with pytest.raises(DefinitionError, match="Expected a valid node 'x'"):
+        context(more).add_node("x", task)

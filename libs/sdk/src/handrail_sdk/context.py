@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from pydantic import ValidationError
+
+from handrail_contracts.plan import Node
 from handrail_contracts.policy import action_digest
 from handrail_contracts.tasks import Escalation, ProposedAction
-from handrail_sdk.failures import Escalated, Proposed, jsonable
+from handrail_sdk.failures import DefinitionError, Escalated, Proposed, jsonable
 
 
 def _unheard(percent: float | None, message: str | None) -> None:
@@ -30,7 +33,7 @@ class Context:
     person had control ({role, text, …}, None unless handed back); `approved` the arguments of a proposal that may
     be done, `approval` by what ({action, proposed, digest, pause_id}); `propose` reads both.
     `cancelled` is set when the workflow no longer wants the answer. `escalation` is set once the attempt has handed over,
-    `usage` is what it has spent on models so far (`spend`). `on_progress` and `on_silence` are the runtime's.
+    `usage` is what it has spent on models so far (`spend`), `added` the steps that it adds (`add_node`). `on_progress` and `on_silence` are the runtime's.
     """
 
     tenant: str
@@ -49,6 +52,7 @@ class Context:
     log: Any = field(default_factory=lambda: logging.getLogger("handrail.agent"))
     escalation: Escalation | None = None
     usage: dict[str, Any] = field(default_factory=dict[str, Any])
+    added: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     on_progress: Callable[[float | None, str | None], None] = _unheard
     on_silence: Callable[[], None] = _beatless
 
@@ -97,6 +101,32 @@ class Context:
         u["cost_usd"] = round(u.get("cost_usd", 0.0) + cost_usd, 9)
         if model is not None:
             u["model"] = model
+
+    def add_node(
+        self,
+        id: str,
+        task: str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        after: Iterable[str] = (),
+        **fields: Any,
+    ) -> None:
+        """Adds a step to the running workflow. It counts once this attempt succeeds, and only where the plan allows this step
+        so many (`may_add_nodes`); else the attempt fails with `too-many-nodes`, as it does for steps that no plan may have.
+
+        `task` is `agent.action`; `inputs` are values and references (`{"$from": "nodes.<id>.output.<path>"}`); `after` are
+        steps that it comes after, also such as were added before; none means: after this one. `fields` are the other fields
+        of a node in a plan. Raises DefinitionError where this is no node.
+        """
+        agent, _, action = task.partition(".")
+        given = {"id": id, "agent": agent, "action": action, "depends_on": list(after), "inputs": dict(inputs or {})}
+        try:
+            made = Node.model_validate({**{k: v for k, v in given.items() if v}, **fields})
+        except ValidationError as e:
+            first = e.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "its fields"
+            raise DefinitionError(f"Expected a valid node {id[:80]!r}, but {where}: {first['msg']}.") from e
+        self.added.append(made.model_dump(mode="json", by_alias=True, exclude_unset=True))
 
     async def propose(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -122,9 +122,10 @@ def plain_result(task: Task, outcome: Outcome, **fields: Any) -> Result:
     )
 
 
-def succeeded(task: Task, output: Json, **fields: Any) -> Result:
-    """The answer of a function that returned. What the planner agent gives is a plan: its nodes stand apart."""
-    nodes = None
+def succeeded(task: Task, output: Json, added: Sequence[dict[str, Any]] = (), **fields: Any) -> Result:
+    """The answer of a function that returned, with the steps that it added. What the planner agent gives is a plan: its nodes
+    stand apart."""
+    nodes: Any = list(added) or None
     if (task.agent, task.action) == PLANNER and task.kind is TaskKind.EXECUTE and isinstance(output, dict):
         nodes = output.get("nodes")
     return plain_result(task, Outcome.OK, output=output, nodes=nodes if isinstance(nodes, list) else None, **fields)

@@ -187,7 +187,8 @@ class Worker:
             await self._close(a, words.raised(a, e, **self._fields(a)))
         else:
             a.stage = Stage.CLOSING
-            await self._close(a, words.succeeded(a.task, output, **self._fields(a)))
+            added = a.context.added if a.context is not None and a.task.kind is not TaskKind.COMPENSATE else []
+            await self._close(a, words.succeeded(a.task, output, added, **self._fields(a)))
 
     async def _function(self, a: Attempt) -> Coroutine[Any, Any, Json]:
         task, definition, ctx = a.task, a.definition, a.make_context()
