@@ -30,7 +30,7 @@ tests/strangers/node_modules: tests/strangers/package-lock.json
 
 test: setup tests/strangers/node_modules  ## Run every test that this machine can run, and name what it skips (at most 15 minutes)
 	@tools/console.sh
-	$(PY) -m pytest -m "not torture" -q
+	@tools/test.sh
 
 SEEDS ?= 500
 FIRST ?= 1
