@@ -7,6 +7,7 @@ import fcntl
 import os
 import pty
 import re
+import signal
 import struct
 import sys
 import termios
@@ -67,6 +68,13 @@ class Terminal:
             asyncio.get_running_loop().remove_reader(self._master)
 
 
+def _at_a_terminal() -> None:
+    """So that Ctrl-C means this process, and does something: where tests run in the background it is ignored, and that is
+    inherited."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @asynccontextmanager
 async def terminal(fake: FakeHandrail, *words: str) -> AsyncGenerator[Terminal]:
     master, slave = pty.openpty()
@@ -80,7 +88,7 @@ async def terminal(fake: FakeHandrail, *words: str) -> AsyncGenerator[Terminal]:
         stdout=slave,
         stderr=slave,
         env={**os.environ, "HANDRAIL_URL": fake.url, "TERM": "xterm-256color", "HANDRAIL_ACTOR": "ada"},
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C means this process
+        preexec_fn=_at_a_terminal,
         start_new_session=True,
     )
     shown = Terminal(master, slave, process)
