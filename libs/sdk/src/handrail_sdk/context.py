@@ -8,12 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from pydantic import ValidationError
-
-from handrail_contracts.plan import Node
 from handrail_contracts.policy import action_digest
 from handrail_contracts.tasks import Escalation, ProposedAction
-from handrail_sdk.failures import DefinitionError, Escalated, Proposed, jsonable
+from handrail_sdk.failures import Escalated, Proposed, jsonable
+from handrail_sdk.steps import valid_node
 
 
 def _unheard(percent: float | None, message: str | None) -> None:
@@ -120,12 +118,7 @@ class Context:
         """
         agent, _, action = task.partition(".")
         given = {"id": id, "agent": agent, "action": action, "depends_on": list(after), "inputs": dict(inputs or {})}
-        try:
-            made = Node.model_validate({**{k: v for k, v in given.items() if v}, **fields})
-        except ValidationError as e:
-            first = e.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "its fields"
-            raise DefinitionError(f"Expected a valid node {id[:80]!r}, but {where}: {first['msg']}.") from e
+        made = valid_node({**{k: v for k, v in given.items() if v}, **fields}, repr(id[:80]))
         self.added.append(made.model_dump(mode="json", by_alias=True, exclude_unset=True))
 
     async def propose(

@@ -13,6 +13,7 @@ from handrail_contracts.plan import Condition, Node, Plan
 from handrail_sdk import signature
 from handrail_sdk.failures import DefinitionError, jsonable
 from handrail_sdk.references import Ref, default, written
+from handrail_sdk.steps import valid_node
 from handrail_sdk.task import TaskDefinition
 
 __all__ = ["NodeHandle", "Ref", "Workflow", "default", "when"]
@@ -79,21 +80,17 @@ class Workflow:
         if strange := wanted - self._nodes.keys():
             raise DefinitionError(f"Expected nodes of {self.name!r}, but {sorted(strange)[0]!r} is not one of them.")
         depends_on = [n for n in self._nodes if n in wanted]
-        try:
-            made = Node.model_validate(
-                {
-                    "id": id,
-                    "agent": agent,
-                    "action": action,
-                    **({"depends_on": depends_on} if depends_on else {}),
-                    **({"inputs": jsonable(given)} if given else {}),
-                    **{k: _dumped(v) for k, v in fields.items()},
-                }
-            )
-        except ValidationError as e:
-            first = e.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "its fields"
-            raise DefinitionError(f"Expected a valid node {id!r} in {self.name!r}, but {where}: {first['msg']}.") from e
+        made = valid_node(
+            {
+                "id": id,
+                "agent": agent,
+                "action": action,
+                **({"depends_on": depends_on} if depends_on else {}),
+                **({"inputs": jsonable(given)} if given else {}),
+                **{k: _dumped(v) for k, v in fields.items()},
+            },
+            f"{id!r} in {self.name!r}",
+        )
         self._nodes[id] = made
         return NodeHandle(id, Ref(f"nodes.{id}.output", output, id))
 
