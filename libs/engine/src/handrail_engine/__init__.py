@@ -10,7 +10,7 @@ functions what a button would do. Time is milliseconds since 1970, handed in.
 | `state.py` `lifecycle.py` `evolve.py` | what is known of a workflow, which moves exist, how a row changes it |
 | `snapshot.py` | a state written down, so that a long journal need not be folded whole |
 | `inputs.py` `decide.py` `turn.py` | what can happen, who answers it, how rows are collected |
-| `nodes.py` `retry.py` | dispatch, results, retries, skips |
+| `nodes.py` `retry.py` `unclaimed.py` | dispatch, results, retries, skips; attempts that nobody has claimed |
 | `planning.py` `parts.py` | how nodes come in: with the start, from the planner, from an agent; what fits into an event |
 | `pauses.py` | opening and closing pauses, what each button does |
 | `compensation.py` `rollback.py` `undo_list.py` | abort of all or a part, drain, undo in reverse |

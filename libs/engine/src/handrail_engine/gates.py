@@ -34,7 +34,7 @@ FORBIDDEN = "FORBIDDEN_BY_POLICY"
 MOST_PROPOSALS = 20
 MOST_ARGS_BYTES = 48 * 1024
 _JUDGED = "judged"
-_APPROVES = (ResolutionKind.APPROVE, ResolutionKind.EDIT)
+APPROVES = (ResolutionKind.APPROVE, ResolutionKind.EDIT)
 _KEPT = ("sets", "generation", "conversation", "doubt", "granted")
 
 
@@ -190,7 +190,7 @@ def approve(t: Turn, node: NodeState, pause: PauseState, d: Decision, *, edit: b
 def self_approval(pause: dict[str, Any], chosen: dict[str, Any], actor: str) -> bool:
     """Whether this is whoever started the workflow, approving where four eyes are asked for. Rejecting is theirs too."""
     risk: dict[str, Any] = pause.get("risk") or {}
-    return chosen.get("kind") in _APPROVES and bool(risk.get("four_eyes")) and risk.get("requested_by") == actor
+    return chosen.get("kind") in APPROVES and bool(risk.get("four_eyes")) and risk.get("requested_by") == actor
 
 
 def _by(d: Decision) -> dict[str, Any]:

@@ -8,13 +8,11 @@ from typing import Any
 from handrail_contracts.pauses import PauseKind
 from handrail_contracts.plan import ResolutionKind
 from handrail_contracts.policy import ARGS, Decide, tests_of
-from handrail_engine.gates import self_approval
+from handrail_engine.gates import APPROVES, self_approval
 from handrail_engine.policies import Facts, Policies, Verdict, judge
 from handrail_gateway.application.faults import Refusal, quote
 from handrail_gateway.application.in_force import judged
 from handrail_gateway.application.ports import Caller, LockedPause, Transaction
-
-_APPROVES = (ResolutionKind.APPROVE, ResolutionKind.EDIT)
 
 
 def refuse_own(pause: LockedPause, button: dict[str, Any], actor: str) -> None:
@@ -34,7 +32,7 @@ async def refuse_forbidden(
 ) -> None:
     """Raises Refusal where a policy in force forbids the action as it would be done: invalid-input for edited arguments, else
     forbidden."""
-    if pause.kind != PauseKind.GATE or button.get("kind") not in _APPROVES:
+    if pause.kind != PauseKind.GATE or button.get("kind") not in APPROVES:
         return
     edit = button["kind"] == ResolutionKind.EDIT
     summary = await transaction.summary(caller.tenant, pause.trace_id)
