@@ -107,40 +107,40 @@ async def archive(connection: Any, week: Week, folder: Path) -> Archived:
     return Archived(week.name, count, rows, journal, summaries, digest)
 
 
-async def _events(connection: Any, week: Week) -> AsyncIterator[str]:
-    """Line by line, in portions of a statement each: a long transaction would keep dead rows of every table alive. What is
-    read is never changed, and what is added meanwhile is noticed by its number."""
-    after = ("", "", 0)
+def _events(connection: Any, week: Week) -> AsyncIterator[str]:
+    """What is read is never changed, and what is added meanwhile is noticed by its number."""
+    return _lines(
+        connection,
+        "SELECT tenant, trace_id, seq, json_build_object('tenant', tenant, 'trace_id', trace_id, 'seq', seq, 'type',"
+        " type, 'data', data, 'meta', meta, 'p', p, 'pseq', pseq, 'causation', causation, 'at', at)::text AS line"
+        f" FROM handrail.{week.name} WHERE born = $1 AND (tenant, trace_id, seq) > ($2, $3, $4)"
+        f" ORDER BY tenant, trace_id, seq LIMIT {PORTION}",
+        week,
+        ("", "", 0),
+    )
+
+
+def _summaries(connection: Any, week: Week) -> AsyncIterator[str]:
+    return _lines(
+        connection,
+        "SELECT tenant, trace_id, row_to_json(w)::text AS line FROM handrail.workflow w WHERE born = $1"
+        f" AND (tenant, trace_id) > ($2, $3) ORDER BY tenant, trace_id LIMIT {PORTION}",
+        week,
+        ("", ""),
+    )
+
+
+async def _lines(connection: Any, portion_of: str, week: Week, after: tuple[Any, ...]) -> AsyncIterator[str]:
+    """Line by line, in portions of a statement each: a long transaction would keep dead rows of every table alive. A row is
+    its key, as long as `after`, and its `line`."""
+    keys = len(after)
     while True:
-        portion = await connection.fetch(
-            "SELECT tenant, trace_id, seq, json_build_object('tenant', tenant, 'trace_id', trace_id, 'seq', seq, 'type',"
-            " type, 'data', data, 'meta', meta, 'p', p, 'pseq', pseq, 'causation', causation, 'at', at)::text AS line"
-            f" FROM handrail.{week.name} WHERE born = $1 AND (tenant, trace_id, seq) > ($2, $3, $4)"
-            f" ORDER BY tenant, trace_id, seq LIMIT {PORTION}",
-            week.born,
-            *after,
-        )
+        portion = await connection.fetch(portion_of, week.born, *after)
         for row in portion:
             yield row["line"]
         if len(portion) < PORTION:
             return
-        after = portion[-1]["tenant"], portion[-1]["trace_id"], portion[-1]["seq"]
-
-
-async def _summaries(connection: Any, week: Week) -> AsyncIterator[str]:
-    after = ("", "")
-    while True:
-        portion = await connection.fetch(
-            "SELECT tenant, trace_id, row_to_json(w)::text AS line FROM handrail.workflow w WHERE born = $1"
-            f" AND (tenant, trace_id) > ($2, $3) ORDER BY tenant, trace_id LIMIT {PORTION}",
-            week.born,
-            *after,
-        )
-        for row in portion:
-            yield row["line"]
-        if len(portion) < PORTION:
-            return
-        after = portion[-1]["tenant"], portion[-1]["trace_id"]
+        after = tuple(portion[-1])[:keys]
 
 
 async def _written(path: Path, lines: AsyncIterator[str]) -> tuple[int, str]:
