@@ -12,11 +12,9 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from handrail.engines.kafka import LocalKafka
 from tests.engines import fresh_database
@@ -31,16 +29,6 @@ PASSES = {"K1": 8, "K3": 5, "K4": 5, "K5": 5, "K7": 5, "K8": 5, "K16": 6, "K17":
 """So many passes before it dies, so that work is under way: the others are passed seldom, or at the start."""
 
 pytestmark = [pytest.mark.torture, pytest.mark.kafka, pytest.mark.timeout(7_200)]
-
-
-@pytest_asyncio.fixture
-async def broker(tmp_path: Path) -> AsyncGenerator[LocalKafka]:
-    """A Kafka of one's own: topics of other tests are not ours to read."""
-    kafka = await LocalKafka.start(tmp_path / "kafka", on_progress=print)
-    try:
-        yield kafka
-    finally:
-        await kafka.stop()
 
 
 @pytest.mark.parametrize("orchestrators", [1, 2])

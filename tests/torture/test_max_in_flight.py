@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from handrail.engines.kafka import LocalKafka
 from handrail_agents import bootstrap as agents
@@ -29,16 +27,6 @@ LIMIT = 3
 WORKFLOWS = 10
 
 pytestmark = [pytest.mark.torture, pytest.mark.kafka, pytest.mark.timeout(600)]
-
-
-@pytest_asyncio.fixture
-async def broker(tmp_path: Path) -> AsyncGenerator[LocalKafka]:
-    """A Kafka of one's own: topics of other tests are not ours to read."""
-    kafka = await LocalKafka.start(tmp_path / "kafka", on_progress=print)
-    try:
-        yield kafka
-    finally:
-        await kafka.stop()
 
 
 class Narrow:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from aiokafka.admin import AIOKafkaAdminClient
 
 from handrail.engines.kafka import LocalKafka
@@ -29,16 +27,6 @@ from tests.torture.lab import Lab, P, working
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.torture, pytest.mark.kafka, pytest.mark.timeout(600)]
-
-
-@pytest_asyncio.fixture
-async def broker(tmp_path: Path) -> AsyncGenerator[LocalKafka]:
-    """A Kafka of one's own, whose topics may be deleted."""
-    kafka = await LocalKafka.start(tmp_path / "kafka", on_progress=print)
-    try:
-        yield kafka
-    finally:
-        await kafka.stop()
 
 
 def _adopted() -> float:
