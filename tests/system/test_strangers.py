@@ -108,7 +108,8 @@ async def test_the_npm_package_eventsource_reconnects_by_itself_without_a_hole(u
         url = f"http://127.0.0.1:{proxy.port}/workflows/{trace_id}/events"
         reading = asyncio.create_task(run("node", str(STRANGERS / "eventsource.mjs"), url, *EventType))
         for connection in (1, 2, 3):
-            await wait_until(lambda n=connection: proxy.accepted >= n, description="it is connected", timeout_s=60)
+            # Not as soon as it is accepted: Node's own client never ends a connect that is reset in that instant, and exits.
+            await wait_until(lambda n=connection: proxy.answered >= n, description="it is connected", timeout_s=60)
             await (proxy.cut() if connection < 3 else let_go(up, trace_id))
         lines = [json.loads(line) for line in (await reading).splitlines()]
     assert {line["type"] for line in lines}.isdisjoint({"snapshot", "reset"})

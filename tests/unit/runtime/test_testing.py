@@ -69,14 +69,17 @@ async def test_a_healthy_proxy_passes_everything_both_ways() -> None:
         reading = asyncio.create_task(link[0].readexactly(len(big)))
         link[1].write(big)
         assert await reading == big
-        assert proxy.accepted == 1
+        assert proxy.accepted == proxy.answered == 1
         link[1].close()
 
 
 async def test_a_cut_is_felt_by_the_client_and_the_next_connection_works() -> None:
     async with _echo() as proxy:
         link = await asyncio.open_connection(proxy.host, proxy.port)
+        await wait_until(lambda: proxy.accepted == 1, description="the connection is accepted")
+        assert proxy.answered == 0
         assert await _say(link, b"a") == b"a"
+        assert proxy.answered == 1
         assert await proxy.cut() == 1
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await _say(link, b"b")

@@ -49,13 +49,15 @@ class Direction:
 class TcpProxy:
     """A TCP proxy on loopback whose faults can be changed while it runs. Chance comes from `seed` only.
 
-    `up` is client to server, `down` server to client. Leave it with `async with`, or call `stop`.
+    `up` is client to server, `down` server to client. `accepted` counts the connections that came in, `answered` those over
+    which the server has sent something. Leave it with `async with`, or call `stop`.
     """
 
     def __init__(self, target_host: str, target_port: int, *, seed: int = 0) -> None:
         self.host, self.port = "127.0.0.1", 0
         self.up, self.down = Direction(), Direction()
         self.accepted = 0
+        self.answered = 0
         self.refusing = False
         self._target = (target_host, target_port)
         self._random = random.Random(seed)
@@ -118,6 +120,7 @@ class TcpProxy:
                 end.transport.abort()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Direction) -> None:
+        answering = way is self.down
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(65_536):
                 if way.delay_s or way.jitter_s:
@@ -129,6 +132,9 @@ class TcpProxy:
                     way.limit_bytes -= len(data)
                 writer.write(data)
                 await writer.drain()
+                if answering:
+                    answering = False
+                    self.answered += 1
                 if way.limit_bytes == 0:
                     way.limit_bytes = None
                     return
