@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -27,14 +26,15 @@ from handrail_engine.talk import AGENT
 from handrail_engine.turn import Message
 from handrail_orchestrator.application.cache import Cache, Entry
 from handrail_orchestrator.application.inbound import command_input
-from handrail_orchestrator.application.lane import Sending
 from handrail_orchestrator.application.loading import Loading
+from handrail_orchestrator.application.opened import Opened
 from handrail_orchestrator.application.ownership import Ownership
+from handrail_orchestrator.application.parking import Parking
 from handrail_orchestrator.application.places import Places
 from handrail_orchestrator.application.ports import Batch, Store, StoredRow, Transaction
 from handrail_orchestrator.application.ports import Decided as DecidedRow
 from handrail_orchestrator.application.publisher import Publisher
-from handrail_orchestrator.application.records import about, born_week, look_again, quarantined, summary
+from handrail_orchestrator.application.records import about, born_week, summary
 from handrail_orchestrator.application.ruling import Ruling
 from handrail_orchestrator.application.snapshots import Snapshots
 from handrail_orchestrator.application.wakeups import Wakeups
@@ -48,22 +48,6 @@ _rows = counter("journal_rows_total", "Journal rows written", ["type"])
 _inputs = histogram("batch_inputs", "Inputs per batch", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500))
 _WINDS_DOWN = ("compensate", "stop", "reject")
 _claims = (Outcome.STARTED, Outcome.OK, Outcome.FAILED, Outcome.ESCALATED, Outcome.IN_DOUBT)
-
-
-@dataclass(slots=True)
-class _Open:
-    """A batch being built."""
-
-    batch: Batch
-    now: Now
-    decided: list[tuple[Entry, list[Row], list[Message], str | None]] = field(
-        default_factory=list[tuple[Entry, list[Row], list[Message], str | None]]
-    )
-    commands: list[tuple[int, Entry | None]] = field(default_factory=list[tuple[int, Entry | None]])
-    touched: dict[str, Entry] = field(default_factory=dict[str, Entry])
-    sendings: list[Sending] = field(default_factory=list[Sending])
-    room: dict[str, int] = field(default_factory=dict[str, int])
-    places: dict[str, int] = field(default_factory=dict[str, int])
 
 
 class Batcher:
@@ -92,6 +76,7 @@ class Batcher:
         self._loading = Loading(store, tenant, clock, self.last_claim)
         self._registry: Mapping[tuple[str, str], Mapping[str, Any]] = {}
         self.ruling = Ruling(store)
+        self._parking = Parking(tenant, ownership, cache)
         self._over: dict[str, Entry] = {}  # workflows that have ended, loaded for an answer that came after
 
     async def run(self, work: Work) -> None:
@@ -103,7 +88,7 @@ class Batcher:
             self._registry = await self._store.registry()  # an agent hands in nodes: judged by what is registered now
         await self.ruling.refresh(self._clock(), work)
         room: dict[str, int] = {}
-        opened = _Open(Batch(self._tenant), self.ruling.now(self._clock(), self.last_claim, room), room=room)
+        opened = Opened(Batch(self._tenant), self.ruling.now(self._clock(), self.last_claim, room), room=room)
         try:
             pauses = [p for t in work.items if (e := self._cache.get(t)) for p in e.state.pauses]
             limited = self.places.concerned(work, lambda t: e.state if (e := self._cache.get(t)) else None)
@@ -128,7 +113,7 @@ class Batcher:
             raise
         self._committed(opened)
 
-    async def _in(self, tx: Transaction, work: Work, opened: _Open) -> None:
+    async def _in(self, tx: Transaction, work: Work, opened: Opened) -> None:
         self._build(work, opened)
         await tx.write(opened.batch)
         crashpoint("K3")
@@ -167,7 +152,7 @@ class Batcher:
                 self._over[trace_id] = entry
             self._cache.put(trace_id, entry)
 
-    def _decide(self, work: Work, opened: _Open, decisions: list[DecidedRow]) -> None:
+    def _decide(self, work: Work, opened: Opened, decisions: list[DecidedRow]) -> None:
         by_trace: dict[str, list[Item]] = {}
         for d in sorted(decisions, key=self._closes_others):
             what = Decision(d.pause_id, d.action_id, d.input, d.comment, d.actor, d.channel)
@@ -181,12 +166,12 @@ class Batcher:
             elif (
                 entry is not None and entry.broken is not None and not (entry.parked or entry.stored_status in TERMINAL)
             ):
-                self._park(trace_id, entry, items, entry.broken, opened)
+                self._parking.park(trace_id, entry, items, entry.broken, opened)
                 continue
             elif entry is not None and (entry.parked or entry.broken is not None):
                 # its records go where a replay finds them; its commands stay unapplied: a 202 is never dropped
                 why = "its workflow is parked" if entry.parked else f"its workflow cannot be folded: {entry.broken}"
-                self._keep(items, trace_id, why, opened)
+                self._parking.keep(items, trace_id, why, opened)
                 self._cache.drop(trace_id)
                 continue
             decided = by_trace.get(trace_id, [])
@@ -200,7 +185,7 @@ class Batcher:
         offered = pause.data["available_resolutions"] if pause is not None else ()
         return any(r["action_id"] == d.action_id and r["kind"] in _WINDS_DOWN for r in offered)
 
-    def _one(self, trace_id: str, entry: Entry | None, items: list[Item], opened: _Open) -> None:
+    def _one(self, trace_id: str, entry: Entry | None, items: list[Item], opened: Opened) -> None:
         rows: list[Row] = []
         messages: list[Message] = []
         cause: str | None = None
@@ -222,7 +207,7 @@ class Batcher:
                 answer = decide(entry.state, what, opened.now)
                 self.places.settle(entry.state, before, opened.room, taken)
             except Exception as e:  # noqa: BLE001  whatever a record does to the rules, it parks its workflow and no other
-                self._park(trace_id, entry, items, e, opened)
+                self._parking.park(trace_id, entry, items, e, opened)
                 return
             if isinstance(answer, Rejection):
                 self._reject(trace_id, item, answer, opened)
@@ -240,7 +225,7 @@ class Batcher:
             if rows or messages:
                 opened.decided.append((entry, rows, messages, cause))
 
-    def _late(self, entry: Entry, r: Result, opened: _Open) -> None:
+    def _late(self, entry: Entry, r: Result, opened: Opened) -> None:
         """An effect came to light after the end: nothing is appended to the journal, a person finds it among the dead letters."""
         letter = late_effect(entry.state, r)
         if letter is None:
@@ -258,7 +243,7 @@ class Batcher:
             if node is not None:
                 self.last_claim[node.spec.agent] = now.ms
 
-    def _reject(self, trace_id: str, item: Item, why: Rejection, opened: _Open) -> None:
+    def _reject(self, trace_id: str, item: Item, why: Rejection, opened: Opened) -> None:
         if not isinstance(item.what, Wake):
             _rejected.labels(why.reason).inc()
             _log.debug("input_rejected", trace_id=trace_id, reason=why.reason, detail=why.detail)
@@ -268,34 +253,9 @@ class Batcher:
         foreign = isinstance(item.what, DeadLetter) and why.reason in ("unknown-node", "unknown-workflow", "ended")
         if foreign and item.record is not None:
             text = f"Expected a dead letter of a node that exists, but: {why.reason}."
-            opened.batch.quarantine.append(quarantined(item.record, text, self._bus_id(item.record.partition), None))
+            opened.batch.quarantine.append(self._parking.unread(item.record, text))
 
-    def _bus_id(self, p: int) -> str:
-        return self._own.held[p].bus_id or ""
-
-    def _park(self, trace_id: str, entry: Entry, items: list[Item], error: Exception, opened: _Open) -> None:
-        """A workflow that the rules cannot handle stands still, with everything that comes for it, until a person replays."""
-        _log.error("workflow_parked", trace_id=trace_id, kind=type(error).__name__, exc_info=error)
-        reason = f"{type(error).__name__}: {error}"
-        mine = {i.n for i in items if i.n is not None}
-        opened.commands = [(n, e) for n, e in opened.commands if n not in mine]
-        self._cache.drop(trace_id)
-        self._set_aside(items, trace_id, reason, opened, entry)
-
-    def _set_aside(self, items: list[Item], trace_id: str, reason: str, opened: _Open, entry: Entry) -> None:
-        """Parks it, with a record in quarantine whatever it was that parked it: a replay of that is a person's way on."""
-        if all(i.record is None for i in items):
-            items = [Item(None, record=look_again(self._tenant, trace_id, entry.p, opened.now.ms))]
-        self._keep(items, trace_id, reason, opened)
-        opened.batch.parked.append((trace_id, reason, entry.p, entry.born))
-
-    def _keep(self, items: list[Item], trace_id: str, reason: str, opened: _Open) -> None:
-        for item in items:
-            if item.record is not None:
-                bus_id = self._bus_id(item.record.partition)
-                opened.batch.quarantine.append(quarantined(item.record, reason[:300], bus_id, trace_id))
-
-    def _build(self, work: Work, opened: _Open) -> None:
+    def _build(self, work: Work, opened: Opened) -> None:
         """Numbers the rows per partition and fills the batch."""
         b, own = opened.batch, self._own
         counts: dict[int, int] = {}
@@ -328,7 +288,7 @@ class Batcher:
         b.commands = [(n, last.get(id(e), 0)) for n, e in opened.commands]
         b.places = [(k, n) for k, n in sorted(opened.places.items()) if n]
         b.blobs.extend((mark, trace_id, "application/json", body) for trace_id, mark, body in work.blobs)
-        b.quarantine.extend(quarantined(r, why, self._bus_id(r.partition), None) for r, why in work.unread)
+        b.quarantine.extend(self._parking.unread(r, why) for r, why in work.unread)
         opened.sendings.extend(self._publisher.quarantine_copy(r, why) for r, why in work.unread)
         touched = {p for p, _ in work.offsets} | set(counts) | set(work.partition_of.values())
         for p in sorted(touched):
@@ -336,7 +296,7 @@ class Batcher:
             b.positions.append(own.position(p, self._publisher.published(p), counts.get(p, 0), offsets))
         _inputs.observe(work.count)
 
-    def _committed(self, opened: _Open) -> None:
+    def _committed(self, opened: Opened) -> None:
         crashpoint("K4")
         self._own.committed(opened.batch.positions)
         for s in opened.batch.summaries:
@@ -359,13 +319,13 @@ class Batcher:
         """Sets one workflow aside, with these inputs: they cannot be stored."""
         self._cache.drop(trace_id)
         await self._load(work)
-        opened = _Open(Batch(self._tenant), Now(self._clock(), self.last_claim))
+        opened = Opened(Batch(self._tenant), Now(self._clock(), self.last_claim))
         entry = self._cache.get(trace_id)
         self._cache.drop(trace_id)
         if entry is None:
             state = WorkflowState(self._tenant, trace_id)
             entry = Entry(state, work.partition_of[trace_id], born_week(opened.now.ms))
-        self._set_aside(work.items[trace_id], trace_id, f"{type(error).__name__}: {error}", opened, entry)
+        self._parking.set_aside(work.items[trace_id], trace_id, f"{type(error).__name__}: {error}", opened, entry)
         self._build(Work(partition_of={trace_id: work.partition_of[trace_id]}), opened)
         await self._store.commit(opened.batch)
         self._committed(opened)

@@ -1,0 +1,28 @@
+"""A batch that is being built: what it will write, and what follows once it is committed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from handrail_engine.inputs import Now
+from handrail_engine.state import Row
+from handrail_engine.turn import Message
+from handrail_orchestrator.application.cache import Entry
+from handrail_orchestrator.application.lane import Sending
+from handrail_orchestrator.application.ports import Batch
+
+
+@dataclass(slots=True)
+class Opened:
+    """Filled while the inputs are decided. `touched`: states that the cache keeps once it is committed."""
+
+    batch: Batch
+    now: Now
+    decided: list[tuple[Entry, list[Row], list[Message], str | None]] = field(
+        default_factory=list[tuple[Entry, list[Row], list[Message], str | None]]
+    )
+    commands: list[tuple[int, Entry | None]] = field(default_factory=list[tuple[int, Entry | None]])
+    touched: dict[str, Entry] = field(default_factory=dict[str, Entry])
+    sendings: list[Sending] = field(default_factory=list[Sending])
+    room: dict[str, int] = field(default_factory=dict[str, int])
+    places: dict[str, int] = field(default_factory=dict[str, int])
