@@ -382,6 +382,63 @@ async def test_replaying_what_parked_a_workflow_lets_it_go_on(rig: Rig) -> None:
     assert row["wake_at"] is not None
 
 
+async def parked(rig: Rig, **more: Any) -> tuple[str, int]:
+    trace_id = await rig.workflow([accepted()], status="RUNNING")
+    await rig.db.execute("UPDATE handrail.workflow SET parked_reason = 'KeyError: x' WHERE trace_id = $1", trace_id)
+    return trace_id, await quarantine(rig, b"{}", kind="parked", trace_id=trace_id)
+
+
+async def ordered(rig: Rig, trace_id: str) -> list[tuple[str, Any, str]]:
+    rows = await rig.db.fetch("SELECT kind, body, actor FROM handrail.command WHERE trace_id = $1 ORDER BY n", trace_id)
+    return [
+        (r["kind"], r["body"] if isinstance(r["body"], dict) else orjson.loads(r["body"]), r["actor"]) for r in rows
+    ]
+
+
+async def test_a_parked_workflow_says_its_ways_on_and_goes_on_without_its_record(rig: Rig) -> None:
+    trace_id, record_id = await parked(rig)
+    explained = (await rig.get(f"/workflows/{trace_id}/explain")).json()
+    for way in (f"quarantine replay {record_id}", f"quarantine discard {record_id}", "--give-up"):
+        assert way in explained["sentence"]
+    assert explained["facts"][0]["records"] == [record_id]
+    assert (await rig.post(f"/quarantine/{record_id}/discard", {"reason": "noise"})).status_code == 202
+    assert await rig.db.fetchval("SELECT parked_reason FROM handrail.workflow WHERE trace_id = $1", trace_id) is None
+    assert [(kind, body) for kind, body, _ in await ordered(rig, trace_id)] == [("look", {})]
+
+
+@pytest.mark.parametrize("door", ["discard", "cancel"])
+async def test_a_parked_workflow_is_given_up_by_name_and_reason(rig: Rig, door: str) -> None:
+    trace_id, record_id = await parked(rig)
+    if door == "discard":
+        body = {"reason": "hopeless", "give_up": True, "compensate": False}
+        done = await rig.post(f"/quarantine/{record_id}/discard", body, Handrail_Actor="ada")
+    else:
+        body = {"comment": "hopeless", "compensate": False}
+        done = await rig.post(f"/workflows/{trace_id}/cancel", body, Handrail_Actor="ada")
+    assert done.status_code == 202, done.text
+    assert await ordered(rig, trace_id) == [("give-up", {"compensate": False, "comment": "hopeless"}, "ada")]
+
+
+async def test_what_only_says_that_a_workflow_stands_still_is_replayed_by_an_order_and_not_discarded(rig: Rig) -> None:
+    trace_id, record_id = await parked(rig)
+    await rig.db.execute(
+        'UPDATE handrail.quarantine SET topic = $1, "offset" = -id WHERE id = $2', topics.COMMANDS, record_id
+    )
+    await refused(rig.post(f"/quarantine/{record_id}/discard"), 422, "action-not-allowed")
+    assert (await rig.post(f"/quarantine/{record_id}/replay", {"reason": "repaired"})).status_code == 202
+    assert [kind for kind, _, _ in await ordered(rig, trace_id)] == ["look"]
+    assert (await rig.get(f"/quarantine/{record_id}")).json()["state"] == "replayed"
+
+
+async def test_only_what_keeps_a_workflow_parked_can_give_it_up(rig: Rig) -> None:
+    unread = await quarantine(rig, b"x")
+    await refused(rig.post(f"/quarantine/{unread}/discard", {"give_up": True}), 422, "action-not-allowed")
+    _, record_id = await parked(rig)
+    await rig.db.execute("UPDATE handrail.workflow SET parked_reason = NULL")
+    await refused(rig.post(f"/quarantine/{record_id}/discard", {"give_up": True}), 422, "action-not-allowed")
+    assert (await rig.post(f"/quarantine/{record_id}/discard")).status_code == 202
+
+
 async def test_quarantine_is_listed_discarded_and_told_apart(rig: Rig) -> None:
     ids = [await quarantine(rig, None) for _ in range(3)]
     found = await every(rig, "/quarantine", answers.QuarantineView, state="open", topic=topics.RESULTS, limit=2)

@@ -412,7 +412,7 @@ export const text = {
     replayHint: "Decides a new round of attempts on its pause.",
     discardHint: "Decides to skip the step on its pause.",
     replayRecordHint: "Puts the record back onto its topic.",
-    discardRecordHint: "Lets it go. It stays to be read.",
+    discardRecordHint: "Lets it go. It stays to be read. A workflow that it has parked goes on without it; to end that workflow, cancel it.",
     done: "Ordered",
     openPause: "Open the pause",
     openRun: "Open the workflow",

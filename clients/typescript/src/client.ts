@@ -281,7 +281,7 @@ export class Client extends Desk {
     return this.#calls.post(path("quarantine", String(id), "replay"), request, per);
   }
 
-  discardQuarantined(id: number, request: { reason?: string } = {}, per?: PerCall): Promise<{ id: number; status: string }> {
+  discardQuarantined(id: number, request: { reason?: string; give_up?: boolean; compensate?: boolean } = {}, per?: PerCall): Promise<{ id: number; status: string }> {
     return this.#calls.post(path("quarantine", String(id), "discard"), request, per);
   }
 

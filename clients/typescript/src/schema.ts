@@ -1,4 +1,4 @@
-// Written by scripts/generate.mjs from schemas.json, sha256 f7b8da90a9d5be2dba28431912144f10501103fd3c6146519884255f8c13da38. Do not edit.
+// Written by scripts/generate.mjs from schemas.json, sha256 35cc7893bff16038103d9fb7bcf54161ab320cdb45b75dde3682830c9f767f35. Do not edit.
 
 export type paths = Record<string, never>;
 export type webhooks = Record<string, never>;
@@ -1894,7 +1894,7 @@ export interface components {
         WorkflowStatus: "ACCEPTED" | "PLANNING" | "RUNNING" | "PAUSED_HITL" | "COMPENSATING" | "COMPLETED" | "COMPLETED_WITH_SKIPS" | "COMPENSATED" | "COMPENSATION_INCOMPLETE" | "FAILED" | "CANCELLED";
         /**
          * WorkflowSummary
-         * @description A workflow in a list. `counts`: node state -> how many.
+         * @description A workflow in a list. `counts`: node state -> how many; `parked_reason`: why the rules cannot go on with it.
          */
         WorkflowSummary: {
             /** Blueprint */
@@ -1913,6 +1913,11 @@ export interface components {
             labels: {
                 [key: string]: string;
             };
+            /**
+             * Parked Reason
+             * @default null
+             */
+            parked_reason?: string | null;
             status: components["schemas"]["WorkflowStatus"];
             /** Trace Id */
             trace_id: string;

@@ -79,7 +79,9 @@ def ls(
         rows.append(
             [
                 Text(safe(w.trace_id), style="cyan"),
-                Text(f"{look.icon} {look.word}", style=look.style),
+                Text("! Parked", style="red")
+                if w.parked_reason
+                else Text(f"{look.icon} {look.word}", style=look.style),
                 f"{done}/{sum(w.counts.values())}",
                 tables.ago(w.created_at),
                 safe(w.blueprint or ""),

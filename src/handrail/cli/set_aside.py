@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from handrail_sdk.client import Client
 
 dead_letters = typer.Typer(no_args_is_help=True, help="Tasks that used up their attempts: look, replay, discard.")
-quarantine = typer.Typer(no_args_is_help=True, help="Records that could not be read: look, replay, discard.")
+quarantine = typer.Typer(
+    no_args_is_help=True, help="Records that could not be read, or that parked a workflow: look, replay, discard."
+)
 
 LetterId = Annotated[str, typer.Argument(metavar="DEAD_LETTER_ID", help="Which one.", show_default=False)]
 RecordId = Annotated[int, typer.Argument(metavar="ID", help="Which record.", show_default=False)]
@@ -141,16 +143,33 @@ def show_record(id: RecordId, as_json: AsJson = False, url: Url = DEFAULT_URL) -
 
 @quarantine.command("replay")
 def replay_record(id: RecordId, as_json: AsJson = False, url: Url = DEFAULT_URL, actor: Actor = None) -> None:
-    """Feed a record in again, after what made it unreadable was repaired."""
+    """Feed a record in again, once its cause is repaired; the workflow that it has parked goes on with it."""
     _told(call(url, actor, lambda client: client.replay_quarantined(id)), as_json)
 
 
 @quarantine.command("discard")
 def discard_record(
-    id: RecordId, reason: Reason = None, as_json: AsJson = False, url: Url = DEFAULT_URL, actor: Actor = None
+    id: RecordId,
+    reason: Reason = None,
+    give_up: Annotated[
+        bool, typer.Option("--give-up", help="End the workflow that it has parked, as a cancel would.")
+    ] = False,
+    compensate: Annotated[
+        bool,
+        typer.Option(
+            "--undo/--no-undo", help="With --give-up: undo what was done, as far as the rules can still follow."
+        ),
+    ] = True,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    actor: Actor = None,
 ) -> None:
-    """Give a record up."""
-    _told(call(url, actor, lambda client: client.discard_quarantined(id, reason=reason)), as_json)
+    """Let a record go; the workflow that it has parked goes on without it, or (--give-up) ends."""
+
+    async def work(client: Client) -> dict[str, Any]:
+        return await client.discard_quarantined(id, reason=reason, give_up=give_up, compensate=compensate)
+
+    _told(call(url, actor, work), as_json)
 
 
 def _fields(shown: dict[str, Any]) -> None:

@@ -130,7 +130,7 @@ class NodeInputs(Answer):
 
 
 class WorkflowSummary(Answer):
-    """A workflow in a list. `counts`: node state -> how many."""
+    """A workflow in a list. `counts`: node state -> how many; `parked_reason`: why the rules cannot go on with it."""
 
     trace_id: str
     status: WorkflowStatus
@@ -141,6 +141,7 @@ class WorkflowSummary(Answer):
     created_at: str
     updated_at: str
     ended_at: str | None
+    parked_reason: str | None = None
 
 
 class Decided(Answer):

@@ -68,6 +68,14 @@ class ReasonRequest(Door):
     reason: Text | None = None
 
 
+class DiscardRequest(ReasonRequest):
+    """`POST /quarantine/{id}/discard`. The workflow that the record has parked goes on without it; with `give_up` it ends
+    instead, undone where `compensate` says so and the rules still can."""
+
+    give_up: bool = False
+    compensate: bool = True
+
+
 class ReplayRequest(Door):
     """`POST …/replay`. `input` is for a dead letter whose only retry asks for one."""
 
@@ -146,6 +154,8 @@ class CommandKind(StrEnum):
     DECIDE = "decide"
     PAUSE = "pause"
     CANCEL = "cancel"
+    GIVE_UP = "give-up"
+    LOOK = "look"
     CLAIM = "claim"
     MESSAGE = "message"
 

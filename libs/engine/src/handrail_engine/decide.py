@@ -13,7 +13,7 @@ from handrail_contracts.model import iso
 from handrail_contracts.pauses import PauseKind
 from handrail_contracts.tasks import DeadLetter, Heartbeat, Result, TaskKind
 from handrail_engine import budgets, compensation, gates, nodes, pauses, planning, room, talk, unclaimed
-from handrail_engine.inputs import Cancel, Claim, Decision, Input, Now, PanicPause, Rejection, Say, Start, Wake
+from handrail_engine.inputs import Cancel, Claim, Decision, GiveUp, Input, Now, PanicPause, Rejection, Say, Start, Wake
 from handrail_engine.leases import claim
 from handrail_engine.lifecycle import OPEN
 from handrail_engine.outgoing import dead_letter_for
@@ -197,7 +197,7 @@ def _output(s: WorkflowState) -> Any:
 def _cancel(t: Turn, c: Cancel) -> Rejection | None:
     if t.state.ends:
         return Rejection("already-ending", "the workflow is winding down")
-    reason = c.comment or f"cancelled by {c.actor}"
+    reason = c.reason if isinstance(c, GiveUp) else c.comment or f"cancelled by {c.actor}"
     end = WorkflowStatus.COMPENSATED if c.compensate else WorkflowStatus.CANCELLED
     compensation.begin(t, end, reason, outcome="cancelled")
     return None

@@ -83,6 +83,17 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class GiveUp(Cancel):
+    """A person gives up a workflow that is parked: a cancel that does not wait behind what parked it (`forced.py` where the
+    rules cannot follow it either)."""
+
+    @property
+    def reason(self) -> str:
+        """Who gave it up, and why."""
+        return f"Given up by {self.actor}" + (f": {self.comment}" if self.comment else "")
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """A pause was claimed or released; times RFC 3339."""
 

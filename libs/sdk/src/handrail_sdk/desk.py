@@ -171,10 +171,19 @@ class Desk:
         return await self._calls.post(path("quarantine", str(id), "replay"), {}, idempotency_key)
 
     async def discard_quarantined(
-        self, id: int, *, reason: str | None = None, idempotency_key: str | None = None
+        self,
+        id: int,
+        *,
+        reason: str | None = None,
+        give_up: bool = False,
+        compensate: bool = True,
+        idempotency_key: str | None = None,
     ) -> dict[str, Any]:
-        """Gives a record up, with a reason."""
-        body = {} if reason is None else {"reason": reason}
+        """Lets a record go, with a reason. The workflow that it has parked goes on without it; with `give_up` it ends, undone
+        unless `compensate` is False or the rules cannot follow."""
+        body: dict[str, Any] = {} if reason is None else {"reason": reason}
+        if give_up:
+            body |= {"give_up": True, "compensate": compensate}
         return await self._calls.post(path("quarantine", str(id), "discard"), body, idempotency_key)
 
     async def policies(self) -> Page[PolicyView]:

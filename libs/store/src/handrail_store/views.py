@@ -232,6 +232,17 @@ async def agents(connection: AnyConnection, tenant: str) -> Rows:
     )
 
 
+async def parked_by(connection: AnyConnection, tenant: str, trace_id: str) -> Rows:
+    """The open records that keep the workflow parked, the first first: id, and whether it `lay` on the bus."""
+    return await connection.fetch(
+        'SELECT id, "offset" >= 0 AS lay FROM handrail.quarantine'
+        " WHERE tenant = $1 AND kind = 'parked' AND trace_id = $2 AND state = 'open'"
+        " ORDER BY id",
+        tenant,
+        trace_id,
+    )
+
+
 async def surroundings(connection: AnyConnection, tenant: str, trace_id: str) -> Any:
     """(p, owned, behind, orders) of a workflow: whether an orchestrator has its partition, how many rows of that are not on
     the bus yet, and as json the commands of this workflow that are not applied; None when it is unknown."""

@@ -117,6 +117,11 @@ class PostgresViews:
         async with self._database.connection() as c:
             return await views.agents(c, tenant)
 
+    async def parked_by(self, tenant: str, trace_id: str) -> list[Row]:
+        """See the port."""
+        async with self._database.connection() as c:
+            return await views.parked_by(c, tenant, trace_id)
+
     async def surroundings(self, tenant: str, trace_id: str) -> Row | None:
         """See the port."""
         async with self._database.connection() as c:

@@ -88,7 +88,9 @@ class Foresight:
         nothing = {"nodes": [], "undo": [], "skipped": [], "under_way": []}
         same = {"action_id": name, "status_after": summary.status, **nothing}
         if summary.parked is not None:
-            return same  # an order waits behind the record that parked it
+            if isinstance(order, Cancel):
+                return {**same, "status_after": with_nothing_done}  # as far as the rules can still follow
+            return same  # a pause waits behind the record that parked it
         state = await self._state(trace_id)
         if not state.exists:
             return {**same, "status_after": with_nothing_done}  # accepted, and its first event is still to come
@@ -117,9 +119,13 @@ class Foresight:
         if summary.parked is not None:
             # Its journal is what the rules cannot handle, so it is not folded here either.
             reason = summary.parked
-            sentence = f"It is parked: {reason} Replay its records in quarantine, or discard them."
-            fact = {"waiting_for": "operator", "parked_reason": reason}
+            records = await self._views.parked_by(self._tenant, trace_id)
+            fact = {"waiting_for": "operator", "parked_reason": reason, "records": [r["id"] for r in records]}
+            sentence = f"It is parked: {reason.rstrip('. ')}. {_ways_on(records)}"
             return {"trace_id": trace_id, "status": summary.status, "sentence": sentence, "facts": [fact]}
+        if summary.ended:  # it may have been ended by force, because nothing can fold it
+            sentence = f"It has ended: {summary.status}."
+            return {"trace_id": trace_id, "status": summary.status, "sentence": sentence, "facts": []}
         around = await self._around(trace_id)
         return explain(await self._state(trace_id), await self._views.now_ms(), around)
 
@@ -168,6 +174,19 @@ class Foresight:
 
     def _folded(self, trace_id: str, rows: list[Row]) -> WorkflowState:
         return fold(self._tenant, trace_id, map(_engine_row, rows))
+
+
+def _ways_on(records: list[Row]) -> str:
+    """What a person can do with a workflow that these records have parked."""
+    if not records:
+        return "Nothing is left to put back; cancel it, which undoes what the rules can still undo."
+    first = records[0]["id"]
+    more = f" (and {len(records) - 1} that came later)" if len(records) > 1 else ""
+    without = f" go on without it (quarantine discard {first})," if records[0]["lay"] else ""
+    return (
+        f"Put quarantine record {first}{more} back once the cause is repaired (quarantine replay {first}),{without}"
+        f" or give the workflow up (quarantine discard {first} --give-up, or cancel)."
+    )
 
 
 def _engine_row(r: Row) -> EngineRow:

@@ -333,6 +333,11 @@ class Views(Protocol):
         """Every action ever registered."""
         ...
 
+    async def parked_by(self, tenant: str, trace_id: str) -> list[Row]:
+        """The open quarantine records that a parked workflow waits behind, the first first: `id`, and whether it `lay` on the
+        bus."""
+        ...
+
     async def surroundings(self, tenant: str, trace_id: str) -> Row | None:
         """p, owned, behind, orders (json): what of a workflow its journal does not say."""
         ...

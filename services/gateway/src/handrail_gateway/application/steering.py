@@ -18,6 +18,7 @@ from handrail_gateway.application.faults import (
 )
 from handrail_gateway.application.idempotency import Once
 from handrail_gateway.application.ports import Answer, Caller, LockedPause, Summary, Transaction
+from handrail_gateway.application.quarantine import give_up
 from handrail_gateway.application.resume import order, refuse_claimed, refuse_when_over
 from handrail_gateway.application.times import rfc3339
 
@@ -50,7 +51,9 @@ class Steering:
         """Cancels, with undo unless told not to: `202` once it is durable."""
 
         async def work(transaction: Transaction) -> Answer:
-            await _going(transaction, caller.tenant, trace_id)
+            if (await _going(transaction, caller.tenant, trace_id)).parked is not None:
+                await give_up(transaction, caller, trace_id, request.compensate, request.comment)
+                return _ordered(trace_id, "CANCELLING")  # it does not wait behind what parked the workflow
             body = {"compensate": request.compensate, "comment": request.comment}
             await transaction.add(order(caller, trace_id, CommandKind.CANCEL, body))
             return _ordered(trace_id, "CANCELLING")

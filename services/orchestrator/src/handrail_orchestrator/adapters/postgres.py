@@ -23,6 +23,7 @@ from handrail_orchestrator.adapters.statements import (
     COMMANDS,
     COMMIT,
     DEAD_LETTERS,
+    GIVEN_UP,
     LIMITS,
     MESSAGES,
     OUTBOUND,
@@ -382,6 +383,7 @@ class PostgresTransaction:
             (QUARANTINE, b.quarantine),
             (BLOBS, b.blobs),
             (OUTBOUND, b.outbound),
+            (GIVEN_UP, b.given_up),
         ):
             if rows:
                 await c.executemany(sql, [(b.tenant, *r) for r in rows])

@@ -136,6 +136,18 @@ VALUES ($1, $2, $4, $5, 'ACCEPTED', handrail.clock(), handrail.clock(), $3)
 ON CONFLICT (tenant, trace_id) DO UPDATE SET parked_reason = excluded.parked_reason, wake_at = NULL
 """
 
+# What was ordered while it stood still is over with it; a decision is not, while its pause may still be open.
+GIVEN_UP = """
+WITH records AS (
+  UPDATE handrail.quarantine SET state = 'discarded', state_reason = coalesce(state_reason, $4)
+   WHERE tenant = $1 AND trace_id = $2 AND kind = 'parked' AND state = 'open'
+), commands AS (
+  UPDATE handrail.command SET applied_pseq = 0
+   WHERE tenant = $1 AND trace_id = $2 AND p = $3 AND applied_pseq IS NULL AND (kind <> 'decide' OR $5)
+)
+UPDATE handrail.workflow SET parked_reason = NULL WHERE tenant = $1 AND trace_id = $2
+"""
+
 MESSAGES = """
 SELECT c.n, c.trace_id, c.p, c.kind, c.body, c.actor, c.channel, c.command_id, c.traceparent FROM handrail.command c
  WHERE c.p = ANY($1::int[]) AND c.applied_pseq IS NULL AND c.tenant = $2 AND c.kind = 'message'
@@ -147,6 +159,7 @@ SELECT c.n, c.trace_id, c.p, c.kind, c.body, c.actor, c.channel, c.command_id, c
 COMMANDS = """
 SELECT c.n, c.trace_id, c.p, c.kind, c.body, c.actor, c.channel, c.command_id, c.traceparent FROM handrail.command c
  WHERE c.p = ANY($1::int[]) AND c.applied_pseq IS NULL AND c.tenant = $2 AND (
-   SELECT w.parked_reason FROM handrail.workflow w WHERE w.tenant = c.tenant AND w.trace_id = c.trace_id) IS NULL
+   c.kind = 'give-up'
+   OR (SELECT w.parked_reason FROM handrail.workflow w WHERE w.tenant = c.tenant AND w.trace_id = c.trace_id) IS NULL)
  ORDER BY c.n LIMIT $3
 """

@@ -13,13 +13,12 @@ from typing import Any
 import orjson
 import structlog
 
-from handrail_contracts.codec import encode
-from handrail_contracts.events import TERMINAL, EventType
+from handrail_contracts.events import EventType
 from handrail_contracts.model import iso
 from handrail_contracts.tasks import DeadLetter, Heartbeat, Outcome, Result
 from handrail_engine.admission import admit
 from handrail_engine.decide import decide, heard
-from handrail_engine.inputs import Decision, Now, Rejection, Say, Wake
+from handrail_engine.inputs import Decision, GiveUp, Now, Rejection, Say, Wake
 from handrail_engine.outgoing import late_effect
 from handrail_engine.state import Row, WorkflowState
 from handrail_engine.talk import AGENT
@@ -38,7 +37,7 @@ from handrail_orchestrator.application.records import about, born_week, summary
 from handrail_orchestrator.application.ruling import Ruling
 from handrail_orchestrator.application.snapshots import Snapshots
 from handrail_orchestrator.application.wakeups import Wakeups
-from handrail_orchestrator.application.work import Item, Work
+from handrail_orchestrator.application.work import Item, Work, given_up_by
 from handrail_runtime.crashpoints import crashpoint
 from handrail_runtime.telemetry import counter, histogram
 
@@ -76,7 +75,7 @@ class Batcher:
         self._loading = Loading(store, tenant, clock, self.last_claim)
         self._registry: Mapping[tuple[str, str], Mapping[str, Any]] = {}
         self.ruling = Ruling(store)
-        self._parking = Parking(tenant, ownership, cache)
+        self._parking = Parking(tenant, ownership, cache, publisher)
         self._over: dict[str, Entry] = {}  # workflows that have ended, loaded for an answer that came after
 
     async def run(self, work: Work) -> None:
@@ -147,7 +146,8 @@ class Batcher:
         ]
         if not missing:
             return
-        for trace_id, entry in (await self._loading.entries(missing)).items():
+        given_up = [t for t in missing if given_up_by(work.items[t]) is not None]
+        for trace_id, entry in (await self._loading.entries(missing, given_up)).items():
             if entry.state.ended:
                 self._over[trace_id] = entry
             self._cache.put(trace_id, entry)
@@ -163,16 +163,8 @@ class Batcher:
                 entry = Entry(
                     WorkflowState(self._tenant, trace_id), work.partition_of[trace_id], born_week(opened.now.ms)
                 )
-            elif (
-                entry is not None and entry.broken is not None and not (entry.parked or entry.stored_status in TERMINAL)
-            ):
-                self._parking.park(trace_id, entry, items, entry.broken, opened)
-                continue
             elif entry is not None and (entry.parked or entry.broken is not None):
-                # its records go where a replay finds them; its commands stay unapplied: a 202 is never dropped
-                why = "its workflow is parked" if entry.parked else f"its workflow cannot be folded: {entry.broken}"
-                self._parking.keep(items, trace_id, why, opened)
-                self._cache.drop(trace_id)
+                self._parking.stand_still(trace_id, entry, items, opened)
                 continue
             decided = by_trace.get(trace_id, [])
             before = [i for i in items if decided and isinstance(i.what, Say) and i.what.role != AGENT]
@@ -217,8 +209,7 @@ class Batcher:
             rows.extend(answer.rows)
             messages.extend(answer.messages)
             cause = cause or item.causation
-        for key, more in taken.items():
-            opened.places[key] = opened.places.get(key, 0) + more
+        opened.take(taken)
         if entry is not None:
             if entry.state.exists and trace_id not in self._over:
                 opened.touched[trace_id] = entry
@@ -231,11 +222,7 @@ class Batcher:
         if letter is None:
             return
         _log.warning("late_effect_found", trace_id=r.trace_id, node_id=r.node_id, attempt=r.attempt)
-        agent = entry.state.nodes[r.node_id].spec.agent
-        body = encode(letter)
-        what = (letter.dead_letter_id, r.trace_id, r.node_id, "late_effect", agent, "late-effect", body)
-        opened.batch.dead_letters.append((*what, None, "open", opened.now.ms))
-        opened.sendings.append(self._publisher.message(entry.p, letter, iso(opened.now.ms)))
+        self._parking.late(entry.p, letter, opened)
 
     def _hear(self, item: Item, entry: Entry, now: Now) -> None:
         if isinstance(item.what, Result) and item.what.outcome in _claims:
@@ -326,6 +313,7 @@ class Batcher:
             state = WorkflowState(self._tenant, trace_id)
             entry = Entry(state, work.partition_of[trace_id], born_week(opened.now.ms))
         self._parking.set_aside(work.items[trace_id], trace_id, f"{type(error).__name__}: {error}", opened, entry)
+        opened.commands = [(i.n, None) for i in work.items[trace_id] if i.n is not None and isinstance(i.what, GiveUp)]
         self._build(Work(partition_of={trace_id: work.partition_of[trace_id]}), opened)
         await self._store.commit(opened.batch)
         self._committed(opened)

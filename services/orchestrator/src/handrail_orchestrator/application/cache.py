@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from handrail_engine.state import WorkflowState
+from handrail_engine.state import Row, WorkflowState
 
 _REMEMBERED_ENDS = 50_000
 
@@ -27,6 +27,7 @@ class Entry:
     parked: bool = False
     letters: dict[str, str] = field(default_factory=dict[str, str])  # node -> its newest dead letter
     snapshot_seq: int = 0  # of the newest snapshot, as far as we know
+    journal: list[Row] | None = None  # all of it, of one that a person gives up
     broken: Exception | None = None  # its journal cannot be folded: `state` is none
 
 

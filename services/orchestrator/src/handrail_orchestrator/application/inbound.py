@@ -12,7 +12,7 @@ from handrail_contracts.codec import Undecodable, decode
 from handrail_contracts.commands import CommandKind, Nudge
 from handrail_contracts.ids import digest, partition
 from handrail_contracts.tasks import DeadLetter, Escalation, Result
-from handrail_engine.inputs import Cancel, Claim, Input, Outside, PanicPause, Say, Start
+from handrail_engine.inputs import Cancel, Claim, GiveUp, Input, Outside, PanicPause, Say, Start
 from handrail_orchestrator.application.ports import Command
 from handrail_orchestrator.application.work import Item, Work
 from handrail_runtime.ports import Record
@@ -106,7 +106,8 @@ class Inbound:
 
 
 def command_input(c: Command) -> Input | None:
-    """The engine input of a command row; None for a decision, whose content is read under the pause's lock."""
+    """The engine input of a command row; None for a decision, whose content is read under the pause's lock, and for one that
+    only has the workflow looked at (what is due then comes by time)."""
     b = c.body
     match c.kind:
         case CommandKind.START:
@@ -127,6 +128,8 @@ def command_input(c: Command) -> Input | None:
             return PanicPause(b.get("comment"), c.actor)
         case CommandKind.CANCEL:
             return Cancel(b.get("compensate", True), b.get("comment"), c.actor, c.channel)
+        case CommandKind.GIVE_UP:
+            return GiveUp(b.get("compensate", True), b.get("comment"), c.actor, c.channel)
         case CommandKind.CLAIM:
             return Claim(b["pause_id"], b.get("claimed_by"), b.get("claimed_until"))
         case CommandKind.MESSAGE:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import structlog
 
@@ -24,12 +24,13 @@ class Loading:
     def __init__(self, store: Store, tenant: str, clock: Callable[[], int], last_claim: Mapping[str, int]) -> None:
         self._store, self._tenant, self._clock, self._last_claim = store, tenant, clock, last_claim
 
-    async def entries(self, trace_ids: Sequence[str]) -> dict[str, Entry]:
+    async def entries(self, trace_ids: Sequence[str], given_up: Collection[str] = ()) -> dict[str, Entry]:
         """These workflows; those that are not stored are absent, one that cannot be folded is `broken`. The rows of a parked
-        one are left alone."""
+        one are left alone, unless it is `given_up`: then they are kept with it."""
         found: dict[str, Entry] = {}
-        whole: list[str] = []
-        for stored in await self._store.load(trace_ids, FOLD_VERSION):
+        whole: list[str] = list(given_up)
+        rest = [t for t in trace_ids if t not in given_up]
+        for stored in await self._store.load(rest, FOLD_VERSION) if rest else ():
             try:
                 found[stored.trace_id] = self._entry(stored)
             except Exception as e:  # noqa: BLE001  whatever a journal does to the rules, it stops its workflow and no other
@@ -39,26 +40,34 @@ class Loading:
                 _log.warning("snapshot_not_read", trace_id=stored.trace_id, kind=type(e).__name__, error=str(e)[:200])
                 whole.append(stored.trace_id)  # the journal has it all
         for stored in await self._store.load(whole) if whole else ():
+            anyway = stored.trace_id in given_up
             try:
-                found[stored.trace_id] = self._entry(stored)
+                entry = self._entry(stored, anyway=anyway)
             except Exception as e:  # noqa: BLE001  as above
-                found[stored.trace_id] = self._broken(stored, e)
+                entry = self._broken(stored, e)
+            entry.parked = stored.parked
+            if anyway and (entry.parked or entry.broken is not None):
+                entry.journal = list(_rows(stored))
+            found[stored.trace_id] = entry
         return found
 
     def _broken(self, stored: Stored, error: Exception) -> Entry:
         state = WorkflowState(self._tenant, stored.trace_id)
         return Entry(state, stored.p, stored.born, stored.status, stored.wake_ms, stored.parked, broken=error)
 
-    def _entry(self, stored: Stored) -> Entry:
-        if stored.parked:
+    def _entry(self, stored: Stored, *, anyway: bool = False) -> Entry:
+        if stored.parked and not anyway:
             state = WorkflowState(self._tenant, stored.trace_id)
             return Entry(state, stored.p, stored.born, stored.status, stored.wake_ms, parked=True)
         entry = taken_up(self._tenant, stored)
-        rows = (Row(r.seq, r.type, r.data, r.meta, r.at_ms) for r in stored.rows)
-        fold(self._tenant, stored.trace_id, rows, onto=entry.state)
+        fold(self._tenant, stored.trace_id, _rows(stored), onto=entry.state)
         renew(entry.state, Now(self._clock(), self._last_claim))
         entry.stored_status, entry.stored_wake_ms = stored.status, stored.wake_ms
         for r in stored.rows:
             if r.type == EventType.TASK_DEAD_LETTERED:
                 entry.letters[r.data["node_id"]] = r.data["dead_letter_id"]
         return entry
+
+
+def _rows(stored: Stored) -> Iterator[Row]:
+    return (Row(r.seq, r.type, r.data, r.meta, r.at_ms) for r in stored.rows)

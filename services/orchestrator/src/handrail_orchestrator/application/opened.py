@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from handrail_engine.inputs import Now
@@ -26,3 +27,8 @@ class Opened:
     sendings: list[Sending] = field(default_factory=list[Sending])
     room: dict[str, int] = field(default_factory=dict[str, int])
     places: dict[str, int] = field(default_factory=dict[str, int])
+
+    def take(self, more: Mapping[str, int]) -> None:
+        """Counts places that are taken, or (below 0) given back."""
+        for key, n in more.items():
+            self.places[key] = self.places.get(key, 0) + n

@@ -101,6 +101,9 @@ class Batch:
     parked: list[tuple[str, str, int, int]] = field(
         default_factory=list[tuple[str, str, int, int]]
     )  # trace_id, reason, p, born
+    given_up: list[tuple[str, int, str, bool]] = field(
+        default_factory=list[tuple[str, int, str, bool]]
+    )  # trace_id, p, why, whether it has ended by this
 
     @property
     def idle(self) -> bool:
@@ -121,6 +124,7 @@ class Batch:
             or self.blobs
             or self.outbound
             or self.parked
+            or self.given_up
         )
 
 
@@ -245,7 +249,7 @@ class Store(Protocol):
         ...
 
     async def commands(self, partitions: Sequence[int], limit: int) -> list[Command]:
-        """Commands that were not applied, in order; those of parked workflows wait."""
+        """Commands that were not applied, in order; those of parked workflows wait, unless they give it up."""
         ...
 
     async def unpublished(self, p: int, after: int, limit: int) -> list[JournalRow]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 from typing import Any
 
@@ -177,10 +178,11 @@ def summary(entry: Entry) -> Summary | None:
 
 def look_again(tenant: str, trace_id: str, p: int, now_ms: int) -> Record:
     """A record that says no more than that a workflow is to be looked at, for one that no record has parked. It never lay
-    anywhere: its offset is below every log's."""
+    anywhere: its offset is below every log's, and another one for each workflow, for a place has one record."""
     e = Envelope(f"{tenant}/{trace_id}/parked-{now_ms}", ce_type("nudge"), "/handrail/orchestrator", subject=trace_id)
     value = encode(Nudge(tenant=tenant, trace_id=trace_id, command_id=f"parked-{now_ms}"))
-    return Record(topics.COMMANDS, p, -now_ms, workflow_key(tenant, trace_id).encode(), value, to_headers(e), now_ms)
+    offset = -1 - int.from_bytes(hashlib.blake2b(e.id.encode(), digest_size=7).digest())
+    return Record(topics.COMMANDS, p, offset, workflow_key(tenant, trace_id).encode(), value, to_headers(e), now_ms)
 
 
 def quarantined(r: Record, reason: str, bus_id: str, trace_id: str | None) -> tuple[Any, ...]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from handrail_contracts.tasks import Result
-from handrail_engine.inputs import Input
+from handrail_engine.inputs import GiveUp, Input
 from handrail_runtime.ports import Record
 
 
@@ -18,6 +19,11 @@ class Item(NamedTuple):
     record: Record | None = None
     n: int | None = None
     pause_id: str | None = None
+
+
+def given_up_by(items: Iterable[Item]) -> GiveUp | None:
+    """The order of a person who gives the workflow up, if it is among these inputs."""
+    return next((i.what for i in items if isinstance(i.what, GiveUp)), None)
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from handrail_contracts.answers import DeadLetterView, Ordered, QuarantineView
-from handrail_contracts.commands import ReasonRequest, ReplayRequest
+from handrail_contracts.commands import DiscardRequest, ReasonRequest, ReplayRequest
 from handrail_contracts.ids import TRACE_ID
 from handrail_gateway.application import dead_letters, paging, quarantine
 from handrail_gateway.entrypoints.http import answers, body
@@ -141,16 +141,16 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
     @router.post(
         "/quarantine/{record_id}/discard",
         **describe(
-            "Let it go; it stays to be read",
-            body=ReasonRequest,
+            "Let it go; it stays to be read. The workflow that it has parked goes on without it, or ends (`give_up`)",
+            body=DiscardRequest,
             body_required=False,
             status=202,
             path=("record_id",),
-            problems=("quarantine-not-found", "already-resolved"),
+            problems=("quarantine-not-found", "already-resolved", "action-not-allowed"),
         ),
     )
     async def discard_quarantined(request: Request) -> Response:
-        asked, digest = await body.read(request, ReasonRequest, optional=True)
+        asked, digest = await body.read(request, DiscardRequest, optional=True)
         return answers.of(await use.quarantine.discard(use.caller(request, digest), _record_id(request), asked))
 
 
