@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
 from handrail_contracts.plan import EffectClass
 from handrail_contracts.tasks import Task, TaskKind
 from handrail_orchestrator.application.lane import Sending
@@ -181,3 +183,34 @@ async def test_a_stop_sends_what_waits() -> None:
         await publisher.stop()
     assert (len(gate.of(TASKS)), gate.of(EVENTS)) == (1, [b"e1"])
     assert publisher.published(1) == 1
+
+
+def ended(publisher: Publisher, pseq: int) -> Sending:
+    return publisher.event(1, pseq, "t1", pseq, "WORKFLOW_COMPLETED", b"e%d" % pseq, "2026-11-26T18:00:00.000Z")
+
+
+async def test_events_in_a_stream_share_a_send_and_the_end_of_a_workflow_takes_them_along(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("handrail_orchestrator.application.publisher.NEWS_EVERY_S", 3600.0)
+    async with publishing() as (publisher, gate):
+        publisher.put([event(publisher, 1)])
+        await wait_until(lambda: publisher.published(1) == 1, description="the first event goes at once")
+        publisher.put([event(publisher, 2)])
+        publisher.put([event(publisher, 3)])
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert gate.of(EVENTS) == [b"e1"]
+        publisher.put([ended(publisher, 4)])
+        await wait_until(lambda: publisher.published(1) == 4, description="the end goes with what came before it")
+        assert gate.of(EVENTS) == [b"e1", b"e2", b"e3", b"e4"]
+
+
+async def test_a_flush_and_a_stop_do_not_wait_for_the_distance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("handrail_orchestrator.application.publisher.NEWS_EVERY_S", 3600.0)
+    async with publishing() as (publisher, gate):
+        for pseq in (1, 2):
+            publisher.put([event(publisher, pseq)])
+            assert await publisher.flush(10.0)
+        publisher.put([event(publisher, 3)])
+    assert gate.of(EVENTS) == [b"e1", b"e2", b"e3"]

@@ -16,7 +16,7 @@ class AgentsSettings(Settings):
 
     host: str = Field(default="127.0.0.1", description="address of health and metrics")
     port: int = Field(default=8084, ge=0, le=65_535, description="port of health and metrics; 0 takes a free one")
-    slots: int = Field(default=100, ge=1, le=10_000, description="attempts that run at once in this process")
+    slots: int = Field(default=200, ge=1, le=10_000, description="attempts that run at once in this process")
     driver: Literal["auto", "faust", "bus"] = Field(
         default="bus",
         description="what reads the tasks: a plain member of the group, or Faust; auto: faust on Kafka where it is installed",

@@ -19,7 +19,7 @@ class OrchestratorSettings(Settings):
     port: int = Field(default=8083, ge=0, le=65_535, description="port of health and metrics; 0 takes a free one")
     lease_s: float = Field(default=5.0, ge=0.5, le=60, description="how long a partition stays ours without a renewal")
     seen_s: float = Field(default=5.0, ge=0.5, le=60, description="how long a silent orchestrator counts as alive")
-    batch: int = Field(default=200, ge=1, le=5000, description="inputs that one transaction covers at most")
+    batch: int = Field(default=500, ge=1, le=5000, description="inputs that one transaction covers at most")
     poll_s: float = Field(default=0.5, ge=0.02, le=10, description="pause between looks for commands without a nudge")
     cached_nodes: int = Field(default=200_000, ge=1000, description="nodes of idle workflows kept in memory")
     on_foreign_bus: Literal["adopt", "refuse"] = Field(default="adopt", description="when the bus has lost its log")

@@ -24,6 +24,7 @@ from handrail_notifier.application.records import read_event, read_progress
 from handrail_notifier.application.rings import Rings
 from handrail_runtime.crashpoints import crashpoint
 from handrail_runtime.lifecycle import backoff
+from handrail_runtime.pace import Pace
 from handrail_runtime.ports import Bus, BusError, GroupReader, Reader, Record, TopicPartition
 from handrail_runtime.telemetry import counter
 
@@ -31,6 +32,10 @@ _log = structlog.get_logger(__name__)
 
 GROUP = "handrail-notifier-projection"
 READ_S = 0.5
+FAN_OUT_MOST, PROJECT_MOST = 2000, 1000
+FAN_OUT_EVERY_S, PROJECT_EVERY_S = 0.005, 0.05
+"""How far apart reads are while events come in a stream (a full one is followed at once). Clients live on the first; Redis
+is where they begin, and what it lacks then comes from the journal."""
 COMMIT_S = 1.0
 EPOCH_S = 0.5
 SWEEP_S = 5.0
@@ -72,15 +77,16 @@ class FanOut:
     async def run(self, stopping: asyncio.Event) -> None:
         """Reads until told to stop. After trouble it begins at the end again, and what was missed comes from the journal; as
         long as the bus is away, so does everything."""
-        delays = backoff()
+        delays, pace = backoff(), Pace(FAN_OUT_EVERY_S)
         while not stopping.is_set():
+            await pace.rest()
             try:
                 if self._reader is None:
                     self._missed = True
                     await self.open()
                     _log.info("bus_reader_reopened", action="fan_out")
                 assert self._reader is not None
-                records = await self._reader.read(2000, READ_S)
+                records = await self._reader.read(FAN_OUT_MOST, READ_S)
                 delays = backoff()
             except BusError as e:
                 _log.warning("bus_reader_failed", action="fan_out", kind=type(e).__name__, reason=str(e)[:200])
@@ -88,6 +94,8 @@ class FanOut:
                 await self._catch_up()
                 await _wait(stopping, next(delays))
                 continue
+            if 0 < len(records) < FAN_OUT_MOST:
+                pace.turned()
             self.take(records)
             if self._missed:
                 await self._catch_up()
@@ -148,10 +156,13 @@ async def project(reader: GroupReader, projection: Projection, stopping: asyncio
     away; what is read twice is recognised."""
     positions: dict[TopicPartition, int] = {}
     committed = time.monotonic()
-    delays = backoff()
+    delays, pace = backoff(), Pace(PROJECT_EVERY_S)
     while not stopping.is_set():
+        await pace.rest()
         try:
-            records = await reader.read(500, READ_S)
+            records = await reader.read(PROJECT_MOST, READ_S)
+            if 0 < len(records) < PROJECT_MOST:
+                pace.turned()
             if records and await _insist(projection, records, stopping):
                 for record in records:
                     positions[record.topic, record.partition] = record.offset + 1

@@ -11,6 +11,7 @@ import structlog
 
 from handrail_runtime.crashpoints import armed, crashpoint
 from handrail_runtime.lifecycle import backoff
+from handrail_runtime.pace import Pace
 from handrail_runtime.ports import Bus, BusError, Outgoing, Producer, RecordRefused, TopicUnknown
 from handrail_runtime.telemetry import counter
 
@@ -25,18 +26,20 @@ _refused = counter(
 
 class Sending(NamedTuple):
     """One record with the place in the journal that it marks when acknowledged (`pseq` 0: none). `task`: an agent waits
-    for it."""
+    for it. `hurried`: a person or a client waits for it."""
 
     message: Outgoing
     p: int
     pseq: int = 0
     task: bool = False
+    hurried: bool = False
 
 
 class Lane:
     """`put` what was committed; `run` sends it. `prepare` makes the record as it is sent; `acknowledged` hears of each
     that the bus has taken or refused for good, in order. With a lane behind it (`onward`) this one sends the tasks and
-    hands on the rest, in order, once the tasks among it were tried."""
+    hands on the rest, in order, once the tasks among it were tried. `every_s` keeps its sends so far apart, unless one
+    carries something hurried: each wakes everybody who reads."""
 
     def __init__(
         self,
@@ -44,18 +47,23 @@ class Lane:
         prepare: Callable[[Sending], Awaitable[Outgoing]],
         acknowledged: Callable[[Sending], None],
         onward: Lane | None = None,
+        every_s: float = 0.0,
     ) -> None:
         self._bus, self._prepare, self._acknowledged, self._onward = bus, prepare, acknowledged, onward
         self.queue: deque[Sending] = deque()
         self.idle = asyncio.Event()
         self.idle.set()
         self._wake = asyncio.Event()
+        self._pace = Pace(every_s)
         self._producer: Producer | None = None
         self._stopping = False
 
     def put(self, sendings: Iterable[Sending]) -> None:
         """Queues records."""
+        behind = len(self.queue)
         self.queue.extend(sendings)
+        if self._pace.every_s and any(self.queue[i].hurried for i in range(behind, len(self.queue))):
+            self._pace.hurry()
         if self.queue:
             self.idle.clear()
             self._wake.set()
@@ -76,9 +84,13 @@ class Lane:
                     return
                 await self._wake.wait()
                 continue
+            if self._pace.every_s:
+                await self._pace.rest()
+                queue = self.queue
             batch = [queue[i] for i in range(min(len(queue), SEND_AT_ONCE))]
             mine = batch if self._onward is None else [s for s in batch if s.task]
             done = await self._send(mine) if mine else 0
+            self._pace.turned()
             self._take_out(batch, mine[done:], changed=queue is not self.queue)
             if done == len(mine):
                 delays = backoff()
@@ -136,9 +148,16 @@ class Lane:
         _log.error("task_refused_by_bus", topic=sending.message.topic, reason=str(outcome)[:200])
         return True
 
+    async def emptied(self) -> None:
+        """Returns when nothing waits, without resting on the way."""
+        self._pace.hurry()
+        await self.idle.wait()
+
     def stop(self) -> None:
         """Lets `run` end once the queue is empty, or after the next failure."""
         self._stopping = True
+        self._pace.every_s = 0.0
+        self._pace.hurry()
         self._wake.set()
 
     async def close(self) -> None:

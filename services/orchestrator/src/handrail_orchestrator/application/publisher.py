@@ -20,6 +20,7 @@ import structlog
 from handrail_contracts import topics
 from handrail_contracts.codec import encode
 from handrail_contracts.envelope import Envelope, ce_type, plain_headers, to_headers
+from handrail_contracts.events import TERMINAL_EVENTS, EventType
 from handrail_contracts.ids import attempt_ce_id, event_ce_id, task_id, workflow_key
 from handrail_contracts.tasks import DeadLetter, Task, TaskKind
 from handrail_orchestrator.application.lane import Lane, Sending
@@ -31,6 +32,9 @@ _log = structlog.get_logger(__name__)
 SOURCE = "/handrail/orchestrator"
 MOST_QUEUED = 50_000
 """Beyond this the queue is dropped and read again from the journal: memory stays bounded while the bus is away."""
+NEWS_EVERY_S = 0.01
+"""Events of a workflow under way keep this distance: three readers wake for each send, on the cores that its agents need."""
+_AWAITED = frozenset(map(str, (*TERMINAL_EVENTS, EventType.WORKFLOW_PAUSED_HITL, EventType.HITL_RESOLVED)))
 
 _behind = gauge("publish_queue", "Records that wait for the bus")
 _REF = b'"$ref"'
@@ -56,7 +60,7 @@ class Publisher:
         self._tenant = tenant
         self._partitions = partitions
         self._blobs = blobs
-        self._news = Lane(bus, _as_it_is, self._acknowledged)
+        self._news = Lane(bus, _as_it_is, self._acknowledged, every_s=NEWS_EVERY_S)
         self._tasks = Lane(bus, self._resolved, lambda _: None, self._news)
         self._lanes = (self._tasks, self._news)
         self._published: dict[int, int] = {}
@@ -69,7 +73,7 @@ class Publisher:
         key = workflow_key(self._tenant, trace_id).encode()
         ce_id = event_ce_id(self._tenant, trace_id, seq).encode()
         headers = plain_headers(ce_id, _type(type_), _SOURCE, trace_id.encode(), at.encode())
-        return Sending(Outgoing(topics.EVENTS, key, data, headers, p), p, pseq)
+        return Sending(Outgoing(topics.EVENTS, key, data, headers, p), p, pseq, hurried=type_ in _AWAITED)
 
     def message(self, p: int, m: Task | DeadLetter, at: str) -> Sending:
         """The record of a task or a dead letter."""
@@ -140,7 +144,7 @@ class Publisher:
         try:
             async with asyncio.timeout(timeout_s):
                 for lane in self._lanes:  # in this order: the first puts into the second
-                    await lane.idle.wait()
+                    await lane.emptied()
         except TimeoutError:
             return False
         return True
