@@ -14,6 +14,7 @@ from tests.engines import drop_database, fresh_database
 from tests.integration.gateway_rig import PARTITIONS, RESOLUTIONS, Rig, accepted, node, planned, running_gateway
 from tests.waiting import wait_until
 
+from handrail_agents.adapters.registry import Registry as AgentRegistry
 from handrail_contracts import answers, topics
 from handrail_contracts.codec import encode
 from handrail_contracts.envelope import Envelope, ce_type, to_headers
@@ -21,6 +22,9 @@ from handrail_contracts.ids import partition
 from handrail_contracts.tasks import DeadLetter
 from handrail_orchestrator.application.inbound import Inbound
 from handrail_orchestrator.application.work import Work
+from handrail_sdk.agent import Agent
+from handrail_sdk.context import Context
+from handrail_store import connect
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -511,6 +515,50 @@ async def test_what_can_run_and_what_is_alive_is_shown(rig: Rig) -> None:
     agents = {a["name"]: a for a in await every(rig, "/agents", answers.AgentView)}
     assert (agents["hr_bot"]["alive"], agents["bank"]["alive"]) == (True, False)
     assert agents["hardware_bot"]["actions"][0]["retry"] == {"max_attempts": 5}
+
+
+async def test_an_action_comes_with_its_track_record_and_its_rate_from_twenty_attempts_on(rig: Rig) -> None:
+    await rig.db.execute(
+        "INSERT INTO handrail.track_record (agent, action, ok, total) VALUES ('hr_bot', 'create', 19, 20),"
+        " ('hardware_bot', 'order', 3, 19)"
+    )
+    agents = {a["name"]: a["actions"][0] for a in await every(rig, "/agents", answers.AgentView)}
+    told = ("attempts_ok", "attempts_ended", "success_rate")
+    assert [agents["hr_bot"][name] for name in told] == [19, 20, 0.95]
+    assert [agents["hardware_bot"][name] for name in told] == [3, 19, None]
+    assert [agents["bank"][name] for name in told] == [0, 0, None]
+
+
+async def test_the_fields_of_an_action_come_in_the_order_in_which_their_author_wrote_them(rig: Rig) -> None:
+    class Order(BaseModel):
+        recipient: str
+        amount: int
+        on: str = "today"  # the shortest name: jsonb puts it first
+
+    shop = Agent("shop_bot", version="1")
+
+    @shop.task(effect="pure")
+    async def order(asked: Order, ctx: Context) -> Order:
+        return asked
+
+    async def shown() -> list[str]:
+        [agent] = [a for a in await every(rig, "/agents", answers.AgentView) if a["name"] == "shop_bot"]
+        return list(agent["actions"][0]["input_schema"]["properties"])
+
+    pool = await connect.pool(rig.dsn, app="test", max_size=1)
+    try:
+        registry = AgentRegistry(pool, "default", [shop])
+        await registry.register()
+        assert await shown() == ["recipient", "amount", "on"]
+        assert list((await registry.known())["shop_bot", "order"]["input_schema"]["properties"]) == await shown()
+    finally:
+        pool.terminate()
+    # A process of before this column writes its manifest beside it: what it says counts.
+    await rig.db.execute(
+        "UPDATE handrail.agent SET manifest = jsonb_set(manifest, '{input_schema,properties}', '{\"later\": {}}')"
+        " WHERE name = 'shop_bot'"
+    )
+    assert await shown() == ["later"]
 
 
 async def test_the_ledger_is_there_where_simulators_run(rig: Rig, postgres_server: str) -> None:

@@ -226,6 +226,7 @@ agent = Table(
     ),  # schemas, effect class, retry, timeouts, resolutions, context, compensatable
     Column("registered_at", _TS, nullable=False),
     Column("last_seen", _TS, nullable=False),
+    Column("manifest_as_written", JSON),  # the same with its keys in their author's order; else empty or behind
 )
 
 place = Table(

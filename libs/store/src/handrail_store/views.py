@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from handrail_store.connect import AnyConnection
 
 Rows = list[Any]
+MANIFEST = (
+    "CASE WHEN manifest_as_written::jsonb = manifest THEN manifest_as_written ELSE manifest::json END AS manifest"
+)
+"""An agent's manifest with its keys in their author's order, where whoever registered it kept that."""
 
 
 async def workflow(connection: AnyConnection, tenant: str, trace_id: str) -> Any:
@@ -223,11 +227,14 @@ def _searched(rows: list[str], ordered: list[str], narrowed: list[str], *, one_s
 
 
 async def agents(connection: AnyConnection, tenant: str) -> Rows:
-    """Every action ever registered, of its newest registration, with `seen_ago_s`."""
+    """Every action ever registered, of its newest registration, with `seen_ago_s`, and of how many attempts counted lately
+    (`total`) how many succeeded (`ok`); both None where none has ended."""
     return await connection.fetch(
-        "SELECT DISTINCT ON (name, action) name, action, version, manifest, registered_at, last_seen,"
-        " extract(epoch FROM handrail.clock() - last_seen)::double precision AS seen_ago_s"
-        " FROM handrail.agent WHERE tenant = $1 ORDER BY name, action, registered_at DESC, last_seen DESC",
+        f"SELECT DISTINCT ON (a.name, a.action) a.name, a.action, a.version, {MANIFEST}, a.registered_at, a.last_seen,"
+        " extract(epoch FROM handrail.clock() - a.last_seen)::double precision AS seen_ago_s, r.ok, r.total"
+        " FROM handrail.agent a LEFT JOIN handrail.track_record r"
+        " ON r.tenant = a.tenant AND r.agent = a.name AND r.action = a.action"
+        " WHERE a.tenant = $1 ORDER BY a.name, a.action, a.registered_at DESC, a.last_seen DESC",
         tenant,
     )
 

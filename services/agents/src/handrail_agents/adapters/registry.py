@@ -11,6 +11,7 @@ import orjson
 import structlog
 
 from handrail_sdk.agent import Agent
+from handrail_store.views import MANIFEST
 
 if TYPE_CHECKING:
     from handrail_store.connect import Pool
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 _REGISTER = """
-INSERT INTO handrail.agent AS a (tenant, name, action, version, manifest, registered_at, last_seen)
-SELECT $1, o.name, o.action, o.version, o.manifest, handrail.clock(), handrail.clock()
-FROM unnest($2::text[], $3::text[], $4::text[], $5::jsonb[]) AS o(name, action, version, manifest)
+INSERT INTO handrail.agent AS a (tenant, name, action, version, manifest, manifest_as_written, registered_at, last_seen)
+SELECT $1, o.name, o.action, o.version, o.manifest::jsonb, o.manifest, handrail.clock(), handrail.clock()
+FROM unnest($2::text[], $3::text[], $4::text[], $5::json[]) AS o(name, action, version, manifest)
 ORDER BY o.name, o.action, o.version
-ON CONFLICT (tenant, name, action, version) DO UPDATE SET manifest = excluded.manifest, last_seen = excluded.last_seen
+ON CONFLICT (tenant, name, action, version) DO UPDATE SET manifest = excluded.manifest,
+  manifest_as_written = excluded.manifest_as_written, last_seen = excluded.last_seen
 """
 _SEEN = """
 UPDATE handrail.agent a SET last_seen = handrail.clock()
@@ -52,10 +54,10 @@ class Registry:
     async def known(self) -> dict[tuple[str, str], dict[str, Any]]:
         """(agent, action) -> the newest manifest of everything that ever registered, here or elsewhere."""
         rows = await self._pool.fetch(
-            "SELECT name, action, manifest::text AS manifest FROM handrail.agent WHERE tenant = $1 ORDER BY registered_at",
+            f"SELECT name, action, {MANIFEST} FROM handrail.agent WHERE tenant = $1 ORDER BY registered_at",
             self._tenant,
         )
-        return {(r["name"], r["action"]): orjson.loads(r["manifest"]) for r in rows}
+        return {(r["name"], r["action"]): r["manifest"] for r in rows}
 
     async def run(self, stopping: asyncio.Event, every_s: float = 5.0) -> None:
         """Renews `last_seen` until `stopping`; a database that is away is tried again."""

@@ -14,6 +14,8 @@ from handrail_gateway.application.times import rfc3339
 
 COUNTED_UP_TO, FOUND_UP_TO = 10_000, 1_000
 ALIVE_S = 15.0
+RATE_FROM = 20
+"""A share of fewer attempts says nothing: policies are told none, and neither is anybody else."""
 
 
 class Lists:
@@ -99,8 +101,7 @@ class Lists:
             agent["alive"] = agent["alive"] or r["seen_ago_s"] <= ALIVE_S
             seen = rfc3339(r["last_seen"])
             agent["last_seen"] = max(agent["last_seen"] or seen, seen)
-            manifest = orjson.loads(r["manifest"])
-            agent["actions"].append({"action": r["action"], "version": r["version"], **manifest})
+            agent["actions"].append(_action(r))
         return {"items": list(found.values()), "next_cursor": None}
 
     async def blueprints(self) -> dict[str, Any]:
@@ -115,6 +116,16 @@ class Lists:
             raise workflow_not_found(trace_id)
         more = b'"%d"' % rows[-1]["seq"] if len(rows) == limit else b"null"
         return b'{"items":[' + b",".join([r["data"] for r in rows]) + b'],"next_cursor":' + more + b"}"
+
+
+def _action(r: Row) -> dict[str, Any]:
+    ok, ended = r["ok"] or 0, r["total"] or 0
+    record = {
+        "attempts_ok": ok,
+        "attempts_ended": ended,
+        "success_rate": ok / ended if ended >= RATE_FROM else None,
+    }
+    return {"action": r["action"], "version": r["version"], **orjson.loads(r["manifest"]), **record}
 
 
 def _list(items: list[Any], rows: list[Row], limit: int, at: str, id_: str) -> dict[str, Any]:

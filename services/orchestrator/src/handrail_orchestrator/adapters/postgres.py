@@ -51,6 +51,7 @@ from handrail_orchestrator.application.ports import (
 )
 from handrail_runtime.crashpoints import crashpoint
 from handrail_store import policies
+from handrail_store.views import MANIFEST
 
 if TYPE_CHECKING:
     from handrail_store.connect import AnyConnection, Pool
@@ -201,7 +202,8 @@ class PostgresStore(TrackRecord):
     async def registry(self) -> dict[tuple[str, str], dict[str, Any]]:
         """See the port."""
         rows = await self._pool.fetch(
-            "SELECT name, action, manifest FROM handrail.agent WHERE tenant = $1 ORDER BY registered_at", self._tenant
+            f"SELECT name, action, {MANIFEST} FROM handrail.agent WHERE tenant = $1 ORDER BY registered_at",
+            self._tenant,
         )
         return {(r["name"], r["action"]): r["manifest"] for r in rows}
 
