@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import fcntl
+import ipaddress
 import os
 import socket
 import time
@@ -140,7 +141,15 @@ class Embedded:
             **common,
         )
         settings = GatewaySettings(host=o.host, port=o.port)
-        door = gateway.build(settings, engines, bus=bus, ledger=ledger, more_checks=self._other_checks, listen=False)
+        door = gateway.build(
+            settings,
+            engines,
+            bus=bus,
+            ledger=ledger,
+            more_checks=self._other_checks,
+            listen=False,
+            dev=on_a_desk(o.host),
+        )
         self._origin = one_origin(door, streams, o.host, o.port)
         self._services = [owner, workers, streams, self._origin]
 
@@ -216,6 +225,14 @@ class Embedded:
                 f"Expected to write to '{data}', but: {e.strerror}. Choose another with --data."
             ) from e
         self._lock = lock
+
+
+def on_a_desk(host: str) -> bool:
+    """Whether only this machine can reach us."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _free(host: str, port: int) -> None:

@@ -294,12 +294,13 @@ async def running_gateway(
     bus: Bus | None = None,
     redis_url: str = NO_REDIS,
     ledger: Callable[[str, str], Awaitable[list[dict[str, Any]]]] | None = None,
+    dev: bool = False,
     **settings: Any,
 ) -> AsyncGenerator[Rig]:
     """A gateway for the length of the block."""
     bus = bus or await memory_bus()
     engines = EngineSettings(postgres_dsn=SecretStr(dsn), redis_url=SecretStr(redis_url), partitions=PARTITIONS)
-    gateway = build(GatewaySettings(port=0, **settings), engines, bus=bus, ledger=ledger)
+    gateway = build(GatewaySettings(port=0, **settings), engines, bus=bus, ledger=ledger, dev=dev)
     await gateway.start()
     running = asyncio.create_task(gateway.run(), name="gateway.run")
     db = await pool(dsn, app="test", max_size=4)

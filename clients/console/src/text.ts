@@ -1,5 +1,7 @@
 /** Every string that the console shows, in one place, so that another language is one more file like this. */
 
+/** Never 100 % where one has failed. */
+const percent = (share: number): string => `${share < 1 ? Math.min(99.9, Math.round(share * 1000) / 10) : 100} %`;
 const many = (n: number, one: string, more = `${one}s`): string => `${n} ${n === 1 ? one : more}`;
 
 export const text = {
@@ -13,6 +15,7 @@ export const text = {
     agents: "Agents",
     policies: "Policies",
     start: "Start",
+    dev: "Dev",
     waiting: (n: number, more: boolean) => `${n}${more ? "+" : ""} waiting`,
     search: "Search and commands",
     environment: (host: string) => `Environment: ${host}`,
@@ -86,12 +89,11 @@ export const text = {
     emptyResolved: "Nothing was decided yet",
     emptyHint: "Workflows that cannot go on by themselves show up here, the moment they stop.",
     lastDecision: (what: string, who: string, when: string) => `Last decision: ${what}, by ${who}, ${when}`,
+    lastDecisionOpen: "Show it",
     demo: "Try it",
-    demoHint: "The demo runs here. Each of these starts one onboarding:",
-    demoRuns: "Runs through",
-    demoPauses: "Stops: laptop out of stock",
-    demoUndo: "Stops, and one undo fails",
-    curl: "The same from a terminal",
+    demoHint: "The demo runs here. Each of these starts a workflow that will need you:",
+    demoMore: "More to try: other stories, faults, commands, topics",
+    curl: "The first of them from a terminal",
     kinds: {
       failure: "Failure",
       gate: "Approval",
@@ -431,6 +433,36 @@ export const text = {
     effect: "effect",
     undo: "can be undone",
     noUndo: "cannot be undone",
+    record: (ok: number, ended: number) => `${ok} of ${many(ended, "attempt")} succeeded`,
+    rate: (share: number) => `${percent(share)} succeed`,
+    rateOf: (ended: number) => `of the last ${ended} attempts; what policies read as success_rate`,
+    rateLater: "Policies know a success_rate from 20 attempts on.",
+  },
+  demos: {
+    stock: {
+      label: "A step fails: no laptop in stock",
+      hint: "Three vendors answer 404 and the attempts run out: skip it, name another vendor, or undo everything.",
+    },
+    transfer: {
+      label: "An approval: transfer 500",
+      hint: "Money above 100 waits for a person: approve, change the amount, or reject.",
+    },
+    refund: {
+      label: "A conversation: charged twice",
+      hint: "A customer wants a person: answer, close, or hand back to the assistant.",
+    },
+    through: {
+      label: "Runs through",
+      hint: "An onboarding of five steps, one of them after all others.",
+    },
+    undo: {
+      label: "An undo fails",
+      hint: "Roll this one back when it stops: the mailbox does not let go, and its undo needs you.",
+    },
+    small: {
+      label: "Below the limit: transfer 50",
+      hint: "The same plan as the approval; the policy lets it pass.",
+    },
   },
   views: {
     save: "Save this view",
@@ -489,6 +521,7 @@ export const text = {
       ["g a", "Agents"],
       ["g p", "Policies"],
       ["g s", "Start a workflow"],
+      ["g e", "Dev, where there is one"],
       ["j / k", "Next or previous row"],
       ["x", "Select a row that is like others"],
       ["Enter", "Open the row"],

@@ -1,5 +1,6 @@
 /** `Client`: the public HTTP API of one Handrail, typed. Every ordering call happens once or not at all. */
 
+import { Bench } from "./bench.js";
 import { type BundleNews, type BundleOptions, watchBundle } from "./bundle.js";
 import { Calls, type PerCall, path } from "./calls.js";
 import { channel } from "./channel.js";
@@ -97,11 +98,14 @@ const DEFAULT_URL = "http://127.0.0.1:8080";
 
 export class Client extends Desk {
   readonly #calls: Calls;
+  /** Exists only under `handrail up`. */
+  readonly bench: Bench;
 
   constructor(options: ClientOptions = {}) {
     const calls = callsOf(options);
     super(calls);
     this.#calls = calls;
+    this.bench = new Bench(calls);
   }
 
   get url(): string {
@@ -283,6 +287,11 @@ export class Client extends Desk {
 
   discardQuarantined(id: number, request: { reason?: string; give_up?: boolean; compensate?: boolean } = {}, per?: PerCall): Promise<{ id: number; status: string }> {
     return this.#calls.post(path("quarantine", String(id), "discard"), request, per);
+  }
+
+  /** That it lives; `dev` where it is a `handrail up` that only this machine reaches. */
+  health(per?: PerCall): Promise<{ status: string; dev?: boolean }> {
+    return this.#calls.get("/healthz", {}, per);
   }
 
   /** Whether every part works; answers also when one does not. */

@@ -1,5 +1,6 @@
 /** Start, watch and decide Handrail workflows from browsers and Node.js. No dependencies. */
 
+export { Bench } from "./bench.js";
 export { BUNDLE_MEMBERS, type BundleNews, type BundleOptions } from "./bundle.js";
 export type { PerCall } from "./calls.js";
 export {

@@ -1,4 +1,4 @@
-// Written by scripts/generate.mjs from schemas.json, sha256 35cc7893bff16038103d9fb7bcf54161ab320cdb45b75dde3682830c9f767f35. Do not edit.
+// Written by scripts/generate.mjs from schemas.json, sha256 4aff33d376cf30c0263c885042d819c138817cfc76a28b345f7d8051c13e9332. Do not edit.
 
 export type paths = Record<string, never>;
 export type webhooks = Record<string, never>;
@@ -17,14 +17,40 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * AgentAction
+         * @description One action of an agent: its manifest, and its track record. Of the `attempts_ended` that are counted (both are halved at
+         *     400, so that the newest weigh most) `attempts_ok` succeeded; `success_rate` is what policies are told, null below 20.
+         */
+        AgentAction: {
+            /** Action */
+            action: string;
+            /**
+             * Attempts Ended
+             * @default 0
+             */
+            attempts_ended?: number;
+            /**
+             * Attempts Ok
+             * @default 0
+             */
+            attempts_ok?: number;
+            /**
+             * Success Rate
+             * @default null
+             */
+            success_rate?: number | null;
+            /** Version */
+            version: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * AgentView
          * @description An agent and its actions. `alive`: seen within the last 15 s by the database clock.
          */
         AgentView: {
             /** Actions */
-            actions: {
-                [key: string]: unknown;
-            }[];
+            actions: components["schemas"]["AgentAction"][];
             /** Alive */
             alive: boolean;
             /** Last Seen */
@@ -210,6 +236,74 @@ export interface components {
              */
             input?: unknown;
             outcome: components["schemas"]["ResolutionOutcome"];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * DevRecord
+         * @description A record as it lies on its topic, under `handrail up` only. `value` is what it says where that is JSON, else null, and
+         *     then `text` has its beginning; `truncated` where either is cut.
+         */
+        DevRecord: {
+            /** At */
+            at: string;
+            /** Bytes */
+            bytes: number;
+            /** Headers */
+            headers: {
+                [key: string]: string;
+            };
+            /** Key */
+            key: string | null;
+            /** Offset */
+            offset: number;
+            /** Partition */
+            partition: number;
+            /**
+             * Text
+             * @default null
+             */
+            text?: string | null;
+            /**
+             * Truncated
+             * @default false
+             */
+            truncated?: boolean;
+            /**
+             * Value
+             * @default null
+             */
+            value?: unknown;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * DevSent
+         * @description `202` of `POST /dev/topics/{topic}/records`: it is on the bus.
+         */
+        DevSent: {
+            /** Topic */
+            topic: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * DevTopic
+         * @description A topic of the bus, under `handrail up` only: what it carries, and how many records it holds.
+         */
+        DevTopic: {
+            /** Key */
+            key: string;
+            /** Partitions */
+            partitions: number;
+            /** Payload */
+            payload: string[];
+            /** Records */
+            records: number;
+            /** Topic */
+            topic: string;
+            /** Why */
+            why: string;
         } & {
             [key: string]: unknown;
         };

@@ -19,6 +19,10 @@ export type Claimed = Schemas["Claimed"];
 export type DeadLetter = Schemas["DeadLetterView"];
 export type QuarantinedRecord = Schemas["QuarantineView"];
 export type Agent = Schemas["AgentView"];
+export type AgentAction = Schemas["AgentAction"];
+/** Under `handrail up` only. */
+export type DevTopic = Schemas["DevTopic"];
+export type DevRecord = Schemas["DevRecord"];
 export type Blueprint = Schemas["BlueprintView"];
 export type EscalationOpened = Schemas["EscalationOpened"];
 export type Feedback = Schemas["Feedback"];

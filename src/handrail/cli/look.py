@@ -20,7 +20,7 @@ from handrail.cli.text import pretty, safe, seconds_of, short, to_json_line
 from handrail_contracts.view import WorkflowView
 
 if TYPE_CHECKING:
-    from handrail_contracts.answers import InboxPause
+    from handrail_contracts.answers import AgentAction, InboxPause
     from handrail_sdk.client import Client
 
 _PAUSE_ID = re.compile(r"p[0-9a-f]{16,}")
@@ -190,7 +190,7 @@ def agents(as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
     rows: list[list[tables.Cell]] = []
     for a in found.items:
         state = Text("● alive", style="green") if a.alive else Text("○ silent", style="yellow")
-        names = ", ".join(safe(action.get("action", "?")) for action in a.actions)
+        names = ", ".join(map(_action, a.actions))
         rows.append([Text(safe(a.name), style="cyan"), state, tables.ago(a.last_seen), names])
     tables.show(
         ("AGENT", "STATE", "LAST SEEN", "ACTIONS"),
@@ -199,6 +199,11 @@ def agents(as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
         optional=("LAST SEEN",),
         empty="No agent has ever registered. Start the agents: make demo, or python -m handrail_agents",
     )
+
+
+def _action(action: AgentAction) -> str:
+    rate = action.success_rate
+    return safe(action.action) + ("" if rate is None else f" ({min(rate, 0.999 if rate < 1 else 1):.1%} succeed)")
 
 
 async def pause_of(client: Client, id: str) -> InboxPause | None:

@@ -2,18 +2,13 @@
 
 import { useQuery } from "@tanstack/react-query";
 import { RefreshCw } from "lucide-react";
+import type { AgentAction } from "@handrail/client";
 import { client } from "../live/client.js";
 import { text } from "../text.js";
 import { Ago, Empty, Failed, Skeleton } from "../ui/parts.js";
 import { usePageTitle } from "../ui/page-title.js";
 
-interface Action {
-  action?: string;
-  version?: string;
-  description?: string;
-  effect_class?: string;
-  compensatable?: boolean;
-}
+type Action = AgentAction & { description?: string; effect_class?: string; compensatable?: boolean };
 
 export default function AgentsPage() {
   usePageTitle(text.agents.title);
@@ -49,6 +44,7 @@ export default function AgentsPage() {
                     {each.compensatable ? text.agents.undo : text.agents.noUndo}
                     {each.description ? ` · ${each.description}` : ""}
                   </span>
+                  <Record of={each} />
                 </li>
               ))}
             </ul>
@@ -56,5 +52,21 @@ export default function AgentsPage() {
         ))}
       </ul>
     </div>
+  );
+}
+
+/** How its attempts ended lately: the share that policies are told, and before there is one the plain count. */
+function Record({ of: { attempts_ok = 0, attempts_ended = 0, success_rate = null } }: { of: Action }) {
+  if (!attempts_ended) return null;
+  return (
+    <p className="small agent-record" data-rate={success_rate ?? undefined}>
+      {success_rate === null ? (
+        <span title={text.agents.rateLater}>{text.agents.record(attempts_ok, attempts_ended)}</span>
+      ) : (
+        <>
+          <strong>{text.agents.rate(success_rate)}</strong> <span className="dim">{text.agents.rateOf(attempts_ended)}</span>
+        </>
+      )}
+    </p>
   );
 }

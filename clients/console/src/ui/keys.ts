@@ -4,7 +4,7 @@ import { useEffect, useRef } from "react";
 import { usePreferences } from "../live/preferences.js";
 import { go, to } from "../model/router.js";
 
-const PLACES: Record<string, string[]> = { i: ["inbox"], r: ["workflows"], d: ["dead-letters"], a: ["agents"], p: ["policies"], s: ["start"] };
+const PLACES: Record<string, string[]> = { i: ["inbox"], r: ["workflows"], d: ["dead-letters"], a: ["agents"], p: ["policies"], s: ["start"], e: ["dev"] };
 const G_MS = 1200;
 
 /** Whether a key belongs to a field, or to a dialog that is open. */

@@ -4,6 +4,7 @@ import { Command } from "cmdk";
 import { useQuery } from "@tanstack/react-query";
 import { useDeferredValue, useState } from "react";
 import { client } from "../live/client.js";
+import { useDev } from "../live/dev.js";
 import { useDesk } from "../live/hooks.js";
 import { usePreferences } from "../live/preferences.js";
 import { workflowLook } from "../model/status.js";
@@ -21,6 +22,7 @@ export default function Palette({ onClose, onSheet }: { onClose: () => void; onS
     onClose();
     act();
   };
+  const dev = useDev();
   const set = usePreferences((p) => p.set);
   return (
     <Dialog open onClose={onClose} title={text.palette.label} bare>
@@ -29,9 +31,9 @@ export default function Palette({ onClose, onSheet }: { onClose: () => void; onS
         <Command.List>
           <Command.Empty>{text.palette.empty}</Command.Empty>
           <Command.Group heading={text.palette.pages}>
-            {(["inbox", "workflows", "start", "dead-letters", "agents", "policies"] as const).map((page) => (
+            {(["inbox", "workflows", "start", "dead-letters", "agents", "policies", ...(dev ? (["dev"] as const) : [])] as const).map((page) => (
               <Command.Item key={page} value={`page ${page}`} onSelect={run(() => go(to([page])))}>
-                {{ inbox: text.nav.inbox, workflows: text.nav.workflows, start: text.nav.start, "dead-letters": text.nav.deadLetters, agents: text.nav.agents, policies: text.nav.policies }[page]}
+                {{ inbox: text.nav.inbox, workflows: text.nav.workflows, start: text.nav.start, "dead-letters": text.nav.deadLetters, agents: text.nav.agents, policies: text.nav.policies, dev: text.nav.dev }[page]}
               </Command.Item>
             ))}
           </Command.Group>

@@ -1,7 +1,8 @@
 /** What surrounds every page: the bar, banners, shortcuts, and which page an address means. */
 
-import { Inbox, List, MailWarning, Play, Scale, Search, Users } from "lucide-react";
+import { FlaskConical, Inbox, List, MailWarning, Play, Scale, Search, Users } from "lucide-react";
 import { lazy, Suspense, useEffect, useRef, useState } from "react";
+import { useDev } from "../live/dev.js";
 import { useDesk, useOnline } from "../live/hooks.js";
 import { useSkew } from "../live/skew.js";
 import { go, Link, to, useAddress } from "../model/router.js";
@@ -22,6 +23,7 @@ const StartPage = lazy(() => import("../pages/start.js"));
 const LettersPage = lazy(() => import("../pages/letters.js"));
 const PoliciesPage = lazy(() => import("../pages/policies.js"));
 const AgentsPage = lazy(() => import("../pages/agents.js"));
+const DevPage = lazy(() => import("../pages/dev.js"));
 const Palette = lazy(() => import("./palette.js"));
 
 export function Shell() {
@@ -79,6 +81,7 @@ function Page({ page, rest }: { page: string; rest: readonly string[] }) {
   if (page === "dead-letters" || page === "dlq") return <LettersPage />;
   if (page === "agents") return <AgentsPage />;
   if (page === "policies") return <PoliciesPage />;
+  if (page === "dev") return <DevPage />;
   return <InboxPage />;
 }
 
@@ -100,6 +103,7 @@ function TopBar({ page, onRun, onSearch }: { page: string; onRun: boolean; onSea
     const name = document.title.replace(/^\(\d+\) /, "").replace(` · ${text.name}`, "");
     document.title = text.title(name === text.name ? text.nav.inbox : name, waiting);
   }, [waiting]);
+  const dev = useDev();
   const nav = useRef<HTMLElement>(null);
   useEffect(() => {
     nav.current?.querySelector(`[href$="/${page}"]`)?.scrollIntoView({ block: "nearest", inline: "nearest" });
@@ -111,6 +115,7 @@ function TopBar({ page, onRun, onSearch }: { page: string; onRun: boolean; onSea
     { key: "dead-letters", label: text.nav.deadLetters, icon: MailWarning },
     { key: "agents", label: text.nav.agents, icon: Users },
     { key: "policies", label: text.nav.policies, icon: Scale },
+    ...(dev ? [{ key: "dev", label: text.nav.dev, icon: FlaskConical }] : []),
   ];
   return (
     <header className="bar">

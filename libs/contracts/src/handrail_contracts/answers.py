@@ -206,13 +206,24 @@ class QuarantineView(Answer):
     value: str | None
 
 
+class AgentAction(Answer):
+    """One action of an agent: its manifest, and its track record. Of the `attempts_ended` that are counted (both are halved at
+    400, so that the newest weigh most) `attempts_ok` succeeded; `success_rate` is what policies are told, null below 20."""
+
+    action: str
+    version: str
+    attempts_ok: int = 0
+    attempts_ended: int = 0
+    success_rate: float | None = None
+
+
 class AgentView(Answer):
     """An agent and its actions. `alive`: seen within the last 15 s by the database clock."""
 
     name: str
     alive: bool
     last_seen: str
-    actions: list[dict[str, Any]]
+    actions: list[AgentAction]
 
 
 class BlueprintView(Answer):
@@ -307,6 +318,38 @@ class SseTicket(Answer):
     expires_in_s: float
 
 
+class DevTopic(Answer):
+    """A topic of the bus, under `handrail up` only: what it carries, and how many records it holds."""
+
+    topic: str
+    why: str
+    key: str
+    payload: list[str]
+    partitions: int
+    records: int
+
+
+class DevRecord(Answer):
+    """A record as it lies on its topic, under `handrail up` only. `value` is what it says where that is JSON, else null, and
+    then `text` has its beginning; `truncated` where either is cut."""
+
+    partition: int
+    offset: int
+    at: str
+    key: str | None
+    headers: dict[str, str]
+    bytes: int
+    value: Json = None
+    text: str | None = None
+    truncated: bool = False
+
+
+class DevSent(Answer):
+    """`202` of `POST /dev/topics/{topic}/records`: it is on the bus."""
+
+    topic: str
+
+
 ANSWERS: tuple[type[BaseModel], ...] = (
     Accepted,
     Ordered,
@@ -327,4 +370,7 @@ ANSWERS: tuple[type[BaseModel], ...] = (
     Simulated,
     Suggestion,
     SseTicket,
+    DevTopic,
+    DevRecord,
+    DevSent,
 )

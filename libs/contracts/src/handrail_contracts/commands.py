@@ -90,6 +90,16 @@ class MessageRequest(Door):
     text: Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
 
 
+class DevRecordRequest(Door):
+    """`POST /dev/topics/{topic}/records`, under `handrail up` only: a record as it is, whether anybody can read it or not.
+    Without a partition its key decides."""
+
+    text: Text
+    key: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
+    headers: dict[Label, Text] = Field(default_factory=dict[str, str], max_length=32)
+    partition: int | None = Field(default=None, ge=0, le=10_000)
+
+
 class SseTicketRequest(Door):
     """`POST /sse-tickets`: for exactly one of the streams, that of a workflow, of the inbox, or of `/events`. `started` asks
     `/events` for what is accepted as well, alone or beside trace_ids or a label."""

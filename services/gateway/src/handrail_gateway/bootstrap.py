@@ -20,6 +20,7 @@ from handrail_gateway.adapters.postgres import Database
 from handrail_gateway.adapters.projection import RedisProjection
 from handrail_gateway.adapters.views import PostgresViews
 from handrail_gateway.application.dead_letters import DeadLetters
+from handrail_gateway.application.dev import Dev
 from handrail_gateway.application.escalations import Escalations
 from handrail_gateway.application.foresight import Foresight
 from handrail_gateway.application.idempotency import Once, Turns
@@ -57,11 +58,13 @@ def build(
     ledger: Ledger | None = None,
     more_checks: Checks | None = None,
     listen: bool = True,
+    dev: bool = False,
 ) -> Gateway:
     """A gateway on these engines. It opens and closes its own connections to PostgreSQL and Redis; the bus is the
     caller's. `ledger` answers `GET /simulators/ledger` where simulators run; `more_checks` joins the readiness of other
-    services to ours; without `listen` nobody listens and `app` is served by the caller."""
-    return Gateway(settings, engines, bus, ledger, more_checks, listen)
+    services to ours; without `listen` nobody listens and `app` is served by the caller. `dev` opens `/dev`, where anybody who
+    reaches this port reads the bus and writes to it: for a desk, never for a deployment."""
+    return Gateway(settings, engines, bus, ledger, more_checks, listen, dev)
 
 
 class Gateway:
@@ -77,9 +80,10 @@ class Gateway:
         ledger: Ledger | None,
         more_checks: Checks | None,
         listen: bool,
+        dev: bool,
     ) -> None:
         self._settings, self._engines, self._bus = settings, engines, bus
-        self._ledger, self._more_checks, self._listen = ledger, more_checks, listen
+        self._ledger, self._more_checks, self._listen, self._dev = ledger, more_checks, listen, dev
         self._stopping = asyncio.Event()
         self._exit = contextlib.AsyncExitStack()
         self._socket: socket.socket | None = None
@@ -157,6 +161,7 @@ class Gateway:
             views=views,
             policies=Policies(views, once, registry, tenant),
             ledger=self._ledger,
+            dev=Dev(self._bus, views, tenant) if self._dev else None,
             checks=self.checks,
             accepting=lambda: not self._stopping.is_set(),
         )

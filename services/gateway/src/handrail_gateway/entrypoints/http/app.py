@@ -17,6 +17,7 @@ from handrail_gateway.application.faults import Refusal, StoreFault, quote
 from handrail_gateway.entrypoints.http import (
     answers,
     console,
+    dev,
     inbox,
     policies,
     published,
@@ -45,7 +46,7 @@ def application(use: UseCases, *, partitions: int, console_folder: Path = consol
     app.add_exception_handler(StoreFault, answers.on_store_fault)
     app.add_exception_handler(HTTPException, _on_framework_error)
     app.add_exception_handler(Exception, answers.on_bug)
-    for group in (workflows, inbox, set_aside, registry, policies):
+    for group in (workflows, inbox, set_aside, registry, policies, dev):
         # Not `include_router`: it puts another router in front of each of these on every request.
         group.add_routes(app.router, use)
     published.add_routes(app, use, partitions)

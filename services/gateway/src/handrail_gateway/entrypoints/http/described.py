@@ -28,8 +28,10 @@ def operation(
     path: tuple[str, ...] = (),
     problems: tuple[str, ...] = (),
     media: str = _JSON,
+    keyed: bool = True,
 ) -> dict[str, Any]:
-    """Keyword arguments for a route decorator. `query` and `path` name parameters, `problems` codes."""
+    """Keyword arguments for a route decorator. `query` and `path` name parameters, `problems` codes; `keyed` is whether an
+    Idempotency-Key and names of who acts mean something."""
     schema: Any = {} if answer is None else answer if isinstance(answer, dict) else _ref(answer)
     responses: dict[int | str, Any] = {
         status: {"description": also.get(status, "Done.") if also else "Done.", "content": {media: {"schema": schema}}}
@@ -48,7 +50,7 @@ def operation(
     parameters += [{"name": n, "in": "query", "description": d, "schema": _TEXT} for n, d in (query or {}).items()]
     extra: dict[str, Any] = {}
     if body is not None:
-        parameters += _POST_HEADERS
+        parameters += _POST_HEADERS if keyed else []
         extra["requestBody"] = {"required": body_required, "content": {_JSON: {"schema": _ref(body)}}}
     if parameters:
         extra["parameters"] = parameters

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.requests import Request
 
 from handrail_gateway.application.dead_letters import DeadLetters
+from handrail_gateway.application.dev import Dev
 from handrail_gateway.application.escalations import Escalations
 from handrail_gateway.application.foresight import Foresight
 from handrail_gateway.application.lists import Lists
@@ -28,7 +29,8 @@ Check = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class UseCases:
-    """Everything that a route may need. `ledger` only where simulators run; `accepting` is False while stopping."""
+    """Everything that a route may need. `ledger` only where simulators run, `dev` only under `handrail up`; `accepting` is
+    False while stopping."""
 
     tenant: str
     submit: Submit
@@ -43,6 +45,7 @@ class UseCases:
     views: Views
     policies: Policies
     ledger: Ledger | None
+    dev: Dev | None
     checks: Callable[[], Mapping[str, Check]]
     accepting: Callable[[], bool]
 
