@@ -136,6 +136,21 @@ def test_ids_may_hold_dots() -> None:
     assert problems(*plan) == []
 
 
+def test_a_short_limit_alone_takes_the_lease_along() -> None:
+    brief = node("a", timeouts={"start_to_close_s": 1}, retry={"total_timeout_s": 0.5})
+    assert problems(brief) == []
+    by_manifest = node("b", timeouts={"start_to_close_s": 7})
+    instant = node("c", timeouts={"start_to_close_s": 0.05})
+    bare = {**node("d", timeouts={"start_to_close_s": 1}), "action": "mail", "compensation": "none"}
+    compiled = compile_plan(Plan.model_validate({"nodes": [brief, by_manifest, instant, bare]}), REGISTRY)["nodes"]
+    assert [n["timeouts"] for n in compiled] == [
+        {"start_to_close_s": 1.0, "lease_s": 1.0},
+        {"start_to_close_s": 7.0, "lease_s": 7.0},
+        {"start_to_close_s": 0.05, "lease_s": 0.2},
+        {"start_to_close_s": 1.0, "lease_s": 1.0},
+    ]
+
+
 def test_the_manifest_fills_what_the_node_leaves_out_and_the_node_wins() -> None:
     own = node("b", "a", retry={"max_attempts": 2}, resolutions=[], timeouts={"start_to_close_s": 20})
     plan = Plan.model_validate({"nodes": [node("a"), own]})

@@ -66,12 +66,15 @@ class RetryPolicy(Door):
     non_retryable_errors: list[Code] = Field(default_factory=list[str], max_length=100)
 
 
+SHORTEST_LEASE_S = 0.2
+
+
 class Timeouts(Door):
     """Limits of one node, in seconds. `schedule_to_start_s`: unclaimed for so long while its agent claims nothing at all."""
 
     schedule_to_start_s: float = Field(default=60.0, gt=0, le=365 * DAY_S)
     start_to_close_s: float = Field(default=300.0, gt=0, le=30 * DAY_S)
-    lease_s: float = Field(default=5.0, ge=0.2, le=3600)
+    lease_s: float = Field(default=5.0, ge=SHORTEST_LEASE_S, le=3600)
 
 
 class ResolutionKind(StrEnum):

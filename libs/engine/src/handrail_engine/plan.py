@@ -7,7 +7,17 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from handrail_contracts.plan import EFFECT_ORDER, MAX_EDGES, MAX_NODES, EffectClass, Node, Plan, RetryPolicy, Timeouts
+from handrail_contracts.plan import (
+    EFFECT_ORDER,
+    MAX_EDGES,
+    MAX_NODES,
+    SHORTEST_LEASE_S,
+    EffectClass,
+    Node,
+    Plan,
+    RetryPolicy,
+    Timeouts,
+)
 from handrail_engine import references
 from handrail_engine.parts import PART_BYTES, edge_bytes
 from handrail_engine.taint import Taint, gate_problem, mark_tainted
@@ -169,13 +179,15 @@ def _policies(plan: Plan) -> Iterator[PlanProblem]:
         retry, timeouts = node.retry, node.timeouts
         if node.gate is not None and (wrong := gate_problem(node.gate)) is not None:
             yield PlanProblem("validation", f"{at}/gate{wrong[0]}", wrong[1])
-        if retry and retry.total_timeout_s and retry.initial_delay_s > retry.total_timeout_s:
+        given = retry is not None and "initial_delay_s" in retry.model_fields_set
+        if retry and given and retry.total_timeout_s and retry.initial_delay_s > retry.total_timeout_s:
             yield PlanProblem(
                 "invalid-retry-policy",
                 f"{at}/retry/initial_delay_s",
                 "Expected a delay below total_timeout_s, but it is longer.",
             )
-        if timeouts and timeouts.lease_s > timeouts.start_to_close_s:
+        given = timeouts is not None and "lease_s" in timeouts.model_fields_set
+        if timeouts and given and timeouts.lease_s > timeouts.start_to_close_s:
             yield PlanProblem(
                 "invalid-retry-policy",
                 f"{at}/timeouts/lease_s",
@@ -280,7 +292,7 @@ def _compile_node(node: Node, manifest: Mapping[str, Any]) -> dict[str, Any]:
     given = node.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude=_OWN_FIELDS)
     out.update(given)
     retry = _merged(RetryPolicy, manifest.get("retry"), node.retry)
-    timeouts = _merged(Timeouts, manifest.get("timeouts"), node.timeouts)
+    timeouts = _with_lease_inside(_merged(Timeouts, manifest.get("timeouts"), node.timeouts))
     if retry:
         out["retry"] = retry
     if timeouts:
@@ -317,3 +329,11 @@ def _merged(
     if node is not None:
         fields.update(node.model_dump(mode="json", exclude_unset=True))
     return model.model_validate(fields).model_dump(mode="json", exclude_defaults=True) if fields else {}
+
+
+def _with_lease_inside(timeouts: dict[str, Any]) -> dict[str, Any]:
+    """A lease that nobody chose for this node (the default, the manifest's) is no longer than the attempt may take."""
+    limits = Timeouts.model_validate(timeouts)
+    if limits.lease_s <= limits.start_to_close_s:
+        return timeouts
+    return {**timeouts, "lease_s": max(limits.start_to_close_s, SHORTEST_LEASE_S)}
