@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
+import orjson
 import pytest_asyncio
 from structlog.testing import capture_logs
 from tests.integration.orchestrator.rig import DIAMOND, P, Rig, failed, node, ok, rig_on
 from tests.waiting import wait_until
 
 from handrail_contracts import ids, topics
+from handrail_contracts.events import MAX_EVENT_BYTES
 from handrail_contracts.plan import Plan
 from handrail_contracts.policy import Policy
 from handrail_contracts.tasks import Outcome, Result, Task, TaskKind
@@ -320,6 +322,41 @@ async def test_a_large_output_becomes_a_reference_and_its_reader_gets_the_value(
     output = (await rig.view("w"))["nodes"][0]["output"]
     assert output["bytes"] == len('{"text":"') + 120_000 + 2 and output["$ref"].startswith("/workflows/w/blobs/sha256:")
     assert next(t for t in rig.tasks if t.node_id == "b").inputs["all"] == big
+
+
+async def test_what_lies_inside_a_large_output_or_input_is_read_where_it_is(rig: Rig) -> None:
+    big = {"ok": True, "n": {"deep": 5}, "lines": ["x" * 120_000, "last"]}
+    rig.answer = lambda task: ok(task, big) if task.node_id == "a" else ok(task, task.inputs)
+    await rig.orchestrator()
+    wanted = {name: {"$from": f"nodes.a.output.{name}"} for name in ("ok", "n.deep", "lines.1")}
+    lacks = {"none": {"$from": "nodes.a.output.none", "default": 1}, "nine": {"$from": "nodes.a.output.lines.9"}}
+    given = {"in": {"$from": "input.lines.1"}, "small": {"$from": "input.ok"}}
+    when = {"ref": "nodes.a.output.ok", "eq": True}
+    nodes = [node("a"), node("b", "a", inputs={**wanted, **lacks, **given}, when=when)]
+    await rig.start("w", nodes, input={**big, "lines": ["x" * 300_000, "said"]})
+    await rig.until("w", "COMPLETED")
+    [asked] = [t for t in rig.tasks if t.node_id == "b"]
+    read = {"ok": True, "n.deep": 5, "lines.1": "last", "none": 1, "nine": None, "in": "said", "small": True}
+    assert asked.inputs == read
+    assert (await rig.view("w"))["input"]["$ref"].startswith("/workflows/w/blobs/sha256:")
+
+
+async def test_no_end_and_no_decision_makes_an_event_too_large(rig: Rig) -> None:
+    rig.answer = lambda task: (
+        failed(task, retryable=False) if task.node_id == "n0" else ok(task, {"text": "x" * 40_000})
+    )
+    await rig.orchestrator()
+    await rig.start("w", [node(f"n{i}") for i in range(8)])
+    await rig.until("w", "PAUSED_HITL")
+    await rig.press("w", "RES_SKIP", {"text": "x" * 300_000})
+    await rig.until("w", "COMPLETED_WITH_SKIPS")
+    rows = await rig.rows("w")
+    assert max(len(orjson.dumps(r.data)) for r in rows) <= MAX_EVENT_BYTES
+    stored = await rig.pool.fetch("SELECT digest, body FROM handrail.blob WHERE trace_id = 'w'")
+    kept = {r["digest"]: orjson.loads(r["body"]) for r in stored}
+    whole = kept[rows[-1].data["output"]["$ref"].rsplit("/", 1)[1]]
+    assert whole["n1"] == {"text": "x" * 40_000}
+    assert kept[whole["n0"]["$ref"].rsplit("/", 1)[1]] == {"text": "x" * 300_000}
 
 
 async def test_commands_are_applied_once_and_in_order_without_a_nudge(rig: Rig) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
 from handrail_contracts.events import EventType as T
@@ -11,6 +11,7 @@ from handrail_contracts.events import NodeStatus as N
 from handrail_contracts.events import WorkflowStatus
 from handrail_contracts.model import iso
 from handrail_contracts.pauses import PauseKind
+from handrail_contracts.plan import ResolutionKind
 from handrail_contracts.tasks import DeadLetter, Heartbeat, Result, TaskKind
 from handrail_engine import budgets, compensation, gates, nodes, pauses, planning, room, talk, unclaimed
 from handrail_engine.inputs import Cancel, Claim, Decision, GiveUp, Input, Now, PanicPause, Rejection, Say, Start, Wake
@@ -34,10 +35,12 @@ from handrail_engine.turn import Message, Turn
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """Rows to append, in order, and messages to send once they are committed. Both may be empty."""
+    """Rows to append, in order, and messages to send once they are committed. Both may be empty. `blobs` (digest, body)
+    are what the rows refer to."""
 
     rows: list[Row]
     messages: list[Message]
+    blobs: list[tuple[str, bytes]] = field(default_factory=list[tuple[str, bytes]])
 
 
 def decide(s: WorkflowState, what: Input, now: Now) -> Decided | Rejection:
@@ -65,7 +68,7 @@ def decide(s: WorkflowState, what: Input, now: Now) -> Decided | Rejection:
     _finish(t)
     if rejection is not None and not (t.rows or t.messages):
         return rejection
-    return Decided(t.rows, t.messages)
+    return Decided(t.rows, t.messages, t.blobs)
 
 
 def _answer(t: Turn, what: Input) -> Rejection | None:
@@ -81,7 +84,7 @@ def _answer(t: Turn, what: Input) -> Rejection | None:
         case Start():
             return _start(t, what)
         case Decision():
-            return pauses.decide_pause(t, what)
+            return pauses.decide_pause(t, _carried(t, what))
         case DeadLetter():
             return _dead_letter(t, what)
         case PanicPause():
@@ -103,13 +106,24 @@ def _answer(t: Turn, what: Input) -> Rejection | None:
     return None
 
 
+def _carried(t: Turn, d: Decision) -> Decision:
+    """The decision with an input that its event can carry; arguments and replies stay as they are, they are read here."""
+    pause = t.state.pauses.get(d.pause_id)
+    offered = pause.data["available_resolutions"] if pause is not None else ()
+    kind = next((r["kind"] for r in offered if r["action_id"] == d.action_id), None)
+    return replace(d, input=t.carried(d.input)) if kind in _TAKES_ALONG and d.input is not None else d
+
+
+_TAKES_ALONG = (ResolutionKind.RETRY, ResolutionKind.SKIP, ResolutionKind.MARK)
+
+
 def _start(t: Turn, c: Start) -> None:
     planning_first = c.nodes is None and c.outside is None
     status = WorkflowStatus.PLANNING if planning_first else WorkflowStatus.ACCEPTED
     accepted: dict[str, Any] = {
         "intent": c.intent,
         "blueprint": c.blueprint,
-        "input": c.input,
+        "input": t.carried(c.input),
         "labels": c.labels,
         "status": status.value,
     }
@@ -177,7 +191,8 @@ def _end(t: Turn, status: WorkflowStatus, reason: str | None) -> None:
     done = status in (WorkflowStatus.COMPLETED, WorkflowStatus.COMPLETED_WITH_SKIPS)
     totals = {k.lower(): v for k, v in sorted(s.counts.items()) if v}
     totals = {"nodes": len(s.nodes), **totals}
-    t.emit(_END_EVENTS[status], status=status.value, output=_output(s) if done else None, reason=reason, totals=totals)
+    output = t.carried(_output(s)) if done else None
+    t.emit(_END_EVENTS[status], status=status.value, output=output, reason=reason, totals=totals)
 
 
 def _output(s: WorkflowState) -> Any:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 FROM = "$from"
+REF, PATH, FIELDS = "$ref", "path", "fields"
+"""Of a reference to a value stored beside the journal: see `payloads.py`."""
 MISSING: Any = object()
 """What a lookup answers when there is nothing at the path; never a value of a workflow."""
 
@@ -76,9 +78,12 @@ def references(value: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def dig(value: Any, path: tuple[str, ...]) -> Any:
-    """The value at a dotted path through objects and lists, or MISSING."""
-    for part in path:
+    """The value at a dotted path through objects and lists, or MISSING. Inside a value that is stored beside the journal
+    it is a reference to that part, which whoever sends it fills in, unless the part is small enough to be at hand."""
+    for i, part in enumerate(path):
         if isinstance(value, dict):
+            if REF in value and is_stored(value):
+                return _inside(value, path[i:])
             if part not in value:
                 return MISSING
             value = value[part]
@@ -91,12 +96,26 @@ def dig(value: Any, path: tuple[str, ...]) -> Any:
     return value
 
 
+def is_stored(value: Any) -> bool:
+    """True for a reference to a value that is stored beside the journal, or to a part of one."""
+    return isinstance(value, dict) and isinstance(value.get(REF), str) and "/blobs/" in value[REF]
+
+
+def _inside(stored: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    if FIELDS in stored:
+        return dig(stored[FIELDS], path)
+    return {REF: stored[REF], PATH: [*stored.get(PATH, ()), *path]}
+
+
 def resolve(value: Any, look_up: Callable[[str], Any]) -> Any:
     """The value with every reference replaced by what `look_up(text)` answers; MISSING becomes the default, else null."""
     if isinstance(value, dict):
         if FROM in value and set(value) <= {FROM, "default"}:
             found = look_up(value[FROM])
-            return value.get("default") if found is MISSING else found
+            if found is MISSING:
+                return value.get("default")
+            later = "default" in value and is_stored(found) and PATH in found
+            return {**found, "default": value["default"]} if later else found
         return {k: resolve(v, look_up) for k, v in value.items()}
     if isinstance(value, list):
         return [resolve(v, look_up) for v in value]

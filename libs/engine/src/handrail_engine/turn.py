@@ -14,6 +14,7 @@ from typing import Any
 from handrail_contracts.events import EventType, NodeStatus
 from handrail_contracts.model import iso
 from handrail_contracts.tasks import DeadLetter, Task
+from handrail_engine import payloads
 from handrail_engine.evolve import evolve
 from handrail_engine.inputs import Now
 from handrail_engine.outgoing import outgoing
@@ -30,6 +31,7 @@ class Turn:
     now: Now
     rows: list[Row] = field(default_factory=list[Row])
     messages: list[Message] = field(default_factory=list[Message])
+    blobs: list[tuple[str, bytes]] = field(default_factory=list[tuple[str, bytes]])  # digest, body
     queue: deque[str] = field(default_factory=deque[str])
     at: str = ""
     places: dict[str, int] = field(default_factory=dict[str, int])  # what was taken when the turn began
@@ -60,3 +62,12 @@ class Turn:
     def ready_again(self, node: NodeState) -> None:
         """Its dependants may be ready now."""
         self.queue.extend(self.state.children[node.spec.id])
+
+    def carried(self, value: Any) -> Any:
+        """What an event carries of this value: itself, or a reference where it is large. The value is stored with the rows."""
+        body = payloads.encoded(value)
+        if len(body) <= payloads.ALONE_BYTES:
+            return value
+        mark, stored = payloads.reference(self.state.trace_id, body)
+        self.blobs.append((mark, body))
+        return payloads.with_fields(stored, value)

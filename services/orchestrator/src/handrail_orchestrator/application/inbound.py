@@ -10,16 +10,13 @@ import orjson
 
 from handrail_contracts.codec import Undecodable, decode
 from handrail_contracts.commands import CommandKind, Nudge
-from handrail_contracts.ids import digest, partition
+from handrail_contracts.ids import partition
 from handrail_contracts.tasks import DeadLetter, Escalation, Result
 from handrail_engine.inputs import Cancel, Claim, GiveUp, Input, Outside, PanicPause, Say, Start
+from handrail_engine.payloads import INLINE_BYTES, reference, with_fields
 from handrail_orchestrator.application.ports import Command
 from handrail_orchestrator.application.work import Item, Work
 from handrail_runtime.ports import Record
-
-INLINE_BYTES = 48 * 1024
-"""A larger output or evidence becomes a reference: several of them must fit into one event of 256 KiB."""
-_PREVIEW = 200
 
 
 class Inbound:
@@ -61,7 +58,7 @@ class Inbound:
     def _offload(self, message: Result | DeadLetter, work: Work) -> Result | DeadLetter:
         changed: dict[str, Any] = {}
         if isinstance(message, Result) and (ref := self._stored(message.trace_id, message.output, work)) is not None:
-            changed["output"] = ref
+            changed["output"] = with_fields(ref, message.output)
         if (
             message.error is not None
             and (ref := self._stored(message.trace_id, message.error.evidence, work)) is not None
@@ -90,10 +87,9 @@ class Inbound:
         body = orjson.dumps(value)
         if len(body) <= INLINE_BYTES:
             return None
-        mark = digest(body)
+        mark, ref = reference(trace_id, body)
         work.blobs.append((trace_id, mark, body))
-        preview = body[:_PREVIEW].decode(errors="replace")
-        return {"$ref": f"/workflows/{trace_id}/blobs/{mark}", "bytes": len(body), "preview": preview}
+        return ref
 
     def commands(self, commands: Iterable[Command], work: Work) -> None:
         """Adds command rows; one that nobody understands is applied as nothing, so that it cannot stop the others."""

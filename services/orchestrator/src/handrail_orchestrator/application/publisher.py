@@ -23,6 +23,7 @@ from handrail_contracts.envelope import Envelope, ce_type, plain_headers, to_hea
 from handrail_contracts.events import TERMINAL_EVENTS, EventType
 from handrail_contracts.ids import attempt_ce_id, event_ce_id, task_id, workflow_key
 from handrail_contracts.tasks import DeadLetter, Task, TaskKind
+from handrail_engine.references import MISSING, PATH, dig
 from handrail_orchestrator.application.lane import Lane, Sending
 from handrail_runtime.lifecycle import supervise
 from handrail_runtime.ports import Bus, Outgoing, Record
@@ -217,9 +218,15 @@ def _digests(value: Any) -> Iterable[str]:
 def _filled(value: Any, found: dict[str, Any]) -> Any:
     mark = _reference(value)
     if mark is not None:
-        return found.get(mark, value)
+        return _part(found[mark], value) if mark in found else value
     if isinstance(value, dict):
         return {k: _filled(v, found) for k, v in value.items()}
     if isinstance(value, list):
         return [_filled(v, found) for v in value]
     return value
+
+
+def _part(body: Any, ref: dict[str, Any]) -> Any:
+    """What a reference means: the stored value, or the part of it that it names."""
+    part = dig(body, tuple(ref.get(PATH, ())))
+    return ref.get("default") if part is MISSING else part

@@ -1,0 +1,61 @@
+"""Values that are too large for an event: stored beside the journal by digest, and shown as a reference.
+
+A reference is `{"$ref", "bytes", "preview"}`, of an object also `fields`: its small members as they are, of the larger
+ones a reference `{"$ref", "path"}` to that part. So conditions, gates and inputs read what lies inside a stored value
+(`references.dig`), and only what is large travels by reference.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+from handrail_contracts.ids import digest
+from handrail_engine.references import FIELDS, PATH, REF
+
+INLINE_BYTES = 48 * 1024
+"""A larger output or evidence becomes a reference: several of them must fit into one event of 256 KiB."""
+ALONE_BYTES = 144 * 1024
+"""The same for a value that is alone in its event but for texts: a workflow's input, its output, what a person gave."""
+_FIELD_BYTES = 1024
+_FIELDS_BYTES = 8 * 1024
+_PREVIEW = 200
+_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+def encoded(value: Any) -> bytes:
+    """The value as compact JSON."""
+    return _json(value).encode("utf-8", "surrogatepass")
+
+
+def reference(trace_id: str, body: bytes) -> tuple[str, dict[str, Any]]:
+    """The digest under which `body` (JSON) is stored, and what stands in its place."""
+    mark = digest(body)
+    at = f"/workflows/{trace_id}/blobs/{mark}"
+    return mark, {REF: at, "bytes": len(body), "preview": body[:_PREVIEW].decode(errors="replace")}
+
+
+def with_fields(stored: dict[str, Any], value: Any) -> dict[str, Any]:
+    """The reference, with what is small inside `value` at hand."""
+    fields = _fields(stored[REF], value, ())
+    return stored if fields is None else {**stored, FIELDS: fields}
+
+
+def _fields(at: str, value: Any, path: tuple[str, ...]) -> dict[str, Any] | None:
+    """All members of an object, or None where they would be too many: a member that is left out counts as missing."""
+    if not isinstance(value, dict):
+        return None
+    members = cast("dict[str, Any]", value)
+    if len(members) > _FIELDS_BYTES // 4:
+        return None
+    found: dict[str, Any] = {}
+    for name, member in members.items():
+        if len(encoded(member)) <= _FIELD_BYTES:
+            found[name] = member
+            continue
+        here = (*path, name)
+        found[name] = {REF: at, PATH: list(here)}
+        inner = _fields(at, member, here)
+        if inner is not None:
+            found[name][FIELDS] = inner
+    return found if len(encoded(found)) <= _FIELDS_BYTES else None

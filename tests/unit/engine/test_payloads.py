@@ -1,0 +1,67 @@
+"""Values beside the journal: what lies inside one is read as if it stood in the event."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from handrail_contracts.events import MAX_EVENT_BYTES
+from handrail_contracts.ids import digest
+from handrail_engine import payloads
+from handrail_engine.decide import Decided, decide
+from handrail_engine.inputs import Now, Start
+from handrail_engine.references import MISSING, dig, resolve
+from handrail_engine.state import WorkflowState
+from unit.engine.saga import node
+
+BIG = "y" * 100_000
+
+
+def stored(value: Any) -> dict[str, Any]:
+    return payloads.with_fields(payloads.reference("w", payloads.encoded(value))[1], value)
+
+
+def test_small_members_of_a_stored_value_are_at_hand() -> None:
+    ref = stored({"ok": True, "preview": 7, "deep": {"n": 5, "text": BIG}, "many": [1] * 9_000})
+    assert dig(ref, ("ok",)) is True
+    assert dig(ref, ("preview",)) == 7  # the member, not what the reference itself shows
+    assert dig(ref, ("deep", "n")) == 5
+    assert dig(ref, ("nothing",)) is MISSING
+    assert dig(ref, ("deep", "nothing")) is MISSING
+
+
+def test_large_members_are_references_to_their_part() -> None:
+    ref = stored({"deep": {"text": BIG}, "many": [1] * 9_000})
+    assert dig(ref, ("deep", "text")) == {"$ref": ref["$ref"], "path": ["deep", "text"]}
+    assert dig(ref, ("many", "3")) == {"$ref": ref["$ref"], "path": ["many", "3"]}
+    assert dig(stored([{"a": BIG}]), ("0", "a"))["path"] == ["0", "a"]
+
+
+def test_an_object_with_too_many_members_is_read_by_reference_alone() -> None:
+    ref = stored({f"k{i}": i for i in range(20_000)})
+    assert "fields" not in ref
+    assert dig(ref, ("k7",)) == {"$ref": ref["$ref"], "path": ["k7"]}
+
+
+def test_the_default_of_a_reference_goes_along_with_the_part() -> None:
+    ref = stored([BIG])
+    found = resolve({"x": {"$from": "input.9", "default": 3}}, lambda _: dig(ref, ("9",)))
+    assert found == {"x": {"$ref": ref["$ref"], "path": ["9"], "default": 3}}
+
+
+def test_a_reference_stays_small() -> None:
+    wide = stored({f"k{i}": "v" * 1_000 for i in range(200)} | {"big": BIG})
+    assert len(payloads.encoded(wide)) < 10_000
+
+
+def test_a_large_input_stands_beside_the_journal_and_is_read_all_the_same() -> None:
+    plan = [node("a", inputs={"x": {"$from": "input.small"}, "y": {"$from": "input.big"}})]
+    given = {"small": 7, "big": "z" * 300_000}
+    s = WorkflowState("t", "w")
+    decided = decide(s, Start("do it", None, given, {}, plan), Now(1))
+    assert isinstance(decided, Decided)
+    assert all(len(payloads.encoded(r.data)) <= MAX_EVENT_BYTES for r in decided.rows)
+    [(mark, body)] = decided.blobs
+    assert (mark, body) == (digest(body), payloads.encoded(given))
+    [task] = decided.messages
+    assert task.inputs["x"] == 7  # type: ignore[union-attr]
+    assert task.inputs["y"] == {"$ref": f"/workflows/w/blobs/{mark}", "path": ["big"]}  # type: ignore[union-attr]
