@@ -217,6 +217,13 @@ async def test_what_is_not_http_is_answered_as_a_problem(rig: Rig, request_: byt
     problem_of(body, "malformed-request")
 
 
+@pytest.mark.parametrize("path", ["/workflows", "/workflows/w/events"])
+async def test_a_method_that_nobody_knows_is_not_allowed(rig: Rig, path: str) -> None:
+    status, headers, body, closed = await raw(rig.port, f"BREW {path}?x=1 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    assert (status, headers["allow"], closed) == (405, "GET, HEAD, POST", True)
+    assert problem_of(body, "method-not-allowed")["instance"] == path
+
+
 async def test_an_endless_head_is_cut_off(rig: Rig) -> None:
     request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + b"X: " + b"y" * 70_000 + b"\r\n\r\n"
     status, _, body, _ = await raw(rig.port, request)

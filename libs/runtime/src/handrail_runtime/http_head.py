@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -14,12 +15,15 @@ else:
     _Protocol = object  # the services that serve HTTP bring uvicorn; the others do not need it
 
 MAX_HEAD_BYTES = 64 * 1024
+_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,40}) (/[\x21-\x7e]{0,2000}) HTTP/1\.[01]\r?\n")
+_USUAL = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
 
 
 class BoundedHead(_Protocol):
     """To be put before uvicorn's protocol: `class Protocol(BoundedHead, HttpToolsProtocol)`."""
 
     _head_bytes = 0
+    _newest = b""
 
     def on_message_begin(self) -> None:
         """A new request begins."""
@@ -41,13 +45,29 @@ class BoundedHead(_Protocol):
         if self._head_bytes > MAX_HEAD_BYTES:
             raise ValueError("The head of the request is too large.")
 
+    def data_received(self, data: bytes) -> None:
+        """Bytes of requests; the newest stay at hand, for whoever has to say what could not be read."""
+        self._newest = data
+        super().data_received(data)
+
     def send_400_response(self, msg: str) -> None:
-        """What cannot be parsed is answered as a problem, too."""
+        """What cannot be parsed is answered as a problem, too; a method that nobody knows is one that is not allowed."""
+        line = _LINE.match(self._newest)
+        path = line[2].decode().partition("?")[0] if line else "/"
+        if line and line[1] not in _USUAL and not self._head_bytes:
+            detail = f"Expected one of GET, HEAD, POST, but found {line[1].decode()!r}."
+            self._refuse(405, b"Method Not Allowed", problem("method-not-allowed", detail, instance=path))
+            return
         detail = f"Expected an HTTP/1.1 request with a head of at most {MAX_HEAD_BYTES} bytes, but it cannot be read."
-        body = orjson.dumps(problem("malformed-request", detail))
+        self._refuse(400, b"Bad Request", problem("malformed-request", detail, instance=path))
+
+    def _refuse(self, status: int, reason: bytes, told: dict[str, Any]) -> None:
+        body = orjson.dumps(told)
+        allow = b"allow: GET, HEAD, POST\r\n" if status == 405 else b""
         head = (
-            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\nx-content-type-options: nosniff\r\n"
-            b"cache-control: no-store\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
+            b"HTTP/1.1 %d %s\r\ncontent-type: application/problem+json\r\nx-content-type-options: nosniff\r\n%s"
+            b"cache-control: no-store\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+            % (status, reason, allow, len(body))
         )
         self.transport.write(head + body)
         self.transport.close()
