@@ -72,6 +72,12 @@ async def test_once_per_key_also_when_asked_at_the_same_time(rig: Rig) -> None:
         ({"reason": "   "}, "validation", "/reason"),
         ({"transcript": [{"role": "user"}]}, "validation", "/transcript/0/text"),
         ({"transcript": [{"role": "user", "text": "x", "mood": 1}]}, "unknown-field", "/transcript/0/mood"),
+        ({"transcript": [{"role": "user", "text": "x", "at": "soon"}]}, "invalid-time", "/transcript/0/at"),
+        (
+            {"transcript": [{"role": "user", "text": "x", "at": "2026-01-31T12:00:00"}]},
+            "invalid-time",
+            "/transcript/0/at",
+        ),
         ({"metadata": []}, "validation", "/metadata"),
         ({"severity": 1}, "unknown-field", "/severity"),
         ({"callback_url": "http://agents.example/"}, "webhook-url-rejected", "/callback_url"),

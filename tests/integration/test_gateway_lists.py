@@ -485,6 +485,7 @@ async def test_feedback_has_a_line_per_decision(rig: Rig) -> None:
         assert line["proposed"] == proposed["args"]
         assert line["policy"] == {"version": 3, "rule_id": "money-over-100", "score": 0.4}
         assert line["later"] == {"status": "PAUSED_HITL"}
+        assert line["input"] == (final if outcome == "edited" else None)
     assert lines[expired]["outcome"] == "expired"
     assert (await rig.get("/feedback.jsonl", since="2100-01-01T00:00:00Z")).content == b""
     await refused(rig.get("/feedback.jsonl", since="yesterday"), 422, "invalid-time")

@@ -84,6 +84,9 @@ async def test_a_long_history_is_cut_and_says_where_the_rest_is(rig: Rig) -> Non
     cut = await state(rig, trace_id, history=True)
     assert [e["seq"] for e in cut["history"]] == list(range(1501, 2501))
     assert cut["cursor"] == "2500"
+    page = (await rig.get(f"/workflows/{trace_id}/journal", after="3", limit="2")).json()
+    following = (await rig.get(f"/workflows/{trace_id}/journal", cursor=page["next_cursor"], limit="1")).json()
+    assert [e["seq"] for e in (*page["items"], *following["items"])] == [4, 5, 6]
     assert (cut["history_truncated"], cut["history_next"]) == (True, f"/workflows/{trace_id}/journal?after=0")
     assert cut["nodes"] == WorkflowView(trace_id).apply_all(await journal(rig, trace_id)).state()["nodes"]
 

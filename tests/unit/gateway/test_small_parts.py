@@ -102,6 +102,14 @@ def test_wrong_parameters_are_refused(parameters: dict[str, Any], ask: Any) -> N
     assert caught.value.code == "invalid-query"
 
 
+@pytest.mark.parametrize(
+    ("told", "meant"), [("true", True), ("True", True), ("1", True), ("FALSE", False), ("0", False)]
+)
+def test_a_flag_may_be_written_as_clients_write_booleans(told: str, meant: bool) -> None:
+    assert query(("history",), history=told).flag("history") is meant
+    assert query(("history",)).flag("history") is False
+
+
 def test_an_unknown_parameter_is_told_with_the_nearest_known_one() -> None:
     with pytest.raises(Refusal, match="Did you mean status"):
         query(("status", "limit"), statsu="RUNNING")

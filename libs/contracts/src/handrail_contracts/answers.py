@@ -259,8 +259,8 @@ class PolicyView(Answer):
 
 
 class Feedback(Answer):
-    """One line of `GET /feedback.jsonl`. `final` is what was executed, null when rejected; `patch` is RFC 6902. Arguments that
-    are marked to be left out stand as `[redacted]`."""
+    """One line of `GET /feedback.jsonl`. `final` is what was executed, null when rejected; `patch` is RFC 6902; `input` is what
+    the button was given: a reply, another vendor, edited arguments. What is marked to be left out stands as `[redacted]`."""
 
     decision_id: str
     trace_id: str
@@ -270,6 +270,7 @@ class Feedback(Answer):
     proposed: Json = None
     final: Json = None
     patch: list[dict[str, Any]]
+    input: Json = None
     comment: str | None
     actor: str
     channel: str

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 from handrail_contracts.model import Door, Json, Wire
 from handrail_contracts.plan import Plan
@@ -123,12 +125,24 @@ class SseTicketRequest(Door):
         return self
 
 
+def _time(text: str) -> str:
+    try:
+        zone = datetime.fromisoformat(text).tzinfo
+    except ValueError:
+        zone = None
+    if zone is None:
+        raise PydanticCustomError(
+            "datetime_parsing", "Expected a time such as 2026-01-31T12:00:00Z, but found another text."
+        )
+    return text
+
+
 class Line(Door):
     """One line of a conversation. `at` RFC 3339; left out it is when the line came in."""
 
     role: Annotated[str, StringConstraints(min_length=1, max_length=64)]
     text: Text
-    at: Annotated[str, StringConstraints(max_length=64)] | None = None
+    at: Annotated[str, StringConstraints(max_length=64), AfterValidator(_time)] | None = None
 
 
 class EscalationRequest(Door):

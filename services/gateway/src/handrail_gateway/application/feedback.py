@@ -73,11 +73,13 @@ def line(row: Row, pause: dict[str, Any]) -> dict[str, Any]:
     kind = _kind(row, pause)
     proposal: dict[str, Any] | None = pause.get("proposed_action")
     proposed = proposal.get("args") if proposal else None
-    final = {ResolutionKind.APPROVE: proposed, ResolutionKind.EDIT: _given(row)}.get(kind) if kind else None
+    given = _given(row)
+    final = {ResolutionKind.APPROVE: proposed, ResolutionKind.EDIT: given}.get(kind) if kind else None
     marked = marks(pause)
     if marked:
         proposed = redacted(proposed, marked) if isinstance(proposed, dict) else proposed
         final = redacted(final, marked) if isinstance(final, dict) else final
+        given = redacted(given, marked) if isinstance(given, dict) else given
     return {
         "decision_id": row["pause_id"],
         "trace_id": row["trace_id"],
@@ -87,6 +89,7 @@ def line(row: Row, pause: dict[str, Any]) -> dict[str, Any]:
         "proposed": proposed,
         "final": final,
         "patch": patch(proposed, final) if proposed is not None and final is not None else [],
+        "input": given,
         "comment": row["comment"],
         "actor": row["actor"],
         "channel": row["channel"],

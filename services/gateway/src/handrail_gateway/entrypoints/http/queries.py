@@ -11,6 +11,7 @@ from starlette.requests import Request
 from handrail_gateway.application.faults import Refusal, quote
 
 MAX_TEXT = 256
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
 class Query:
@@ -54,8 +55,11 @@ class Query:
         return value
 
     def flag(self, name: str) -> bool:
-        """`true` or `false`."""
-        return self.one_of(name, ("true", "false"), "false") == "true"
+        """`true` or `false`; `1` and `0` and capitals mean the same, as many a client writes its booleans."""
+        told = self.text(name) or "false"
+        if told.lower() not in _FLAGS:
+            raise _refused(name, f"Expected one of true, false, but found {quote(told)}.")
+        return _FLAGS[told.lower()]
 
     def pairs(self, name: str) -> tuple[tuple[str, str], ...]:
         """`key:value`, as often as it stands. A value may hold colons and commas."""

@@ -211,13 +211,18 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
         **describe(
             "The events, raw, oldest first",
             path=("trace_id",),
-            query={"after": "A seq; default 0.", "limit": "1 to 1,000, default 200."},
+            query={
+                "after": "A seq, or the `next_cursor` of the answer before; default 0.",
+                "cursor": "The same as `after`, by the name that other lists give it.",
+                "limit": "1 to 1,000, default 200.",
+            },
             problems=("workflow-not-found", "invalid-cursor"),
         ),
     )
     async def get_journal(request: Request) -> Response:
-        query = Query(request, ("after", "limit"))
-        after, limit = query.position("after"), query.limit(JOURNAL_LIMIT, JOURNAL_MOST)
+        query = Query(request, ("after", "cursor", "limit"))
+        after = query.position("cursor" if query.text("after") is None else "after")
+        limit = query.limit(JOURNAL_LIMIT, JOURNAL_MOST)
         return answers.Json(await use.lists.journal(trace_id_of(request), after, limit))
 
     @router.get(
