@@ -165,6 +165,56 @@ async def test_the_inbox_of_another_tenant_is_not_ours(rig: Rig) -> None:
     await refused(rig.post(f"/pauses/{pause_id}/claim"), 404, "pause-not-found")
 
 
+_BODIES = {
+    "/workflows/{trace_id}/resume": {"action_id": "RES_SKIP"},
+    "/pauses/{pause_id}/messages": {"role": "user", "text": "x"},
+}
+
+
+async def test_on_every_route_what_is_somebody_elses_is_answered_like_what_is_not_there(rig: Rig) -> None:
+    """Every path of the published description that names something; a new one is tried without being added here."""
+    trace_id, pause_id = await rig.paused()
+    record = await quarantine(rig, b"x", kind="parked", trace_id=trace_id)
+    letter = f"d{'7' * 25}"
+    await rig.db.execute(
+        "INSERT INTO handrail.dead_letter (dead_letter_id, trace_id, node_id, kind, data, pause_id, state, at)"
+        " VALUES ($1, $2, 'a', 'task', '{}', $3, 'open', handrail.clock())",
+        letter,
+        trace_id,
+        pause_id,
+    )
+    for table in ("workflow", "journal", "pause", "quarantine", "dead_letter"):
+        await rig.db.execute(f"UPDATE handrail.{table} SET tenant = 'other' WHERE trace_id = $1", trace_id)
+    ours = {"trace_id": trace_id, "pause_id": pause_id, "record_id": str(record), "dead_letter_id": letter}
+    nobodys = {
+        "trace_id": "n" * 36,
+        "pause_id": "p" + "0" * 25,
+        "record_id": "999999999",
+        "dead_letter_id": "d" + "0" * 25,
+    }
+    tried = 0
+    for path, operations in (await rig.get("/openapi.json")).json()["paths"].items():
+        named = [n for n in ours if "{" + n + "}" in path]
+        if not named or path.endswith("/events"):
+            continue  # streams are the notifier's: test_a_workflow_of_another_tenant_is_unknown
+        for method in operations:
+            seen: list[tuple[int, str]] = []
+            for ids in (ours, nobodys):
+                filled = path.format_map(
+                    {"node_id": "a", "action_id": "RES_SKIP", "digest": "sha256:" + "0" * 64, **ids}
+                )
+                body = _BODIES.get(path, {}) if method == "post" else None
+                answer = await rig.client.request(method, filled, **({} if body is None else {"json": body}))
+                text = answer.text
+                for n in named:
+                    text = text.replace(ids[n], f"<{n}>")
+                seen.append((answer.status_code, text))
+            assert seen[0] == seen[1], (method, path)
+            assert seen[0][0] == 404, (method, path, seen[0])
+            tried += 1
+    assert tried > 20
+
+
 async def test_claims_are_time_boxed_exclusive_and_told_to_the_owner(rig: Rig) -> None:
     trace_id, pause_id = await rig.paused()
     claim, release = f"/pauses/{pause_id}/claim", f"/pauses/{pause_id}/release"
