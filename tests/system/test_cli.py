@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 import pytest_asyncio
 
@@ -249,3 +250,29 @@ async def test_the_clock_of_a_running_handrail_is_found_by_its_data(demo: Demo) 
     shown = await demo.handrail("clock", "show", "--data", str(demo.data), "--json")
     assert (shown.code, shown.err) == (0, "")
     assert shown.json["offset_s"] == 0
+
+
+async def test_what_people_put_into_a_workflow_is_in_no_log_line_and_no_metric(demo: Demo) -> None:
+    """Through a run, a failure, a refused and a taken decision, an undo, and requests that are refused at the door."""
+    canary = "canary7f3a9secret"
+    words = ("run", "--blueprint", "employee-onboarding", "-i", f"employee={canary}", "-i", f"department={canary}")
+    shown = await demo.handrail(*words, "-i", "budget=2500", "-i", "sku=MBP-OUT-OF-STOCK", "--wait", "--json")
+    assert shown.code == PAUSED, shown.err
+    trace_id = shown.json["trace_id"]
+    assert (
+        await demo.handrail("resolve", trace_id, "RES_MANUAL_SKU", "--input", f"{canary} is no url", "--yes")
+    ).code != 0
+    assert (await demo.handrail("resolve", trace_id, "RES_ABORT_SAGA", "--comment", canary, "--yes")).code == DONE
+    assert canary in (await demo.handrail("watch", trace_id)).out, "people see it"
+    async with demo.client() as client:
+        state = await client.state(trace_id)
+    assert state.status == "COMPENSATED"
+    async with httpx2.AsyncClient(base_url=demo.url, trust_env=False, timeout=30) as http:
+        for body in ({"blueprint": canary}, {"intent": "x", canary: canary}, {"plan": {"nodes": [{"id": canary}]}}):
+            assert (await http.post("/workflows", json=body)).status_code == 422
+        assert (
+            await http.post("/workflows", content=f'{{"{canary}', headers={"Content-Type": "application/json"})
+        ).is_error
+        metrics = (await http.get("/metrics")).text
+    assert "handrail_" in metrics and canary not in metrics
+    assert canary not in (demo.data / "up.log").read_text("utf-8", "replace")
