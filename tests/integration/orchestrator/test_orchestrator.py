@@ -11,11 +11,12 @@ from structlog.testing import capture_logs
 from tests.integration.orchestrator.rig import DIAMOND, P, Rig, failed, node, ok, rig_on
 from tests.waiting import wait_until
 
-from handrail_contracts import ids, topics
+from handrail_contracts import codec, ids, topics
+from handrail_contracts.envelope import Envelope, ce_type, to_headers
 from handrail_contracts.events import MAX_EVENT_BYTES
 from handrail_contracts.plan import Plan
 from handrail_contracts.policy import Policy
-from handrail_contracts.tasks import Outcome, Result, Task, TaskKind
+from handrail_contracts.tasks import DeadLetter, Outcome, Result, Task, TaskKind
 from handrail_engine.inputs import PanicPause
 from handrail_engine.plan import compile_plan
 from handrail_orchestrator.adapters.postgres import PostgresStore
@@ -357,6 +358,47 @@ async def test_no_end_and_no_decision_makes_an_event_too_large(rig: Rig) -> None
     whole = kept[rows[-1].data["output"]["$ref"].rsplit("/", 1)[1]]
     assert whole["n1"] == {"text": "x" * 40_000}
     assert kept[whole["n0"]["$ref"].rsplit("/", 1)[1]] == {"text": "x" * 300_000}
+
+
+async def test_a_dead_letter_that_returns_after_the_end_is_no_stranger(rig: Rig) -> None:
+    """With `on_exhausted: skip` the workflow ends before its own dead letter comes back."""
+    rig.answer = lambda task: failed(task, retryable=False)
+    await rig.orchestrator()
+    await rig.start("w", [node("a", on_exhausted="skip")])
+    await rig.until("w", "COMPLETED_WITH_SKIPS")
+    p = ids.partition("default", "w", P)
+    e = Envelope("elsewhere/1", ce_type("dead_letter"), "/test")
+    foreign = DeadLetter(trace_id="w", node_id="a", reason="from elsewhere")
+    await rig.send(Outgoing(topics.DEAD_LETTERS, None, codec.encode(foreign), to_headers(e), p))
+
+    async def aside() -> bool:
+        return bool(await rig.pool.fetchval("SELECT count(*) FROM handrail.quarantine"))
+
+    await wait_until(aside, description="the foreign dead letter is set aside")
+    [record] = await rig.pool.fetch("SELECT reason, value FROM handrail.quarantine")
+    assert record["reason"] == "Expected a dead letter of a node that exists, but: ended."
+    assert b"from elsewhere" in record["value"]
+
+
+async def test_a_failed_attempt_whose_key_is_closed_for_a_retry_is_not_answered_twice(rig: Rig) -> None:
+    """The agent says `cancelled` once it has closed the old effect key: nothing that the journal does not know."""
+    button = {"action_id": "RES_LINK", "display_text": "x", "kind": "retry", "requires_input": True, "sets": "url"}
+    closed: list[Task] = []
+
+    def answer(task: Task) -> Result:
+        if task.kind is TaskKind.CANCEL:
+            closed.append(task)
+            return ok(task).model_copy(update={"outcome": Outcome.CANCELLED, "output": None})
+        return ok(task) if task.node_id == "b" or "url" in task.inputs else failed(task, retryable=False)
+
+    rig.answer = answer
+    await rig.orchestrator()
+    await rig.start("w", [node("a", resolutions=[{**button, "input_schema": "url"}]), node("b", "a")])
+    await rig.until("w", "PAUSED_HITL")
+    await rig.press("w", "RES_LINK", "https://vendor.example/x")
+    await rig.until("w", "COMPLETED")
+    assert [t.attempt for t in closed] == [1]
+    assert not [r for r in await rig.rows("w") if r.type == "RESULT_IGNORED"]
 
 
 async def test_commands_are_applied_once_and_in_order_without_a_nudge(rig: Rig) -> None:

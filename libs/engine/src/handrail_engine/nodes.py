@@ -210,6 +210,10 @@ def _not_current(t: Turn, node: NodeState, r: Result, generation: int) -> Reject
         return Rejection("stale-start", f"attempt {r.attempt} is over")
     if closed == r.outcome.value and not _contradicts(node, r):
         return Rejection("duplicate", f"attempt {r.attempt} was answered already")
+    if r.outcome is Outcome.CANCELLED and closed == Outcome.FAILED.value:
+        return Rejection(
+            "duplicate", f"attempt {r.attempt} had failed: its effect key is closed, as it was asked to be"
+        )
     if ignored_mark(r.attempt, r.outcome.value) in node.ignored:
         return Rejection("duplicate", f"attempt {r.attempt} was ignored already")
     by_time = closed in ("lease-expired", "given-up", None)

@@ -18,7 +18,7 @@ from handrail_contracts.model import iso
 from handrail_contracts.tasks import DeadLetter, Heartbeat, Outcome, Result
 from handrail_engine.admission import admit
 from handrail_engine.decide import decide, heard
-from handrail_engine.inputs import Decision, GiveUp, Now, Rejection, Say, Wake
+from handrail_engine.inputs import Decision, GiveUp, Input, Now, Rejection, Say, Wake
 from handrail_engine.outgoing import late_effect
 from handrail_engine.state import Row, WorkflowState
 from handrail_engine.talk import AGENT
@@ -238,8 +238,7 @@ class Batcher:
         if isinstance(item.what, Decision) and why.reason in ("self-approval", "action-not-allowed"):
             opened.batch.refused.append((item.what.pause_id,))  # its pause stays open, for a better one
             _log.warning("decision_refused", trace_id=trace_id, pause_id=item.what.pause_id, reason=why.reason)
-        foreign = isinstance(item.what, DeadLetter) and why.reason in ("unknown-node", "unknown-workflow", "ended")
-        if foreign and item.record is not None:
+        if _foreign(item.what, why) and item.record is not None:
             text = f"Expected a dead letter of a node that exists, but: {why.reason}."
             opened.batch.quarantine.append(self._parking.unread(item.record, text))
 
@@ -341,3 +340,10 @@ class Batcher:
             return None
         kind = "compensate" if node.state.value == "COMPENSATING" else "execute"
         return Result.model_validate({**hb.model_dump(exclude_unset=True), "kind": kind, "outcome": "started"})
+
+
+def _foreign(what: Input | None, why: Rejection) -> bool:
+    """A dead letter that nobody here can take up; one with an id is ours, and its workflow may end before it returns."""
+    if not isinstance(what, DeadLetter):
+        return False
+    return why.reason in ("unknown-node", "unknown-workflow") or (why.reason == "ended" and what.dead_letter_id is None)
