@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -373,6 +374,14 @@ async def quarantine(rig: Rig, value: bytes | None, **more: Any) -> int:
         more.get("kind", "undecodable"),
         more.get("trace_id"),
     )
+
+
+async def test_a_list_shows_the_beginning_of_a_large_record_and_the_record_all_of_it(rig: Rig) -> None:
+    record_id = await quarantine(rig, b"x" * 100_000)
+    [listed] = (await rig.get("/quarantine")).json()["items"]
+    whole = (await rig.get(f"/quarantine/{record_id}")).json()
+    assert (len(base64.b64decode(listed["value"])), listed["bytes"], listed["truncated"]) == (65_536, 100_000, True)
+    assert (len(base64.b64decode(whole["value"])), whole["bytes"], whole["truncated"]) == (100_000, 100_000, False)
 
 
 async def test_a_quarantined_record_goes_back_onto_its_topic_byte_for_byte(rig: Rig) -> None:

@@ -191,7 +191,8 @@ class DeadLetterView(Answer):
 
 
 class QuarantineView(Answer):
-    """A record that was set aside. `value` and `key` are base64, null where the record had none."""
+    """A record that was set aside. `value` and `key` are base64, null where the record had none; a list shows the first 64 KiB
+    of a value (`truncated`), the record by itself shows it whole."""
 
     id: int
     topic: str
@@ -204,6 +205,8 @@ class QuarantineView(Answer):
     at: str
     key: str | None
     value: str | None
+    bytes: int | None = None
+    truncated: bool = False
 
 
 class AgentAction(Answer):

@@ -156,18 +156,20 @@ async def dead_letter(connection: AnyConnection, tenant: str, dead_letter_id: st
     )
 
 
+QUARANTINE_SHOWN_BYTES = 64 * 1024
 _QUARANTINE = (
-    'SELECT id, topic, partition, "offset", bus_id, key, value, headers, reason, kind, trace_id, state, state_reason, at'
-    " FROM handrail.quarantine WHERE tenant = $1"
+    'SELECT id, topic, partition, "offset", bus_id, key, value, octet_length(value) AS bytes, headers, reason, kind,'
+    " trace_id, state, state_reason, at FROM handrail.quarantine WHERE tenant = $1"
 )
+_QUARANTINE_LIST = _QUARANTINE.replace("value,", f"substr(value, 1, {QUARANTINE_SHOWN_BYTES}) AS value,", 1)
 
 
 async def quarantined(
     connection: AnyConnection, tenant: str, limit: int, before: int | None, *, state: str | None, topic: str | None
 ) -> Rows:
-    """Records that were set aside, newest first, with id < `before`."""
+    """Records that were set aside, newest first, with id < `before`; of each value the first QUARANTINE_SHOWN_BYTES."""
     return await connection.fetch(
-        f"{_QUARANTINE} AND ($2::text IS NULL OR state = $2) AND ($3::text IS NULL OR topic = $3)"
+        f"{_QUARANTINE_LIST} AND ($2::text IS NULL OR state = $2) AND ($3::text IS NULL OR topic = $3)"
         " AND ($4::bigint IS NULL OR id < $4) ORDER BY id DESC LIMIT $5",
         tenant,
         state,

@@ -183,6 +183,8 @@ def _quarantined(r: Row) -> dict[str, Any]:
         "at": rfc3339(r["at"]),
         "key": _base64(r["key"]),
         "value": _base64(r["value"]),
+        "bytes": r["bytes"],
+        "truncated": r["value"] is not None and len(r["value"]) < r["bytes"],
         "headers": orjson.loads(r["headers"]),
     }
 
