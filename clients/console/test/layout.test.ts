@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import type { NodeView } from "@handrail/client";
 import { Elements } from "../src/graph/elements.js";
 import { place } from "../src/graph/layout.js";
+import { Marker } from "../src/graph/marks.js";
 import { LANE, NODE, shapeKey } from "../src/graph/places.js";
 import { depthOf, inOrder, type Shape, upstream } from "../src/graph/order.js";
 import { step } from "../src/graph/walk.js";
@@ -92,3 +93,20 @@ test("all lines of a kind are one path, a dependency named twice is drawn once, 
 function node(id: string, state: string, depends_on: string[] = []): NodeView {
   return { id, agent: "x", action: "y", depends_on, state, attempt: 0, max_attempts: 1, started_at: null, finished_at: null, output: null, error: null } as NodeView;
 }
+
+test("steps that stand still share one icon path a status; those that need somebody keep their own", () => {
+  const marker = new Marker();
+  const nodes = ["PENDING", "COMPLETE", "COMPLETE", "AWAITING_HUMAN"].map((state, i) => ({ id: `n${i}`, state, depends_on: [] }) as unknown as NodeView);
+  const places = new Map(nodes.map((node, i) => [node.id, { x: i * 300, y: 0 }]));
+  const marks = marker.of(nodes, places, new Set());
+  expect(marks.map((mark) => [mark.token, mark.dim, mark.path.split("M").length - 1])).toEqual([
+    ["pending", false, 1],
+    ["complete", false, 2],
+  ]);
+  expect(marker.of([...nodes], places, new Set())).toBe(marks);
+  expect(marker.of(nodes, places, new Set(["n1"])).map((mark) => [mark.token, mark.dim])).toEqual([
+    ["pending", true],
+    ["complete", false],
+    ["complete", true],
+  ]);
+});

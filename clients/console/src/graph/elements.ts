@@ -5,6 +5,7 @@ import type { Node } from "@xyflow/react";
 import { isFault, isUndo } from "../model/status.js";
 import { LANE, NODE, type Placed } from "./places.js";
 import { upstream } from "./order.js";
+import { type Mark, Marker } from "./marks.js";
 import { Loom, type Wire } from "./wires.js";
 
 export interface StepData extends Record<string, unknown> {
@@ -37,6 +38,9 @@ export interface Look {
   calm?: boolean;
 }
 
+/** At its place without a transform: with one, each step is a drawing of its own to the browser, at every frame. */
+const flat = (left: number, top: number) => ({ transform: "none", left, top });
+
 /** Everything on the way to what stopped; empty when nothing did. */
 export function faultLine(nodes: readonly NodeView[]): Set<string> {
   const faults = nodes.filter((node) => isFault(node.state));
@@ -48,8 +52,9 @@ export function faultLine(nodes: readonly NodeView[]): Set<string> {
 export class Elements {
   #nodes = new Map<string, Any>();
   #loom = new Loom();
+  #marker = new Marker();
 
-  of(look: Look): { nodes: Any[]; wires: readonly Wire[] } {
+  of(look: Look): { nodes: Any[]; wires: readonly Wire[]; marks: readonly Mark[] } {
     const line = look.calm ? new Set<string>() : faultLine(look.nodes);
     const nodes: Any[] = [];
     const laned = new Set(look.nodes.filter((node) => isUndo(node.state)).map((node) => node.id));
@@ -59,7 +64,7 @@ export class Elements {
       nodes.push(this.#step(node, at, i, look, line));
       if (laned.has(node.id)) nodes.push(this.#lane(node, at));
     });
-    return { nodes, wires: this.#loom.of(look.nodes, look.places, line, laned) };
+    return { nodes, wires: this.#loom.of(look.nodes, look.places, line, laned), marks: this.#marker.of(look.nodes, look.places, line) };
   }
 
   #step(node: NodeView, at: Placed, i: number, look: Look, line: Set<string>): StepNode {
@@ -77,6 +82,7 @@ export class Elements {
       id: node.id,
       type: "step" as const,
       position: { x: at.x, y: at.y },
+      style: flat(at.x, at.y),
       data,
       width: NODE.width,
       height: NODE.height,
@@ -90,6 +96,7 @@ export class Elements {
       id: `undo:${node.id}`,
       type: "lane" as const,
       position: { x, y },
+      style: flat(x, y),
       data,
       width: LANE.width,
       height: LANE.height,

@@ -10,6 +10,7 @@ import { usePreferences } from "../live/preferences.js";
 import { isActive, isFault, nodeLook } from "../model/status.js";
 import { text } from "../text.js";
 import { type Any, Elements } from "./elements.js";
+import { Marks } from "./marks.js";
 import { NODE } from "./places.js";
 import { Lane, Step } from "./step.js";
 import { usePlaces } from "./use-places.js";
@@ -52,7 +53,7 @@ function Drawn({ nodes, selected, onSelect, added = NONE, calm = false }: Pictur
   const still = useMedia("(prefers-reduced-motion: reduce)");
   const id = useId();
   const drawn = useMemo(
-    () => (places ? elements.of({ nodes, places, selected, tabbable, added, calm }) : { nodes: [], wires: [] }),
+    () => (places ? elements.of({ nodes, places, selected, tabbable, added, calm }) : { nodes: [], wires: [], marks: [] }),
     [elements, nodes, places, selected, tabbable, added, calm],
   );
 
@@ -138,6 +139,7 @@ function Drawn({ nodes, selected, onSelect, added = NONE, calm = false }: Pictur
         <Background gap={24} size={1} />
         <ViewportPortal>
           <Wires of={drawn.wires} />
+          <Marks of={drawn.marks} />
         </ViewportPortal>
         {places && nodes.length >= MINIMAP_FROM ? <MiniMap<Any> pannable nodeClassName={(node) => `mini mini-${nodeLook(node.data.node.state).token}`} ariaLabel={null} /> : null}
       </ReactFlow>

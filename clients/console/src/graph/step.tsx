@@ -6,6 +6,7 @@ import { nodeLook } from "../model/status.js";
 import { text } from "../text.js";
 import { StatusIcon } from "../ui/icons.js";
 import { Took } from "../ui/parts.js";
+import { isMarked } from "./marks.js";
 import type { LaneNode, StepNode } from "./elements.js";
 
 export const Step = memo(function Step({ data }: NodeProps<StepNode>) {
@@ -23,9 +24,9 @@ export const Step = memo(function Step({ data }: NodeProps<StepNode>) {
       aria-label={text.graph.node(node.id, n, of, look.word.toLowerCase(), attempt)}
       aria-expanded={selected}
     >
-      <StatusIcon token={look.token} size={20} />
+      {isMarked(look.token) ? <span className="step-mark" /> : <StatusIcon token={look.token} size={20} />}
       <span className="step-main">
-        <span className="step-name" title={node.id}>
+        <span className={isLong(node.id, 23) ? "step-name cut" : "step-name"} title={node.id}>
           {node.id}
         </span>
         <span className="step-line">
@@ -33,7 +34,7 @@ export const Step = memo(function Step({ data }: NodeProps<StepNode>) {
           {node.attempt > 1 ? <span className="step-attempt">{`${node.attempt}/${Math.max(node.attempt, node.max_attempts)}`}</span> : null}
           <Took from={node.started_at} to={node.finished_at} />
         </span>
-        <span className="step-agent" title={node.agent}>
+        <span className={isLong(node.agent, 27) ? "step-agent cut" : "step-agent"} title={node.agent}>
           {node.agent}
         </span>
       </span>
@@ -45,6 +46,13 @@ export const Step = memo(function Step({ data }: NodeProps<StepNode>) {
     </div>
   );
 });
+
+/** Whether it may not fit. Only what does not is cut off: each place that cuts costs a frame its share. */
+function isLong(text: string, most: number): boolean {
+  let wide = 0;
+  for (const each of text) wide += /[a-z0-9 _.:-]/.test(each) ? (each === "m" || each === "w" ? 1.6 : 1) : each < "\u0080" ? 1.5 : 2;
+  return wide > most;
+}
 
 export const Lane = memo(function Lane({ data }: NodeProps<LaneNode>) {
   const look = nodeLook(data.node.state);

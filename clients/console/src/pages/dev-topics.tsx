@@ -3,6 +3,7 @@
 import type { DevRecord, DevTopic } from "@handrail/client";
 import { useQuery } from "@tanstack/react-query";
 import { RefreshCw } from "lucide-react";
+import { useEffect, useRef } from "react";
 import { client } from "../live/client.js";
 import { Link, to, useAddress } from "../model/router.js";
 import { clock } from "../model/time.js";
@@ -42,7 +43,7 @@ export function Topics() {
                     </Link>
                     <p className="dim small">{each.why}</p>
                   </th>
-                  <td>{each.payload.join(", ")}</td>
+                  <td className="nowrap">{each.payload.join(", ")}</td>
                   <td className="number">{each.partitions}</td>
                   <td className="number">{each.records}</td>
                 </tr>
@@ -58,6 +59,8 @@ export function Topics() {
 
 function Records({ of, again }: { of: DevTopic; again: () => void }) {
   const list = useQuery({ queryKey: ["dev-records", of.topic], queryFn: () => client.bench.records(of.topic), staleTime: 0 });
+  const heading = useRef<HTMLHeadingElement>(null);
+  useEffect(() => heading.current?.focus(), []);
   const refresh = () => {
     void list.refetch();
     again();
@@ -65,7 +68,7 @@ function Records({ of, again }: { of: DevTopic; again: () => void }) {
   return (
     <section className="stack">
       <div className="page-head">
-        <h2 className="wrap">{t.newest(of.topic)}</h2>
+        <h2 ref={heading} tabIndex={-1} className="wrap">{t.newest(of.topic)}</h2>
         <button type="button" className="button icon-only" aria-label={text.common.refresh} title={text.common.refresh} onClick={refresh}>
           <RefreshCw size={16} aria-hidden />
         </button>

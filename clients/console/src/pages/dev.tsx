@@ -1,10 +1,12 @@
 /** Where whoever builds on a laptop tries things out. It exists only where the server says that it does. */
 
 import { FlaskConical } from "lucide-react";
+import { useRef } from "react";
 import { startDemo, useDev } from "../live/dev.js";
 import { DEMOS } from "../model/demos.js";
 import { Link, to, useAddress } from "../model/router.js";
 import { dev } from "../text-dev.js";
+import { useCurrentInView } from "../ui/keep-in-view.js";
 import { usePageTitle } from "../ui/page-title.js";
 import { Empty, Skeleton } from "../ui/parts.js";
 import { Commands } from "./dev-command.js";
@@ -19,6 +21,9 @@ export default function DevPage() {
   usePageTitle(dev.title);
   const here = useDev();
   const { query } = useAddress();
+  const tab: Tab = TABS.find((each) => each === query.get("tab")) ?? "demos";
+  const tabs = useRef<HTMLElement>(null);
+  useCurrentInView(tabs, tab, here);
   if (here === undefined) return <Skeleton />;
   if (!here) {
     return (
@@ -27,12 +32,11 @@ export default function DevPage() {
       </Empty>
     );
   }
-  const tab: Tab = TABS.find((each) => each === query.get("tab")) ?? "demos";
   return (
     <div className="page dev">
       <h1>{dev.title}</h1>
       <p className="dim">{dev.hint}</p>
-      <nav className="tabs" aria-label={dev.title}>
+      <nav ref={tabs} className="tabs" aria-label={dev.title}>
         {TABS.map((each) => (
           <Link key={each} href={to(["dev"], { tab: each === "demos" ? null : each })} aria-current={tab === each ? "page" : undefined} className="tab-link">
             {dev.tabs[each]}

@@ -11,6 +11,7 @@ import { LiveRegions } from "./announce.js";
 import { DeskPill } from "./connection.js";
 import { Boundary } from "./boundary.js";
 import { Dialog } from "./dialog.js";
+import { useCurrentInView } from "./keep-in-view.js";
 import { useShortcuts } from "./keys.js";
 import { ThemeButton, UserButton } from "./menus.js";
 import { Skeleton } from "./parts.js";
@@ -105,9 +106,7 @@ function TopBar({ page, onRun, onSearch }: { page: string; onRun: boolean; onSea
   }, [waiting]);
   const dev = useDev();
   const nav = useRef<HTMLElement>(null);
-  useEffect(() => {
-    nav.current?.querySelector(`[href$="/${page}"]`)?.scrollIntoView({ block: "nearest", inline: "nearest" });
-  }, [page]);
+  useCurrentInView(nav, page, dev);
   const items = [
     { key: "inbox", label: text.nav.inbox, icon: Inbox },
     { key: "workflows", label: text.nav.workflows, icon: List },
