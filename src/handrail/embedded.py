@@ -38,6 +38,7 @@ from handrail_orchestrator.settings import OrchestratorSettings
 from handrail_runtime.bus_memory import MemoryBus
 from handrail_runtime.errors import Misconfigured
 from handrail_runtime.lifecycle import Service, supervise
+from handrail_runtime.memory import Heap, keep_small
 from handrail_runtime.settings import EngineSettings, load
 from handrail_store import connect, migrate
 
@@ -164,7 +165,11 @@ class Embedded:
     async def run(self) -> None:
         """Runs everything until `stop`; raises when a part or an engine fails."""
         engines = [self._outlive(name, engine) for name, engine in self._engines.items()]
-        await supervise(*(s.run() for s in self._services), *engines, until=self._stopping)
+        keeping = asyncio.create_task(keep_small(Heap.of_this_process()), name="memory")
+        try:
+            await supervise(*(s.run() for s in self._services), *engines, until=self._stopping)
+        finally:
+            keeping.cancel()
 
     async def _outlive(self, name: str, engine: Any) -> None:
         ended = asyncio.ensure_future(engine.wait())

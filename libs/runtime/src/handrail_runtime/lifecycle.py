@@ -18,6 +18,7 @@ import structlog
 
 from handrail_runtime.errors import EXIT_MISCONFIGURED, Misconfigured, PartEnded
 from handrail_runtime.health_server import HealthServer
+from handrail_runtime.memory import Heap, keep_small
 
 _log = structlog.get_logger(__name__)
 
@@ -77,6 +78,7 @@ async def serve(service: Service, *, host: str = "127.0.0.1", port: int | None =
     restore = _on_signals(stopping)
     health = HealthServer(service.checks, lambda: state["accepting"] and not stopping.is_set())
     log = _log.bind(service=service.name)
+    keeping = asyncio.create_task(keep_small(Heap.of_this_process()), name="memory")
     try:
         if port is not None:
             await _listen(health, host, port)
@@ -86,6 +88,7 @@ async def serve(service: Service, *, host: str = "127.0.0.1", port: int | None =
         print(f"Handrail cannot start {service.name}: {e}", file=sys.stderr)  # noqa: T201  # for a person, not the log
         return EXIT_MISCONFIGURED
     finally:
+        keeping.cancel()
         await health.stop()
         restore()
 
