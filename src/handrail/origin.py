@@ -22,7 +22,7 @@ class _Both:
     name = "gateway"
 
     def __init__(self, gateway: Any, notifier: Any) -> None:
-        self._gateway = gateway
+        self._gateway, self._notifier = gateway, notifier
 
         # a function and not a method: the server tells ASGI 3 from ASGI 2 by that
         async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -41,6 +41,7 @@ class _Both:
 
     async def stop(self) -> None:
         await self._gateway.stop()
+        await self._notifier.stop()  # the port closes once its streams have ended: they are told first
 
     def checks(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
         return self._gateway.checks()
@@ -60,5 +61,6 @@ async def _starting(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 def one_origin(gateway: Any, notifier: Any, host: str, port: int) -> Service:
-    """The gateway as a service whose port also serves the notifier's streams; the notifier is started and run by its owner."""
+    """The gateway as a service whose port also serves the notifier's streams; the notifier is started and run by its owner, and
+    stopped with the port (its `stop` is idempotent), so that open streams hear `bye` before it closes."""
     return listening(_Both(gateway, notifier), host, port)
