@@ -204,9 +204,12 @@ class Stack:
         )
 
     async def stop(self) -> None:
-        """Services first (SIGTERM, in reverse), then engines. Idempotent."""
+        """Services first (SIGTERM; the notifier, whose streams the gateway forwards, then the others in reverse), then engines.
+        Idempotent."""
         self._stopping = True
-        for part in reversed(list(self.parts.values())):
+        parts = list(reversed(self.parts.values()))
+        parts.sort(key=lambda part: part.name != "notifier")
+        for part in parts:
             await _ended(part)
         for minder in self._minders:
             minder.cancel()
