@@ -53,11 +53,21 @@ def test_a_reference_stays_small() -> None:
     assert len(payloads.encoded(wide)) < 10_000
 
 
+def test_the_largest_start_that_carries_its_input_fits_into_its_event() -> None:
+    labels = {f"{i:0128}": "é" * 128 for i in range(64)}
+    given = {"x": "z" * (payloads.ALONE_BYTES - 10)}
+    decided = decide(WorkflowState("t", "w"), Start("😀" * 20_000, None, given, labels, [node("a")]), Now(1))
+    assert isinstance(decided, Decided)
+    assert decided.rows[0].data["input"] == given
+    assert all(len(payloads.encoded(r.data)) <= MAX_EVENT_BYTES for r in decided.rows)
+
+
 def test_a_large_input_stands_beside_the_journal_and_is_read_all_the_same() -> None:
     plan = [node("a", inputs={"x": {"$from": "input.small"}, "y": {"$from": "input.big"}})]
     given = {"small": 7, "big": "z" * 300_000}
     s = WorkflowState("t", "w")
-    decided = decide(s, Start("do it", None, given, {}, plan), Now(1))
+    labels = {f"{i:0128}": "é" * 128 for i in range(64)}
+    decided = decide(s, Start("😀" * 20_000, None, given, labels, plan), Now(1))
     assert isinstance(decided, Decided)
     assert all(len(payloads.encoded(r.data)) <= MAX_EVENT_BYTES for r in decided.rows)
     [(mark, body)] = decided.blobs

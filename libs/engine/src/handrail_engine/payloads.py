@@ -15,8 +15,9 @@ from handrail_engine.references import FIELDS, PATH, REF
 
 INLINE_BYTES = 48 * 1024
 """A larger output or evidence becomes a reference: several of them must fit into one event of 256 KiB."""
-ALONE_BYTES = 144 * 1024
-"""The same for a value that is alone in its event but for texts: a workflow's input, its output, what a person gave."""
+ALONE_BYTES = 96 * 1024
+"""The same for a value that is alone in its event but for texts (an intent takes up to 80 KiB, labels 64): a workflow's
+input, its output, what a person gave."""
 _FIELD_BYTES = 1024
 _FIELDS_BYTES = 8 * 1024
 _PREVIEW = 200
