@@ -129,3 +129,12 @@ def test_metrics_are_named_without_the_prefix_that_telemetry_puts_in_front() -> 
     named = re.compile(r"\b(?:counter|gauge|histogram)\(\s*\"(handrail_\w+)")
     doubled = {m for path in SOURCES for m in named.findall(path.read_text("utf-8"))}
     assert doubled == set()
+
+
+def test_no_rule_and_no_owner_asks_this_machine_for_the_time() -> None:
+    """A host's clock may be wrong: what decides takes the database's, and counts on with a monotonic one (DESIGN D3, F34)."""
+    asks = re.compile(r"\btime\.time(_ns)?\(|datetime\.(now|utcnow|today)\(|date\.today\(")
+    rooms = ("libs/engine", "services/orchestrator", "services/agents/src/handrail_agents/runtime")
+    files = [p for room in rooms for p in (ROOT / room).rglob("*.py")]
+    assert len(files) > 50
+    assert [str(p.relative_to(ROOT)) for p in files if asks.search(p.read_text("utf-8"))] == []

@@ -482,6 +482,30 @@ async def test_a_parked_workflow_is_given_up_by_name_and_reason(rig: Rig, door: 
     assert await ordered(rig, trace_id) == [("give-up", {"compensate": False, "comment": "hopeless"}, "ada")]
 
 
+async def test_who_put_a_record_back_or_let_it_go_is_kept(rig: Rig) -> None:
+    for verb in ("replay", "discard"):
+        record_id = await quarantine(rig, b"x")
+        done = await rig.post(
+            f"/quarantine/{record_id}/{verb}", {"reason": "seen"}, Handrail_Actor="ada", Handrail_Channel="cli"
+        )
+        assert done.status_code == 202
+        shown = (await rig.get(f"/quarantine/{record_id}")).json()
+        answers.QuarantineView.model_validate(shown)
+        assert (shown["closed_by"], shown["closed_channel"], shown["state_reason"]) == ("ada", "cli", "seen")
+        assert shown["closed_at"] >= shown["at"]
+    letter = f"d{'6' * 25}"
+    await rig.db.execute(
+        "INSERT INTO handrail.dead_letter (dead_letter_id, trace_id, node_id, kind, data, state, at)"
+        " VALUES ($1, 'gone', 'a', 'late_effect', '{}', 'open', handrail.clock())",
+        letter,
+    )
+    assert (
+        await rig.post(f"/dead-letters/{letter}/discard", {"reason": "kept"}, Handrail_Actor="bob")
+    ).status_code == 202
+    shown = (await rig.get(f"/dead-letters/{letter}")).json()
+    assert (shown["state"], shown["reason"], shown["closed_by"]) == ("discarded", "kept", "bob")
+
+
 async def test_what_only_says_that_a_workflow_stands_still_is_replayed_by_an_order_and_not_discarded(rig: Rig) -> None:
     trace_id, record_id = await parked(rig)
     await rig.db.execute(
@@ -571,6 +595,9 @@ async def test_what_can_run_and_what_is_alive_is_shown(rig: Rig) -> None:
     blueprints = await every(rig, "/blueprints", answers.BlueprintView)
     [onboarding] = [b for b in blueprints if b["name"] == "employee-onboarding"]
     assert (onboarding["version"], onboarding["defaults"]["sku"]) == (2, "MBP-16")
+    await rig.db.execute(
+        "UPDATE handrail.agent SET last_seen = handrail.clock() + interval '1 h' WHERE name = 'hr_bot'"
+    )
     await rig.db.execute("UPDATE handrail.agent SET last_seen = now() - interval '1 hour' WHERE name = 'bank'")
     agents = {a["name"]: a for a in await every(rig, "/agents", answers.AgentView)}
     assert (agents["hr_bot"]["alive"], agents["bank"]["alive"]) == (True, False)

@@ -1,4 +1,4 @@
-// Written by scripts/generate.mjs from schemas.json, sha256 4aff33d376cf30c0263c885042d819c138817cfc76a28b345f7d8051c13e9332. Do not edit.
+// Written by scripts/generate.mjs from schemas.json, sha256 1aa1cd64c0c52ff28894390b9e99a6c7109bdd1bcdf9c780b81e4893e4ab79f4. Do not edit.
 
 export type paths = Record<string, never>;
 export type webhooks = Record<string, never>;
@@ -194,6 +194,21 @@ export interface components {
             agent: string | null;
             /** At */
             at: string;
+            /**
+             * Closed At
+             * @default null
+             */
+            closed_at?: string | null;
+            /**
+             * Closed By
+             * @default null
+             */
+            closed_by?: string | null;
+            /**
+             * Closed Channel
+             * @default null
+             */
+            closed_channel?: string | null;
             /** Dead Letter Id */
             dead_letter_id: string;
             /** Error Code */
@@ -399,8 +414,8 @@ export interface components {
         };
         /**
          * Feedback
-         * @description One line of `GET /feedback.jsonl`. `final` is what was executed, null when rejected; `patch` is RFC 6902. Arguments that
-         *     are marked to be left out stand as `[redacted]`.
+         * @description One line of `GET /feedback.jsonl`. `final` is what was executed, null when rejected; `patch` is RFC 6902; `input` is what
+         *     the button was given: a reply, another vendor, edited arguments. What is marked to be left out stands as `[redacted]`.
          */
         Feedback: {
             /**
@@ -436,6 +451,11 @@ export interface components {
              * @default null
              */
             final?: unknown;
+            /**
+             * Input
+             * @default null
+             */
+            input?: unknown;
             /** Kind */
             kind: string;
             /** Later */
@@ -1407,11 +1427,17 @@ export interface components {
         };
         /**
          * QuarantineView
-         * @description A record that was set aside. `value` and `key` are base64, null where the record had none.
+         * @description A record that was set aside. `value` and `key` are base64, null where the record had none; a list shows the first 64 KiB
+         *     of a value (`truncated`), the record by itself shows it whole.
          */
         QuarantineView: {
             /** At */
             at: string;
+            /**
+             * Bytes
+             * @default null
+             */
+            bytes?: number | null;
             /** Id */
             id: number;
             /** Key */
@@ -1430,6 +1456,11 @@ export interface components {
             topic: string;
             /** Trace Id */
             trace_id: string | null;
+            /**
+             * Truncated
+             * @default false
+             */
+            truncated?: boolean;
             /** Value */
             value: string | null;
         } & {

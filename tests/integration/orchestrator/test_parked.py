@@ -89,7 +89,9 @@ async def test_a_workflow_that_is_given_up_is_undone_where_the_rules_can_follow(
     assert view["reason"] == "Given up by local: enough"
     assert [n["state"] for n in view["nodes"]] == ["COMPENSATED", "COMPENSATED"]
     assert await rig.pool.fetchval(f"SELECT count(*) {_OPEN}") == 0
-    assert await rig.pool.fetchval("SELECT state_reason FROM handrail.quarantine") == "Given up by local: enough"
+    closed = await rig.pool.fetchrow("SELECT state_reason, closed_by, closed_at FROM handrail.quarantine")
+    assert (closed["state_reason"], closed["closed_by"]) == ("Given up by local: enough", "local")
+    assert closed["closed_at"] is not None
     assert await rig.pool.fetchval("SELECT parked_reason FROM handrail.workflow") is None
     await wait_until(lambda: _no_place(rig), description="its places came back")
     await rig.check()
@@ -261,6 +263,6 @@ async def test_each_of_many_that_are_parked_at_once_has_a_record_of_its_own(rig:
     async def all_set_aside() -> bool:
         return await rig.pool.fetchval("SELECT count(*) FROM handrail.workflow WHERE parked_reason IS NOT NULL") == 6
 
-    await wait_until(all_set_aside, description="all of them are parked")
+    await wait_until(all_set_aside, description="all of them are parked", timeout_s=120)
     kept = await rig.pool.fetch("SELECT trace_id FROM handrail.quarantine WHERE kind = 'parked' AND state = 'open'")
     assert sorted(r["trace_id"] for r in kept) == sorted(names)

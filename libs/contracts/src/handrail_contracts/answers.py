@@ -188,6 +188,9 @@ class DeadLetterView(Answer):
     state: str
     reason: str | None
     at: str
+    closed_by: str | None = None
+    closed_channel: str | None = None
+    closed_at: str | None = None
 
 
 class QuarantineView(Answer):

@@ -140,7 +140,8 @@ async def dead_letters(
         arguments += [page.at, page.id]
         where.append(f"(at, dead_letter_id) < (${len(arguments) - 1}::timestamptz, ${len(arguments)}::text)")
     return await connection.fetch(
-        "SELECT dead_letter_id, trace_id, node_id, kind, agent, error_code, data, pause_id, state, reason, at"
+        "SELECT dead_letter_id, trace_id, node_id, kind, agent, error_code, data, pause_id, state, reason, at,"
+        " closed_by, closed_channel, closed_at"
         f" FROM handrail.dead_letter WHERE {' AND '.join(where)} ORDER BY at DESC, dead_letter_id DESC LIMIT $2",
         *arguments,
     )
@@ -149,8 +150,9 @@ async def dead_letters(
 async def dead_letter(connection: AnyConnection, tenant: str, dead_letter_id: str, *, lock: bool = False) -> Any:
     """One dead letter, or None; with `lock` held until the transaction ends."""
     return await connection.fetchrow(
-        "SELECT dead_letter_id, trace_id, node_id, kind, agent, error_code, data, pause_id, state, reason, at"
-        " FROM handrail.dead_letter WHERE tenant = $1 AND dead_letter_id = $2" + (" FOR UPDATE" if lock else ""),
+        "SELECT dead_letter_id, trace_id, node_id, kind, agent, error_code, data, pause_id, state, reason, at,"
+        " closed_by, closed_channel, closed_at FROM handrail.dead_letter WHERE tenant = $1 AND dead_letter_id = $2"
+        + (" FOR UPDATE" if lock else ""),
         tenant,
         dead_letter_id,
     )
@@ -159,7 +161,7 @@ async def dead_letter(connection: AnyConnection, tenant: str, dead_letter_id: st
 QUARANTINE_SHOWN_BYTES = 64 * 1024
 _QUARANTINE = (
     'SELECT id, topic, partition, "offset", bus_id, key, value, octet_length(value) AS bytes, headers, reason, kind,'
-    " trace_id, state, state_reason, at FROM handrail.quarantine WHERE tenant = $1"
+    " trace_id, state, state_reason, at, closed_by, closed_channel, closed_at FROM handrail.quarantine WHERE tenant = $1"
 )
 _QUARANTINE_LIST = _QUARANTINE.replace("value,", f"substr(value, 1, {QUARANTINE_SHOWN_BYTES}) AS value,", 1)
 

@@ -259,20 +259,33 @@ async def set_claim(connection: AnyConnection, pause_id: str, by: str | None, se
     )
 
 
-async def close_dead_letter(connection: AnyConnection, dead_letter_id: str, state: str, reason: str | None) -> None:
-    """Marks a dead letter that the caller has locked as `replayed` or `discarded`."""
+async def close_dead_letter(
+    connection: AnyConnection, dead_letter_id: str, state: str, reason: str | None, actor: str, channel: str
+) -> None:
+    """Marks a dead letter that the caller has locked as `replayed` or `discarded`, by whom and why."""
     await connection.execute(
-        "UPDATE handrail.dead_letter SET state = $2, reason = $3 WHERE dead_letter_id = $1",
+        "UPDATE handrail.dead_letter SET state = $2, reason = $3, closed_by = $4, closed_channel = $5,"
+        " closed_at = handrail.clock() WHERE dead_letter_id = $1",
         dead_letter_id,
         state,
         reason,
+        actor,
+        channel,
     )
 
 
-async def close_quarantined(connection: AnyConnection, record_id: int, state: str, reason: str | None) -> None:
-    """Marks a quarantined record that the caller has locked as `replayed` or `discarded`."""
+async def close_quarantined(
+    connection: AnyConnection, record_id: int, state: str, reason: str | None, actor: str, channel: str
+) -> None:
+    """Marks a quarantined record that the caller has locked as `replayed` or `discarded`, by whom and why."""
     await connection.execute(
-        "UPDATE handrail.quarantine SET state = $2, state_reason = $3 WHERE id = $1", record_id, state, reason
+        "UPDATE handrail.quarantine SET state = $2, state_reason = $3, closed_by = $4, closed_channel = $5,"
+        " closed_at = handrail.clock() WHERE id = $1",
+        record_id,
+        state,
+        reason,
+        actor,
+        channel,
     )
 
 

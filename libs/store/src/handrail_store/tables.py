@@ -289,6 +289,9 @@ dead_letter = Table(
     Column("state", Text, nullable=False, server_default=text("'open'")),  # open | replayed | discarded | closed
     Column("reason", Text),
     Column("at", _TS, nullable=False),
+    Column("closed_by", Text),
+    Column("closed_channel", Text),
+    Column("closed_at", _TS),
     Index("dead_letter_newest", "tenant", text("at DESC"), text("dead_letter_id DESC")),
     Index("dead_letter_workflow", "tenant", "trace_id"),
     Index("dead_letter_state", "tenant", "state", text("at DESC"), text("dead_letter_id DESC")),
@@ -313,6 +316,9 @@ quarantine = Table(
     Column("state", Text, nullable=False, server_default=text("'open'")),
     Column("state_reason", Text),
     Column("at", _TS, nullable=False),
+    Column("closed_by", Text),
+    Column("closed_channel", Text),
+    Column("closed_at", _TS),
     UniqueConstraint("bus_id", "topic", "partition", "offset", name="quarantine_once"),
     Index("quarantine_newest", "tenant", text("id DESC")),
 )

@@ -205,9 +205,9 @@ class PostgresTransaction:
         """See the port."""
         return await desk.dead_letter(self._connection, tenant, dead_letter_id, lock=True)
 
-    async def close_dead_letter(self, dead_letter_id: str, state: str, reason: str | None) -> None:
+    async def close_dead_letter(self, caller: Caller, dead_letter_id: str, state: str, reason: str | None) -> None:
         """See the port."""
-        await intake.close_dead_letter(self._connection, dead_letter_id, state, reason)
+        await intake.close_dead_letter(self._connection, dead_letter_id, state, reason, caller.actor, caller.channel)
 
     async def quarantined(self, tenant: str, record_id: int) -> Any:
         """See the port."""
@@ -217,9 +217,9 @@ class PostgresTransaction:
         """See the port."""
         await intake.unpark(self._connection, tenant, record_id)
 
-    async def close_quarantined(self, record_id: int, state: str, reason: str | None) -> None:
+    async def close_quarantined(self, caller: Caller, record_id: int, state: str, reason: str | None) -> None:
         """See the port."""
-        await intake.close_quarantined(self._connection, record_id, state, reason)
+        await intake.close_quarantined(self._connection, record_id, state, reason, caller.actor, caller.channel)
 
 
 def summary(row: Any) -> Summary | None:

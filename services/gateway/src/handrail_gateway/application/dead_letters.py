@@ -65,7 +65,7 @@ class DeadLetters:
                 raise _not_offered(pause, kind)
             request = ResumeRequest(action_id=button, pause_id=pause.pause_id, comment=reason)
             await press(transaction, caller, pause, request, given)
-            await transaction.close_dead_letter(dead_letter_id, _DONE[kind], reason)
+            await transaction.close_dead_letter(caller, dead_letter_id, _DONE[kind], reason)
             body = {"dead_letter_id": dead_letter_id, "trace_id": letter["trace_id"], "pause_id": pause.pause_id}
             return Answer(202, orjson.dumps({**body, "action_id": button, "status": _DONE[kind].upper()}))
 
@@ -93,7 +93,7 @@ async def _look_after(
     body: dict[str, Any] = {"dead_letter_id": letter["dead_letter_id"], "trace_id": letter["trace_id"]}
     if kind is ResolutionKind.RETRY:
         body["replay_trace_id"] = await _undo(transaction, caller, letter)
-    await transaction.close_dead_letter(letter["dead_letter_id"], _DONE[kind], reason)
+    await transaction.close_dead_letter(caller, letter["dead_letter_id"], _DONE[kind], reason)
     return Answer(202, orjson.dumps({**body, "status": _DONE[kind].upper()}))
 
 

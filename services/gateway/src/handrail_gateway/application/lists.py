@@ -173,13 +173,18 @@ def _decision(r: Row) -> dict[str, Any] | None:
 
 def _dead_letter(r: Row) -> dict[str, Any]:
     names = ("dead_letter_id", "trace_id", "node_id", "kind", "agent", "error_code", "pause_id", "state", "reason")
-    return {**{n: r[n] for n in names}, "at": rfc3339(r["at"]), "data": orjson.loads(r["data"])}
+    return {**{n: r[n] for n in names}, **_closed(r), "at": rfc3339(r["at"]), "data": orjson.loads(r["data"])}
+
+
+def _closed(r: Row) -> dict[str, Any]:
+    return {"closed_by": r["closed_by"], "closed_channel": r["closed_channel"], "closed_at": _time(r["closed_at"])}
 
 
 def _quarantined(r: Row) -> dict[str, Any]:
     names = ("id", "topic", "partition", "offset", "bus_id", "reason", "kind", "trace_id", "state", "state_reason")
     return {
         **{n: r[n] for n in names},
+        **_closed(r),
         "at": rfc3339(r["at"]),
         "key": _base64(r["key"]),
         "value": _base64(r["value"]),

@@ -204,8 +204,8 @@ class Transaction(Protocol):
         """The dead letter as a row, held until the transaction ends, or None."""
         ...
 
-    async def close_dead_letter(self, dead_letter_id: str, state: str, reason: str | None) -> None:
-        """Marks it `replayed` or `discarded`."""
+    async def close_dead_letter(self, caller: Caller, dead_letter_id: str, state: str, reason: str | None) -> None:
+        """Marks it `replayed` or `discarded` by the caller."""
         ...
 
     async def quarantined(self, tenant: str, record_id: int) -> Any:
@@ -216,8 +216,8 @@ class Transaction(Protocol):
         """The workflow that an open quarantined record has parked goes on; nothing for any other record."""
         ...
 
-    async def close_quarantined(self, record_id: int, state: str, reason: str | None) -> None:
-        """Marks it `replayed` or `discarded`."""
+    async def close_quarantined(self, caller: Caller, record_id: int, state: str, reason: str | None) -> None:
+        """Marks it `replayed` or `discarded` by the caller."""
         ...
 
 

@@ -42,12 +42,12 @@ class Quarantine:
             record = await _open(transaction, caller.tenant, record_id)
             if _says_look_again(record):
                 await transaction.add(order(caller, record["trace_id"], CommandKind.LOOK, {}))
-                await transaction.close_quarantined(record_id, "replayed", request.reason)
+                await transaction.close_quarantined(caller, record_id, "replayed", request.reason)
                 return _answer(record_id, "replayed")
             headers = orjson.loads(record["headers"])
             place = _place(record, headers, self._partitions)
             await self._requeue.put(record["topic"], place, record["key"], record["value"], headers)
-            await transaction.close_quarantined(record_id, "replayed", request.reason)
+            await transaction.close_quarantined(caller, record_id, "replayed", request.reason)
             return _answer(record_id, "replayed")
 
         return await self._once.run(caller, work)
@@ -76,7 +76,7 @@ class Quarantine:
                     )
                 await transaction.unpark(caller.tenant, record_id)
                 await transaction.add(order(caller, parked.trace_id, CommandKind.LOOK, {}))
-            await transaction.close_quarantined(record_id, "discarded", request.reason)
+            await transaction.close_quarantined(caller, record_id, "discarded", request.reason)
             return _answer(record_id, "discarded")
 
         return await self._once.run(caller, work)

@@ -81,7 +81,8 @@ WITH closed AS (
   UPDATE handrail.pause SET state = $4, closed_at = to_timestamp($10::bigint / 1000.0) WHERE tenant = $1 AND pause_id = $2
 ), letters AS (
   UPDATE handrail.dead_letter SET state = CASE $5 WHEN 'retry' THEN 'replayed' WHEN 'skip' THEN 'discarded' ELSE 'closed' END,
-         reason = coalesce(reason, $9) WHERE tenant = $1 AND pause_id = $2 AND state = 'open'
+         reason = coalesce(reason, $9), closed_by = coalesce(closed_by, $7), closed_channel = coalesce(closed_channel, $8),
+         closed_at = coalesce(closed_at, to_timestamp($10::bigint / 1000.0)) WHERE tenant = $1 AND pause_id = $2 AND state = 'open'
 )
 INSERT INTO handrail.decision (tenant, pause_id, trace_id, outcome, action_id, actor, channel, comment, decided_at, applied)
 VALUES ($1, $2, $3, $4, $6, $7, $8, $9, to_timestamp($10::bigint / 1000.0), true)
@@ -139,7 +140,7 @@ ON CONFLICT (tenant, trace_id) DO UPDATE SET parked_reason = excluded.parked_rea
 # What was ordered while it stood still is over with it; a decision is not, while its pause may still be open.
 GIVEN_UP = """
 WITH records AS (
-  UPDATE handrail.quarantine SET state = 'discarded', state_reason = coalesce(state_reason, $4)
+  UPDATE handrail.quarantine SET state = 'discarded', state_reason = coalesce(state_reason, $4), closed_by = $6, closed_channel = $7, closed_at = handrail.clock()
    WHERE tenant = $1 AND trace_id = $2 AND kind = 'parked' AND state = 'open'
 ), commands AS (
   UPDATE handrail.command SET applied_pseq = 0

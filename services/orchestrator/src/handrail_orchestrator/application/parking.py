@@ -93,7 +93,7 @@ class Parking:
         opened.take(taken)
         opened.decided.append((entry, answer.rows, answer.messages, None))
         opened.touched[trace_id] = entry
-        opened.batch.given_up.append((trace_id, entry.p, order.reason, entry.state.ended))
+        opened.batch.given_up.append((trace_id, entry.p, order.reason, entry.state.ended, order.actor, order.channel))
 
     @staticmethod
     def _wind_down(entry: Entry, order: GiveUp, opened: Opened) -> Decided:
@@ -116,7 +116,7 @@ class Parking:
         opened.commands = [(n, ended if e is entry else e) for n, e in opened.commands]
         opened.decided.append((ended, end.rows, [], None))
         opened.touched[trace_id] = ended
-        opened.batch.given_up.append((trace_id, entry.p, order.reason, True))
+        opened.batch.given_up.append((trace_id, entry.p, order.reason, True, order.actor, order.channel))
 
     def late(self, p: int, letter: DeadLetter, opened: Opened) -> None:
         """Shows a person an effect that nobody waits for any more: a dead letter, which no journal has."""

@@ -101,9 +101,9 @@ class Batch:
     parked: list[tuple[str, str, int, int]] = field(
         default_factory=list[tuple[str, str, int, int]]
     )  # trace_id, reason, p, born
-    given_up: list[tuple[str, int, str, bool]] = field(
-        default_factory=list[tuple[str, int, str, bool]]
-    )  # trace_id, p, why, whether it has ended by this
+    given_up: list[tuple[str, int, str, bool, str, str]] = field(
+        default_factory=list[tuple[str, int, str, bool, str, str]]
+    )  # trace_id, p, why, whether it has ended by this, actor, channel
 
     @property
     def idle(self) -> bool:
