@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import struct
+import weakref
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -304,3 +307,29 @@ async def test_closing_a_bus_ends_what_came_from_it_while_it_is_used(bus: KafkaB
         await producer.send([Outgoing("t", b"k", b"v")])
     with pytest.raises(BusError):
         await bus.bus_id()
+
+
+async def test_a_closed_reader_lets_go_of_what_it_fetched_and_did_not_read(bus: KafkaBus) -> None:
+    producer = await bus.producer()
+    await producer.send([Outgoing("t", b"k", b"v" * 10_000, partition=p) for p in (0, 1) for _ in range(50)])
+    await producer.close()
+    gc.collect()
+    gc.disable()  # a service's collector looks at what is old once in hours
+    try:
+        reader = await bus.reader()
+        reader.assign({("t", 0): 0, ("t", 1): 0})
+        await wait_until(lambda: reader.read(1, 0.2), description="one record", timeout_s=60)
+        fetched = await wait_until(lambda: _fetched(reader), description="a fetch with more in it", timeout_s=60)
+        unread = [weakref.ref(result._partition_records) for result in fetched]
+        del fetched
+        assert all(ref() is not None for ref in unread)
+        await reader.close()
+        assert [ref() for ref in unread] == [None] * len(unread)
+    finally:
+        gc.enable()
+
+
+def _fetched(reader: Reader) -> list[Any]:
+    """aiokafka's results that hold records nobody has read."""
+    consumer: Any = reader._consumer  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    return [result for result in consumer._fetcher._records.values() if result.has_more()]

@@ -1,6 +1,6 @@
 """Memory that was freed goes back to the machine.
 
-glibc keeps what lies below the highest block in use. After bursts of large buffers an orchestrator held 262 MB of heap with
+glibc keeps what lies below the highest block in use. After large buffers were let go an orchestrator held 262 MB of heap with
 28 MB of it in use; `malloc_trim` gives the pages back (malloc_trim(3), mallinfo2(3)).
 """
 
