@@ -97,7 +97,7 @@ function node(id: string, state: string, depends_on: string[] = []): NodeView {
 test("steps that stand still share one icon path a status; those that need somebody keep their own", () => {
   const marker = new Marker();
   const nodes = ["PENDING", "COMPLETE", "COMPLETE", "AWAITING_HUMAN"].map((state, i) => ({ id: `n${i}`, state, depends_on: [] }) as unknown as NodeView);
-  const places = new Map(nodes.map((node, i) => [node.id, { x: i * 300, y: 0 }]));
+  const places = new Map(nodes.map((node, i) => [node.id, { x: i * 300, y: 0, depth: i }]));
   const marks = marker.of(nodes, places, new Set());
   expect(marks.map((mark) => [mark.token, mark.dim, mark.path.split("M").length - 1])).toEqual([
     ["pending", false, 1],
