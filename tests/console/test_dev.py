@@ -26,7 +26,7 @@ DOORS = [
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def fresh(console: Console, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Console]:
     """A Handrail that nobody has used yet, before the same browser."""
-    up = Up(tmp_path_factory.mktemp("fresh"))
+    up = Up(tmp_path_factory.mktemp("fresh"), HANDRAIL_AGENTS__LOAD="tests.console.spender")
     await up.start()
     yield Console(up, console.browser)
     await up.stop()
@@ -121,3 +121,28 @@ async def test_where_the_server_is_no_desk_there_is_no_dev_page(console: Console
         await expect(page.get_by_role("heading", name="There is no dev page here")).to_be_visible()
         await expect(page.locator("nav a[href$='/dev']")).to_have_count(0)
         await desk.page.unroute_all(behavior="ignoreErrors")
+
+
+async def test_a_budget_is_seen_being_used_up_on_the_page_of_its_workflow(fresh: Console) -> None:
+    steps = [
+        {"id": "think", "agent": "spender", "action": "think"},
+        {"id": "again", "agent": "spender", "action": "think", "depends_on": ["think"]},
+        {"id": "never", "agent": "spender", "action": "think", "depends_on": ["again"]},
+    ]
+    plan = {"nodes": steps, "budget": {"tokens": 2000}}
+    trace_id = (await fresh.call("POST", "/workflows", {"plan": plan}))["trace_id"]
+    await fresh.wait(trace_id, lambda s: bool(s["pauses"]))
+    async with fresh.desk() as desk:
+        page = await desk.open(f"workflows/{trace_id}")
+        await expect(page.locator("[data-spending=tokens]")).to_contain_text("spent 2,000 of 2,000 tokens")
+        await expect(page.locator("[data-spending=usd]")).to_have_text("spent $0.04")
+        await fresh.call("POST", f"/workflows/{trace_id}/pause", {})
+        await fresh.call("POST", f"/workflows/{trace_id}/resume", await _raised(fresh, trace_id, 5000))
+        await expect(page.locator("[data-spending=tokens]")).to_contain_text("of 7,000 tokens")
+
+
+async def _raised(fresh: Console, trace_id: str, by: int) -> dict[str, object]:
+    """The decision that raises the budget, of a workflow that somebody has paused by hand as well: it stays to be looked at."""
+    state = await fresh.wait(trace_id, lambda s: len(s["pauses"]) == 2)
+    [pause] = [p for p in state["pauses"] if p["kind"] == "failure"]
+    return {"action_id": "RES_RAISE_BUDGET", "input": by, "pause_id": pause["pause_id"]}

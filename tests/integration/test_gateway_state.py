@@ -243,6 +243,19 @@ async def test_explain_says_in_one_sentence_what_is_waited_for(rig: Rig) -> None
     assert (await rig.get("/workflows/nobody/explain")).status_code == 404
 
 
+async def test_explain_tells_what_was_spent_and_the_narrowest_budget(rig: Rig) -> None:
+    usage = {"calls": 1, "input_tokens": 900, "output_tokens": 100, "cost_usd": 0.02}
+    plan = planned("a", "b")
+    plan["meta"]["budget"] = {"tokens": 5000}
+    steps = [
+        moved("a", "PENDING", "SCHEDULED", meta={"sends": 1}),
+        moved("a", "SCHEDULED", "COMPLETE", output={}, usage=usage, meta={"outcome": "ok"}),
+    ]
+    trace_id = await rig.workflow([accepted(), plan, *steps], status="RUNNING")
+    found = (await rig.get(f"/workflows/{trace_id}/explain")).json()["spending"]
+    assert found == {"tokens": {"spent": 1000, "limit": 5000}, "usd": {"spent": 0.02, "limit": None}}
+
+
 async def test_a_projection_in_redis_spares_the_long_fold_and_is_completed_by_the_journal(
     rig: Rig, redis_url: str
 ) -> None:

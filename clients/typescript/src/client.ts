@@ -24,6 +24,7 @@ import type {
   Preview,
   QuarantinedRecord,
   Resuming,
+  Spending,
   SseTicket,
   WorkflowEvent,
   WorkflowState,
@@ -236,7 +237,10 @@ export class Client extends Desk {
   }
 
   /** Why it is not moving. */
-  explain(traceId: string, per?: PerCall): Promise<{ sentence: string; status: string; facts: Record<string, Json>[] }> {
+  explain(
+    traceId: string,
+    per?: PerCall,
+  ): Promise<{ sentence: string; status: string; facts: Record<string, Json>[]; spending?: Record<string, Spending> }> {
     return this.#calls.get(path("workflows", traceId, "explain"), {}, per);
   }
 

@@ -56,6 +56,12 @@ export interface LedgerEntry {
   at: string;
 }
 
+/** Tokens or money: so much is spent, and at `limit` a person is asked; null where nothing limits it. */
+export interface Spending {
+  spent: number;
+  limit: number | null;
+}
+
 /** Somebody's words in the conversation of an escalation. */
 export interface Message {
   role: string;

@@ -11,6 +11,7 @@ import { Dialog } from "../ui/dialog.js";
 import { Json } from "../ui/evidence.js";
 import { Ago, CopyButton, NodeBadge, Took, WorkflowBadge } from "../ui/parts.js";
 import { toast } from "../ui/toasts.js";
+import { Spending } from "./run-spending.js";
 
 type Order = "pause" | "undo" | "keep";
 
@@ -40,6 +41,7 @@ export function RunHead({ state, title, stale }: { state: WorkflowState; title: 
             {ended ? text.run.took : text.run.running} <Took from={state.created_at} to={ended ? state.updated_at : null} />
           </span>
         ) : null}
+        <Spending state={state} />
         {Object.entries(state.labels).map(([name, value]) => (
           <span className="chip" key={name}>
             {name}:{value}

@@ -27,6 +27,7 @@ from handrail_gateway.application.faults import (
 from handrail_gateway.application.in_force import judged
 from handrail_gateway.application.lists import ALIVE_S
 from handrail_gateway.application.ports import Row, Views
+from handrail_gateway.application.spending import spending
 from handrail_gateway.application.times import rfc3339
 
 _MANY = 1_000
@@ -112,7 +113,7 @@ class Foresight:
         return {"trace_id": trace_id, **given(state, state.nodes[node_id])}
 
     async def explain(self, trace_id: str) -> dict[str, Any]:
-        """One sentence why it is not moving, and its facts."""
+        """One sentence why it is not moving, and its facts; of one that goes on also what it has spent on models."""
         summary = await self._views.summary(self._tenant, trace_id)
         if summary is None:
             raise workflow_not_found(trace_id)
@@ -127,7 +128,9 @@ class Foresight:
             sentence = f"It has ended: {summary.status}."
             return {"trace_id": trace_id, "status": summary.status, "sentence": sentence, "facts": []}
         around = await self._around(trace_id)
-        return explain(await self._state(trace_id), await self._views.now_ms(), around)
+        policies = judged(await self._views.policies(self._tenant))
+        state = await self._state(trace_id)
+        return {**explain(state, await self._views.now_ms(), around), "spending": spending(state, policies)}
 
     async def _around(self, trace_id: str) -> Around:
         """What the journal does not say: its owner, orders under way, workers, limits."""

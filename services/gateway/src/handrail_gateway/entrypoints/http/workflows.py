@@ -228,7 +228,9 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
     @router.get(
         "/workflows/{trace_id}/explain",
         **describe(
-            "One sentence why it is not moving, and its facts", path=("trace_id",), problems=("workflow-not-found",)
+            "One sentence why it is not moving, its facts, and what it has spent on models",
+            path=("trace_id",),
+            problems=("workflow-not-found",),
         ),
     )
     async def explain_workflow(request: Request) -> Response:
