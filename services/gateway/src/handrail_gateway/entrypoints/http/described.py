@@ -82,7 +82,11 @@ def _header(name: str, description: str, most: int) -> dict[str, Any]:
 
 _POST_HEADERS = [
     _header("Idempotency-Key", "The first 2xx answer to this key is kept for 7 days and repeated.", 255),
-    _header("Handrail-Actor", "Who acts; recorded, not proven. Default `local`.", 128),
+    _header(
+        "Handrail-Actor",
+        "Who acts; recorded, not proven. Default `local`. `system` and `system:…` are what Handrail calls itself.",
+        128,
+    ),
     _header("Handrail-Channel", "Through what; default `api`.", 128),
 ]
 PAGING = {

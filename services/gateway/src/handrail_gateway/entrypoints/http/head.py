@@ -98,3 +98,13 @@ def name(value: str, default: str, header: str) -> str:
             "invalid-text", f"Expected {header} of at most {MAX_NAME} printable characters, but found {quote(value)}."
         )
     return value
+
+
+def actor(head: Head) -> str:
+    """Who acts: recorded, not proven, but never as what Handrail itself decides under. Raises Refusal invalid-text."""
+    who = name(head.actor, "local", "Handrail-Actor")
+    if who.partition(":")[0].strip().lower() == "system":
+        raise Refusal(
+            "invalid-text", f"Expected Handrail-Actor to name who acts, but {quote(who)} is what Handrail calls itself."
+        )
+    return who

@@ -58,7 +58,7 @@ class UseCases:
             path=request.scope["path"],
             key=head.idempotency_key(known),
             digest=digest,
-            actor=head.name(known.actor, "local", "Handrail-Actor"),
+            actor=head.actor(known),
             channel=head.name(known.channel, "api", "Handrail-Channel"),
             traceparent=known.traceparent or None,
         )

@@ -185,7 +185,7 @@ async def call(use: UseCases, tool: ToolOf, arguments: Mapping[str, Any], known:
         path=f"/mcp/{tool.name}",
         key=_key(asked),
         digest=hashlib.sha256(body).hexdigest(),
-        actor=head.name(known.actor, "local", "Handrail-Actor"),
+        actor=head.actor(known),
         channel=CHANNEL,
         traceparent=known.traceparent or None,
     )
