@@ -47,6 +47,9 @@ FACTS: dict[str, type] = {
 }
 """fact -> the type of its value, besides `args.<path>`, which may hold any."""
 
+RATE_FROM = 20
+"""A share of fewer attempts says nothing: policies are told no `success_rate`, and neither is anybody else."""
+
 OPERATORS = ("eq", "ne", "gt", "ge", "lt", "le", "in", "contains", "exists")
 ORDERED = frozenset({"gt", "ge", "lt", "le"})
 ARGS = "args."

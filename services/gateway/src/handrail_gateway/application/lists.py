@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from handrail_contracts.policy import RATE_FROM
 from handrail_gateway.application import dead_letters, paging, quarantine
 from handrail_gateway.application.faults import pause_not_found, workflow_not_found
 from handrail_gateway.application.ports import PauseFilter, Row, Views, WorkflowFilter
@@ -14,8 +15,6 @@ from handrail_gateway.application.times import rfc3339
 
 COUNTED_UP_TO, FOUND_UP_TO = 10_000, 1_000
 ALIVE_S = 15.0
-RATE_FROM = 20
-"""A share of fewer attempts says nothing: policies are told none, and neither is anybody else."""
 
 
 class Lists:

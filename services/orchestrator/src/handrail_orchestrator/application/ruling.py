@@ -10,7 +10,7 @@ import structlog
 
 from handrail_contracts.events import EventType
 from handrail_contracts.ids import digest
-from handrail_contracts.policy import Policy
+from handrail_contracts.policy import RATE_FROM, Policy
 from handrail_engine.inputs import Now, Start
 from handrail_engine.policies import Policies
 from handrail_engine.state import NodeState, Row, WorkflowState
@@ -21,7 +21,6 @@ _log = structlog.get_logger(__name__)
 FRESH_MS = 1_000
 TOLD_MS = 2_000
 READ_MS = 30_000
-ENOUGH = 20
 _ENDS = ("ok", "failed", "in_doubt", "lease-expired")
 
 
@@ -102,5 +101,5 @@ class Ruling:
         told = {key: (ok, of) for key, (ok, of) in self._untold.items()}
         known = await self._store.track_record(told)
         self._untold.clear()
-        self._rates = {key: ok / of for key, (ok, of) in known.items() if of >= ENOUGH}
+        self._rates = {key: ok / of for key, (ok, of) in known.items() if of >= RATE_FROM}
         self._told_ms = now_ms
