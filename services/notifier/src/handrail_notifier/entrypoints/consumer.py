@@ -32,10 +32,9 @@ _log = structlog.get_logger(__name__)
 
 GROUP = "handrail-notifier-projection"
 READ_S = 0.5
-FAN_OUT_MOST, PROJECT_MOST = 2000, 1000
-FAN_OUT_EVERY_S, PROJECT_EVERY_S = 0.005, 0.05
-"""How far apart reads are while events come in a stream (a full one is followed at once). Clients live on the first; Redis
-is where they begin, and what it lacks then comes from the journal."""
+PROJECT_MOST, PROJECT_EVERY_S = 1000, 0.05
+"""How far apart reads for Redis are while events come in a stream (a full one is followed at once). Streams only begin there,
+and what it lacks then comes from the journal."""
 COMMIT_S = 1.0
 EPOCH_S = 0.5
 SWEEP_S = 5.0
@@ -77,16 +76,15 @@ class FanOut:
     async def run(self, stopping: asyncio.Event) -> None:
         """Reads until told to stop. After trouble it begins at the end again, and what was missed comes from the journal; as
         long as the bus is away, so does everything."""
-        delays, pace = backoff(), Pace(FAN_OUT_EVERY_S)
+        delays = backoff()
         while not stopping.is_set():
-            await pace.rest()
             try:
                 if self._reader is None:
                     self._missed = True
                     await self.open()
                     _log.info("bus_reader_reopened", action="fan_out")
                 assert self._reader is not None
-                records = await self._reader.read(FAN_OUT_MOST, READ_S)
+                records = await self._reader.read(2000, READ_S)
                 delays = backoff()
             except BusError as e:
                 _log.warning("bus_reader_failed", action="fan_out", kind=type(e).__name__, reason=str(e)[:200])
@@ -94,8 +92,6 @@ class FanOut:
                 await self._catch_up()
                 await _wait(stopping, next(delays))
                 continue
-            if 0 < len(records) < FAN_OUT_MOST:
-                pace.turned()
             self.take(records)
             if self._missed:
                 await self._catch_up()
