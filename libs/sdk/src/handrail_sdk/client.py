@@ -280,6 +280,10 @@ class Client(Desk):
         """Who can work, and who is alive."""
         return page(AgentView, await self._calls.get("/agents"))
 
+    async def health(self) -> dict[str, Any]:
+        """What `/healthz` says: that it is there, and whether it is a desk's (`dev`)."""
+        return await self._calls.get("/healthz")
+
     async def ready(self) -> dict[str, Any]:
         """What `/readyz` says, also when it is not ready."""
         return await self._calls.get("/readyz", allow=(503,))

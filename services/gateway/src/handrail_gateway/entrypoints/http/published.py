@@ -35,6 +35,8 @@ _SAID: tuple[type[BaseModel], ...] = (
     commands.ClaimRequest,
     commands.ReleaseRequest,
     commands.ReasonRequest,
+    commands.DiscardRequest,
+    commands.DevRecordRequest,
     commands.ReplayRequest,
     commands.MessageRequest,
     commands.SseTicketRequest,
