@@ -45,3 +45,20 @@ async def test_an_answer_waits_until_its_topic_is_known_again() -> None:
     await asyncio.wait_for(running, 30)
     await answers.close()
     await bus.close()
+
+
+async def test_news_told_within_a_millisecond_have_ids_of_their_own() -> None:
+    bus = MemoryBus()
+    await bus.ensure_topics({topics.PROGRESS: (1, {})})
+    answers = Answers(bus, 1, "worker")
+    await answers.start()
+    for message in ("one", "two", "two"):
+        answers.progress(task(), 0.5, message, 1_000)
+    answers.stop()
+    await asyncio.wait_for(answers.run(), 30)
+    reader = await bus.reader()
+    reader.assign({(topics.PROGRESS, 0): 0})
+    one, two, again = [dict(record.headers)["ce_id"] for record in await reader.read(10, 5)]
+    assert one != two == again
+    await answers.close()
+    await bus.close()

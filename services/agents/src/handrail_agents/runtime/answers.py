@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import zlib
 from collections import deque
 
 import structlog
@@ -98,8 +99,10 @@ class Answers:
             message=message,
             at=at,
         )
-        ce_id = attempt_ce_id(task.effect_key, task.attempt, f"progress/{at}")
-        self._hint(self._about(topics.PROGRESS, task, encode(news), ce_id, at, _PROGRESS))
+        body = encode(news)
+        # Several may be told within a millisecond: who drops what came twice must not drop the second.
+        ce_id = attempt_ce_id(task.effect_key, task.attempt, f"progress/{at}/{zlib.crc32(body):08x}")
+        self._hint(self._about(topics.PROGRESS, task, body, ce_id, at, _PROGRESS))
 
     def quarantine(self, r: Record, reason: str) -> None:
         """Copies a record that could not be read to where people look."""
