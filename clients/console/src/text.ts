@@ -215,7 +215,7 @@ export const text = {
     stopEffect: (n: number) => (n === 0 ? "" : `${many(n, "step")} not begun will be cancelled.`),
     ended: "It has ended already.",
     sent: "Ordered",
-    steps: (done: number, all: number) => `${done} of ${all} steps done`,
+    steps: (done: number, all: number) => `${done} of ${all} steps ended`,
   },
   graph: {
     placing: "Laying out the steps …",
