@@ -104,3 +104,19 @@ def test_a_plan_keeps_its_budget_and_one_of_nothing_is_refused() -> None:
     for wrong in ({}, {"tokens": 0}, {"usd": -1}, {"tokens": 1, "eur": 2}):
         with pytest.raises(ValueError, match=r"budget|tokens|usd|eur"):
             Budget.model_validate(wrong)
+
+
+def test_a_policy_that_comes_while_a_retry_waits_asks_when_the_retry_is_due() -> None:
+    """The retry is due, may not begin, and no pause holds it yet: the wake-up must end, and ask."""
+    retry = {"max_attempts": 3, "initial_delay_s": 60}
+    s = thinks(Saga(node("a"), node("b", retry=retry)).fails("b"), "a")
+    s.policies = tenant(tokens=900)
+    s.wait(3600)
+    assert (s.states["b"], s.status, s.pause["node_id"], len(s.sent(node_id="b"))) == (
+        "RETRYING",
+        "PAUSED_HITL",
+        None,
+        1,
+    )
+    s.press("RES_RAISE_BUDGET", 1000)
+    assert [t.attempt for t in s.sent(node_id="b")] == [1, 2]

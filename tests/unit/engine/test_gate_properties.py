@@ -275,3 +275,8 @@ def test_a_planted_mutant_is_killed_by_name(plant: Callable[[Patch], None], kill
 def test_silence_approves_nothing_that_a_changed_rule_wants_a_person_for() -> None:
     """In this world a pause that may expire is answered by silence after its policy became `always`."""
     assert verdicts(GatedWorld(1002576).run()) == set()
+
+
+def test_what_is_taken_back_when_its_budget_is_used_up_waits_for_the_pause_of_this_turn() -> None:
+    """In this world an attempt is withdrawn by a wake-up that also finds the budget used up: it went round for ever."""
+    assert verdicts(GatedWorld(1000162).run()) == set()

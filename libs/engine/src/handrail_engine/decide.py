@@ -59,9 +59,11 @@ def decide(s: WorkflowState, what: Input, now: Now) -> Decided | Rejection:
     t = Turn(s, now)
     rejection = _answer(t, what)
     admits = s.crowded and isinstance(what, Wake)  # time may have made room
-    if rejection is not None and not (t.rows or t.messages or admits):
+    if rejection is not None and not (t.rows or t.messages or t.put_off or admits):
         return rejection
     budgets.check(t)
+    for node in t.put_off:
+        s.arm(node)
     _drain(t)
     while compensation.over(t):
         _drain(t)
@@ -258,7 +260,11 @@ def _wake(t: Turn) -> Rejection | None:
             due = due_ms(s, node)
             if due is not None and due <= now:
                 _node_due(t, node)
-            s.arm(node)
+                due = due_ms(s, node)
+            if due is not None and due <= now:
+                t.put_off.append(node)
+            else:
+                s.arm(node)
     return Rejection("nothing-due") if not t.rows and not t.messages else None
 
 

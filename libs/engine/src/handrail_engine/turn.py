@@ -33,6 +33,9 @@ class Turn:
     messages: list[Message] = field(default_factory=list[Message])
     blobs: list[tuple[str, bytes]] = field(default_factory=list[tuple[str, bytes]])  # digest, body
     queue: deque[str] = field(default_factory=deque[str])
+    put_off: list[NodeState] = field(
+        default_factory=list[NodeState]
+    )  # due, until a pause that this turn opens holds them
     at: str = ""
     places: dict[str, int] = field(default_factory=dict[str, int])  # what was taken when the turn began
 
