@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, assert_never
 
 from handrail_contracts.events import EventType as T
@@ -11,10 +11,9 @@ from handrail_contracts.events import NodeStatus as N
 from handrail_contracts.events import WorkflowStatus
 from handrail_contracts.model import iso
 from handrail_contracts.pauses import PauseKind
-from handrail_contracts.plan import ResolutionKind
 from handrail_contracts.tasks import DeadLetter, Heartbeat, Result, TaskKind
 from handrail_engine import budgets, compensation, gates, nodes, pauses, planning, room, talk, unclaimed
-from handrail_engine.inputs import Cancel, Claim, Decision, GiveUp, Input, Now, PanicPause, Rejection, Say, Start, Wake
+from handrail_engine.inputs import Cancel, Claim, Decision, Input, Now, PanicPause, Rejection, Say, Start, Wake
 from handrail_engine.leases import claim
 from handrail_engine.lifecycle import OPEN
 from handrail_engine.outgoing import dead_letter_for
@@ -86,7 +85,7 @@ def _answer(t: Turn, what: Input) -> Rejection | None:
         case Start():
             return _start(t, what)
         case Decision():
-            return pauses.decide_pause(t, _carried(t, what))
+            return pauses.decide_pause(t, what)
         case DeadLetter():
             return _dead_letter(t, what)
         case PanicPause():
@@ -106,17 +105,6 @@ def _answer(t: Turn, what: Input) -> Rejection | None:
         case _:
             assert_never(what)
     return None
-
-
-def _carried(t: Turn, d: Decision) -> Decision:
-    """The decision with an input that its event can carry; arguments and replies stay as they are, they are read here."""
-    pause = t.state.pauses.get(d.pause_id)
-    offered = pause.data["available_resolutions"] if pause is not None else ()
-    kind = next((r["kind"] for r in offered if r["action_id"] == d.action_id), None)
-    return replace(d, input=t.carried(d.input)) if kind in _TAKES_ALONG and d.input is not None else d
-
-
-_TAKES_ALONG = (ResolutionKind.RETRY, ResolutionKind.SKIP, ResolutionKind.MARK)
 
 
 def _start(t: Turn, c: Start) -> None:
@@ -214,9 +202,8 @@ def _output(s: WorkflowState) -> Any:
 def _cancel(t: Turn, c: Cancel) -> Rejection | None:
     if t.state.ends:
         return Rejection("already-ending", "the workflow is winding down")
-    reason = c.reason if isinstance(c, GiveUp) else c.comment or f"cancelled by {c.actor}"
     end = WorkflowStatus.COMPENSATED if c.compensate else WorkflowStatus.CANCELLED
-    compensation.begin(t, end, reason, outcome="cancelled")
+    compensation.begin(t, end, c.reason, outcome="cancelled")
     return None
 
 

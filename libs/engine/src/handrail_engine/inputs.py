@@ -81,6 +81,11 @@ class Cancel:
     actor: str = "local"
     channel: str = "api"
 
+    @property
+    def reason(self) -> str:
+        """What the workflow's end says."""
+        return self.comment or f"cancelled by {self.actor}"
+
 
 @dataclass(frozen=True, slots=True)
 class GiveUp(Cancel):

@@ -253,6 +253,7 @@ def press(t: Turn, pause: PauseState, chosen: dict[str, Any], outcome: str, d: D
     """Closes the pause and does what the button says, then lets go what was waiting."""
     s = t.state
     kind = ResolutionKind(chosen["kind"])
+    d = t.taken_along(kind, d)
     node = s.nodes.get(pause.node_id) if pause.node_id is not None else None
     was_held = s.held
     meta: dict[str, Any] = {"kind": kind.value}

@@ -8,19 +8,21 @@ state folded for that purpose. (A copy per turn would cost O(nodes) per transiti
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from handrail_contracts.events import EventType, NodeStatus
 from handrail_contracts.model import iso
+from handrail_contracts.plan import ResolutionKind
 from handrail_contracts.tasks import DeadLetter, Task
 from handrail_engine import payloads
 from handrail_engine.evolve import evolve
-from handrail_engine.inputs import Now
+from handrail_engine.inputs import Decision, Now
 from handrail_engine.outgoing import outgoing
 from handrail_engine.state import NodeState, Row, WorkflowState
 
 Message = Task | DeadLetter
+_TAKES_ALONG = (ResolutionKind.RETRY, ResolutionKind.SKIP, ResolutionKind.MARK)
 
 
 @dataclass(slots=True)
@@ -65,6 +67,10 @@ class Turn:
     def ready_again(self, node: NodeState) -> None:
         """Its dependants may be ready now."""
         self.queue.extend(self.state.children[node.spec.id])
+
+    def taken_along(self, kind: ResolutionKind, d: Decision) -> Decision:
+        """The decision with an input that its event can carry; arguments and replies stay as they are, they are read here."""
+        return replace(d, input=self.carried(d.input)) if kind in _TAKES_ALONG and d.input is not None else d
 
     def carried(self, value: Any) -> Any:
         """What an event carries of this value: itself, or a reference where it is large. The value is stored with the rows."""
