@@ -12,6 +12,8 @@ from handrail_contracts.pauses import PauseKind
 from handrail_contracts.plan import Resolution, ResolutionKind
 from handrail_engine import pauses
 from handrail_engine.evidence import evidence_of
+from handrail_engine.policies import Policies
+from handrail_engine.state import WorkflowState
 from handrail_engine.turn import Turn
 
 CODE = "budget"
@@ -26,13 +28,18 @@ class UsedUp(NamedTuple):
     spent: float
 
 
+def declared(s: WorkflowState, policies: Policies) -> list[dict[str, float]]:
+    """Every budget that holds for the workflow: its plan's, then those of policies."""
+    return ([s.budget] if s.budget else []) + policies.budget(s.blueprint)
+
+
 def used_up(t: Turn) -> UsedUp | None:
     """The budget that is used up while there is more to begin, else None."""
     s = t.state
     if not s.spent or s.unbounded or s.ends or s.ended or not (s.unsettled or s.plan is not None):
         return None
-    for declared in ([s.budget] if s.budget else []) + t.now.policies.budget(s.blueprint):
-        for name, most in declared.items():
+    for budget in declared(s, t.now.policies):
+        for name, most in budget.items():
             limit = most + s.granted.get(name, 0)
             if s.spent.get(name, 0) >= limit:
                 return UsedUp(name, limit, s.spent[name])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from handrail_engine.budgets import declared
 from handrail_engine.policies import Policies
 from handrail_engine.state import WorkflowState
 
@@ -11,9 +12,8 @@ from handrail_engine.state import WorkflowState
 def spending(state: WorkflowState, policies: Policies) -> dict[str, dict[str, Any]]:
     """Name (`tokens`, `usd`) -> `spent` and `limit`, of what is spent or limited; the narrowest limit, with what people have
     added, null where there is none or a person has lifted it."""
-    declared = [state.budget, *policies.budget(state.blueprint)]
     limits: dict[str, float] = {}
-    for each in declared if not state.unbounded else ():
+    for each in declared(state, policies) if not state.unbounded else ():
         for name, most in each.items():
             limits[name] = min(limits.get(name, most), most)
     return {
