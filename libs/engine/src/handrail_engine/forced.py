@@ -3,6 +3,7 @@ fold. It ends FAILED; every pause that is open is closed, nothing is undone, and
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,18 +63,13 @@ def force_end(tenant: str, trace_id: str, rows: Sequence[Row], order: GiveUp, wh
         node_id = row.data.get("node_id")
         meta = {"callback": callback} if callback is not None else None
         emit(T.HITL_RESOLVED, meta, pause_id=pause_id, outcome="cancelled", node_id=node_id, input=None, **said)
-    counts: dict[str, int] = {}
-    for state in known.nodes.values():
-        counts[state] = counts.get(state, 0) + 1
+    counts = dict(Counter(known.nodes.values()))
     totals = {"nodes": len(known.nodes), **{k.lower(): v for k, v in sorted(counts.items())}}
     failed = WorkflowStatus.FAILED
     emit(T.WORKFLOW_FAILED, status=failed.value, output=None, reason=_reason(known, order, why), totals=totals)
     state = WorkflowState(tenant, trace_id, failed, seq, exists=True, ended=True, counts=counts)
     state.created_ms, state.updated_ms = known.created_ms, now_ms
-    places: dict[str, int] = {}
-    for key in (key for taken in known.out.values() for key in taken):
-        places[key] = places.get(key, 0) + 1
-    return Forced(written, state, places)
+    return Forced(written, state, dict(Counter(key for taken in known.out.values() for key in taken)))
 
 
 def doubtful(s: WorkflowState) -> list[DeadLetter]:

@@ -126,6 +126,12 @@ async def pauses_of(connection: AnyConnection, tenant: str, trace_id: str) -> Ro
     )
 
 
+_LETTER = (
+    "SELECT dead_letter_id, trace_id, node_id, kind, agent, error_code, data, pause_id, state, reason, at,"
+    " closed_by, closed_channel, closed_at FROM handrail.dead_letter"
+)
+
+
 async def dead_letters(
     connection: AnyConnection, tenant: str, page: Page, *, state: str | None, agent: str | None, trace_id: str | None
 ) -> Rows:
@@ -140,9 +146,7 @@ async def dead_letters(
         arguments += [page.at, page.id]
         where.append(f"(at, dead_letter_id) < (${len(arguments) - 1}::timestamptz, ${len(arguments)}::text)")
     return await connection.fetch(
-        "SELECT dead_letter_id, trace_id, node_id, kind, agent, error_code, data, pause_id, state, reason, at,"
-        " closed_by, closed_channel, closed_at"
-        f" FROM handrail.dead_letter WHERE {' AND '.join(where)} ORDER BY at DESC, dead_letter_id DESC LIMIT $2",
+        f"{_LETTER} WHERE {' AND '.join(where)} ORDER BY at DESC, dead_letter_id DESC LIMIT $2",
         *arguments,
     )
 
@@ -150,9 +154,7 @@ async def dead_letters(
 async def dead_letter(connection: AnyConnection, tenant: str, dead_letter_id: str, *, lock: bool = False) -> Any:
     """One dead letter, or None; with `lock` held until the transaction ends."""
     return await connection.fetchrow(
-        "SELECT dead_letter_id, trace_id, node_id, kind, agent, error_code, data, pause_id, state, reason, at,"
-        " closed_by, closed_channel, closed_at FROM handrail.dead_letter WHERE tenant = $1 AND dead_letter_id = $2"
-        + (" FOR UPDATE" if lock else ""),
+        f"{_LETTER} WHERE tenant = $1 AND dead_letter_id = $2" + (" FOR UPDATE" if lock else ""),
         tenant,
         dead_letter_id,
     )
