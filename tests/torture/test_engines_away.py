@@ -9,11 +9,9 @@ import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from handrail.engines.kafka import LocalKafka
 from handrail.engines.postgres import LocalPostgres
@@ -24,16 +22,6 @@ from tests.waiting import wait_until
 
 LONG = os.environ.get("HANDRAIL_TORTURE") == "long"
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(7_200)]
-
-
-@pytest_asyncio.fixture
-async def kafka_free(tmp_path: Path) -> AsyncGenerator[LocalKafka]:
-    """A Kafka of one's own, to be taken away."""
-    kafka = await LocalKafka.start(tmp_path / "kafka", on_progress=print)
-    try:
-        yield kafka
-    finally:
-        await kafka.stop()
 
 
 async def _ended(it: Lab) -> int:
@@ -63,10 +51,10 @@ def _spread(seconds: list[float]) -> str:
 
 
 @pytest.mark.kafka
-async def test_a_database_that_restarts_every_few_seconds_loses_nothing(kafka_free: LocalKafka, tmp_path: Path) -> None:
+async def test_a_database_that_restarts_every_few_seconds_loses_nothing(broker: LocalKafka, tmp_path: Path) -> None:
     postgres = await LocalPostgres.start(tmp_path / "postgres")
     try:
-        async with lab(postgres.dsn, kafka_free.bootstrap_servers, tmp_path, seed=3, orchestrators=2, agents=2) as it:
+        async with lab(postgres.dsn, broker.bootstrap_servers, tmp_path, seed=3, orchestrators=2, agents=2) as it:
             over = asyncio.Event()
             load = asyncio.create_task(it.load(over))
             await _until_work_goes_on(it)
@@ -88,19 +76,19 @@ async def test_a_database_that_restarts_every_few_seconds_loses_nothing(kafka_fr
 
 @pytest.mark.kafka
 async def test_a_bus_that_is_gone_for_half_a_minute_loses_nothing(
-    kafka_free: LocalKafka, postgres_server: str, tmp_path: Path
+    broker: LocalKafka, postgres_server: str, tmp_path: Path
 ) -> None:
     dsn = await fresh_database(postgres_server)
-    async with lab(dsn, kafka_free.bootstrap_servers, tmp_path, seed=4, orchestrators=2, agents=2) as it:
+    async with lab(dsn, broker.bootstrap_servers, tmp_path, seed=4, orchestrators=2, agents=2) as it:
         over = asyncio.Event()
         load = asyncio.create_task(it.load(over, every_s=0.3))
         await _until_work_goes_on(it)
-        await kafka_free.kill()
+        await broker.kill()
         rows = await it.pool.fetchval("SELECT count(*) FROM handrail.journal")
         await asyncio.sleep(30)  # so long is it gone
         stored = await it.pool.fetchval("SELECT count(*) FROM handrail.journal") - rows
         assert stored > 0, "nothing was accepted while the bus was away"
-        await kafka_free.restart()
+        await broker.restart()
         waited = await _until_work_goes_on(it)
         over.set()
         await load

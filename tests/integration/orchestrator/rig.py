@@ -43,6 +43,10 @@ def ok(task: Task, output: Any = None) -> Result:
     )
 
 
+def started(task: Task) -> Result:
+    return ok(task).model_copy(update={"outcome": Outcome.STARTED, "output": None})
+
+
 def failed(task: Task, code: str = "BROKEN", *, retryable: bool = True) -> Result:
     error = Failure(code=code, message="it broke", evidence={"error": code}, retryable=retryable)
     return ok(task).model_copy(update={"outcome": Outcome.FAILED, "output": None, "error": error})

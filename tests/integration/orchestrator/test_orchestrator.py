@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 import orjson
 import pytest_asyncio
 from structlog.testing import capture_logs
-from tests.integration.orchestrator.rig import DIAMOND, P, Rig, failed, node, ok, rig_on
+from tests.integration.orchestrator.rig import DIAMOND, P, Rig, failed, node, ok, rig_on, started
 from tests.waiting import wait_until
 
 from handrail_contracts import codec, ids, topics
@@ -539,8 +539,7 @@ async def test_an_effect_that_comes_to_light_after_the_end_waits_among_the_dead_
     await rig.orchestrator()
     await rig.start("w", [node("a", timeouts={"lease_s": 0.2, "start_to_close_s": 0.2})])
     await wait_until(lambda: late, description="a was sent")
-    started = ok(late[0]).model_copy(update={"outcome": Outcome.STARTED, "output": None})
-    await rig.send(rig.record(started))
+    await rig.send(rig.record(started(late[0])))
     await rig.command("w", "cancel", {"compensate": False})
     await rig.until("w", "CANCELLED")
     before = len(await rig.rows("w"))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.integration.orchestrator.rig import REGISTRY, Rig, node, ok, rig_on
+from tests.integration.orchestrator.rig import REGISTRY, Rig, node, ok, rig_on, started
 from tests.waiting import wait_until
 
 import handrail_orchestrator.application.batch as batch
@@ -49,6 +49,13 @@ async def parked(rig: Rig) -> None:
         return await rig.pool.fetchval(f"SELECT count(*) {_OPEN}") > 0
 
     await wait_until(there, description="it is parked, with a record")
+
+
+async def looked_at_again(rig: Rig) -> None:
+    """As the gateway has it, once its record is put back or left out."""
+    async with rig.pool.acquire() as c, c.transaction():
+        await intake.unpark(c, "default", await c.fetchval(f"SELECT id {_OPEN}"))
+    await rig.command("bad", "look", {})
 
 
 async def given_up(rig: Rig, **body: Any) -> None:
@@ -106,11 +113,7 @@ async def test_where_the_rules_cannot_follow_it_ends_as_failed_and_says_what_sta
     await limited(rig)
 
     def answer(task: Task) -> Result | None:
-        return (
-            ok(task)
-            if task.node_id == "a"
-            else ok(task).model_copy(update={"outcome": Outcome.STARTED, "output": None})
-        )
+        return ok(task) if task.node_id == "a" else started(task)
 
     rig.answer = answer
     await rig.orchestrator()
@@ -191,25 +194,19 @@ async def test_one_that_time_has_parked_goes_on_when_it_is_looked_at_again(rig: 
     """No record and no order waits for it: the replay itself must wake it."""
     bug = Bug(monkeypatch)
     bug.on = (Wake,)
-    rig.answer = lambda task: (
-        ok(task) if task.attempt > 1 else ok(task).model_copy(update={"outcome": Outcome.STARTED, "output": None})
-    )
+    rig.answer = lambda task: ok(task) if task.attempt > 1 else started(task)
     await rig.orchestrator()
     await rig.start("bad", [node("a", timeouts={"lease_s": 1})])
     await parked(rig)
     bug.on = ()
-    async with rig.pool.acquire() as c, c.transaction():
-        await intake.unpark(c, "default", await c.fetchval(f"SELECT id {_OPEN}"))
-    await rig.command("bad", "look", {})
+    await looked_at_again(rig)
     await rig.until("bad", "COMPLETED")
 
 
 async def test_one_whose_record_is_left_out_finds_out_what_it_said_by_time(rig: Rig, monkeypatch) -> None:
     """As if the agent's answer had never come: the lease runs out, the attempt is tried again under the same key."""
     bug = Bug(monkeypatch)
-    rig.answer = lambda task: (
-        ok(task) if task.attempt > 1 else ok(task).model_copy(update={"outcome": Outcome.STARTED, "output": None})
-    )
+    rig.answer = lambda task: ok(task) if task.attempt > 1 else started(task)
     await rig.orchestrator()
     await rig.start("bad", [node("a", timeouts={"lease_s": 2})])
     await wait_until(lambda: _state(rig, "a", "IN_PROGRESS"), description="a was claimed")
@@ -217,9 +214,7 @@ async def test_one_whose_record_is_left_out_finds_out_what_it_said_by_time(rig: 
     await rig.send(rig.record(ok(rig.tasks[0])))
     await parked(rig)
     bug.on = ()
-    async with rig.pool.acquire() as c, c.transaction():
-        await intake.unpark(c, "default", await c.fetchval(f"SELECT id {_OPEN}"))
-    await rig.command("bad", "look", {})
+    await looked_at_again(rig)
     await rig.until("bad", "COMPLETED")
     assert {t.effect_key for t in rig.tasks} == {rig.tasks[0].effect_key}
 

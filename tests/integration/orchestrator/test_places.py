@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest_asyncio
-from tests.integration.orchestrator.rig import Rig, node, ok, rig_on
+from tests.integration.orchestrator.rig import Rig, node, ok, rig_on, started
 from tests.waiting import wait_until
 
-from handrail_contracts.tasks import Outcome, Result, Task
+from handrail_contracts.tasks import Result, Task
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -41,7 +41,7 @@ class Hands:
         self.begun.add(key)
         self.open[key] = task
         self.most = max(self.most, len(self.open))
-        return ok(task).model_copy(update={"outcome": Outcome.STARTED, "output": None})
+        return started(task)
 
     async def finish_one(self) -> None:
         key = next(iter(self.open))
