@@ -25,7 +25,7 @@ from tests.waiting import wait_until
 
 RACES = 10_000 if os.environ.get("HANDRAIL_TORTURE") == "long" else 1_000
 PEOPLE, AT_ONCE = 14, 40
-DEADLINE_S = 2.0
+DEADLINE_S, LEAD_S = 2.0, 0.8
 CHANNELS = ("console", "api", "cli", "slack", "mcp")
 
 
@@ -68,10 +68,11 @@ async def _race(rig: Rig, name: str, rng: Random, accepted: list[Accepted]) -> N
 
     await wait_until(open_, description=f"{name} is paused", timeout_s=60)
     pause, left_s = found[0], max(0.0, found[0]["left_s"])
-    moment = rng.choice((0.0, left_s, left_s))  # all at once, or all about the deadline
+    moment = rng.choice((min(LEAD_S, left_s / 2), left_s, left_s + 0.04))  # before, about or just after the deadline
+    lead_s = rng.choice((0.0, 0.0, rng.uniform(0.0, LEAD_S)))  # a command takes longer to count than a press
     await asyncio.gather(
         *(_press(rig, name, pause["pause_id"], rng, moment, accepted) for _ in range(PEOPLE)),
-        _cancel(rig, name, rng, moment),
+        _cancel(rig, name, rng, min(moment, left_s) - lead_s),
     )
     await rig.until(name, "COMPLETED_WITH_SKIPS", "COMPENSATED", "CANCELLED", "COMPLETED", timeout_s=120)
 
