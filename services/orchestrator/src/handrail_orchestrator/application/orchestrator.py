@@ -1,6 +1,6 @@
 """The loop of an orchestrator: own, read, decide, commit, publish, wake.
 
-One task decides (`_loop`), one publishes, one listens to heartbeats. The loop is serial: ownership changes, batches and
+One task decides (`_loop`), one publishes, one hears heartbeats. The loop is serial: ownership changes, batches and
 catching up never overlap, so that nothing here needs a lock.
 """
 
@@ -12,12 +12,10 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
-from handrail_contracts import topics
-from handrail_contracts.codec import Undecodable, decode
 from handrail_contracts.ids import partition
-from handrail_contracts.tasks import Heartbeat, Result
 from handrail_engine.inputs import Wake
 from handrail_orchestrator.application.batch import Batcher
+from handrail_orchestrator.application.beats import Beats
 from handrail_orchestrator.application.bus_watch import BusWatch
 from handrail_orchestrator.application.cache import Cache
 from handrail_orchestrator.application.inbound import Inbound
@@ -30,6 +28,7 @@ from handrail_orchestrator.application.work import Item, Work
 from handrail_runtime.crashpoints import crashpoint
 from handrail_runtime.errors import Misconfigured
 from handrail_runtime.lifecycle import backoff, supervise
+from handrail_runtime.pace import Pace
 from handrail_runtime.ports import Bus, BusError, OffsetOutOfRange, Reader
 from handrail_runtime.telemetry import counter, gauge
 
@@ -37,6 +36,8 @@ _log = structlog.get_logger(__name__)
 _held = gauge("partitions_held", "Partitions that this orchestrator owns")
 _retried = counter("batch_retries_total", "Batches that were tried again", ["why"])
 STEP_S = 1.0
+TURN_EVERY_S = 0.005
+"""How far apart turns begin while they carry several workflows: a small batch costs everybody as much as a large one."""
 
 
 class Orchestrator:
@@ -69,12 +70,11 @@ class Orchestrator:
         self._takeover = Takeover(store, self._own, self._publisher, self._batcher, self._wakeups, tenant, self.now_ms)
         self._inbound = Inbound(tenant, partitions)
         self._reader: Reader | None = None
-        self._beats: Reader | None = None
+        self._beats = Beats(bus, self._batcher.beat)
         self._stopping, self._stopped = asyncio.Event(), asyncio.Event()
         self._clock = (0, 0.0)
         self._stepped = self._polled = self._healthy_at = 0.0
-        self._nudged = True
-        self._claimed: list[Result] = []
+        self._nudged, self._pace = True, Pace(TURN_EVERY_S)
         self._work = Work()  # what was read and is not committed yet: only here, for the reader has moved on
 
     def now_ms(self) -> int:
@@ -96,13 +96,13 @@ class Orchestrator:
         """Prepares the store, loads blueprints, opens the readers."""
         await self._prepare()
         self._reader = await self._bus.reader()
-        self._beats = await self._bus.reader()
+        await self._beats.start()
         await self._tell_time()
         self._healthy_at = time.monotonic()
 
     async def run(self) -> None:
         """Works until `stop`; raises when a part fails."""
-        parts = (self._loop(), self._publisher.run(), self._listen(), self._batcher.snapshots.run())
+        parts = (self._loop(), self._publisher.run(), self._beats.run(self._stopping), self._batcher.snapshots.run())
         await supervise(*parts, self._watch.run(self._stopping), until=self._stopping)
 
     async def stop(self) -> None:
@@ -111,12 +111,13 @@ class Orchestrator:
             await self._stopped.wait()
             return
         self._stopping.set()
+        self._pace.hurry()
         if self._reader is None:
             self._stopped.set()
         await self._stopped.wait()
-        for reader in (self._reader, self._beats):
-            if reader is not None:
-                await reader.close()
+        if self._reader is not None:
+            await self._reader.close()
+        await self._beats.close()
         await self._publisher.close()
 
     async def _loop(self) -> None:
@@ -160,8 +161,11 @@ class Orchestrator:
         if self._work.empty:  # what was read and is not committed yet has offsets of the log as it was
             if exchanged := self._watch.exchanged():
                 await self._take_over_bus(exchanged)
+            await self._pace.rest()
             await self._gather(self._work)
         if not self._work.empty:
+            if len(self._work.items) > 1:
+                self._pace.turned()
             await self._process(self._work)
             self._work = Work()
 
@@ -169,8 +173,7 @@ class Orchestrator:
         """What there is to do. When this fails halfway, what it has read is kept for the next turn."""
         await self._read(work)
         await self._orders(work)
-        claimed, self._claimed = self._claimed, []
-        for started in claimed:
+        for started in self._beats.taken():
             work.add(started.trace_id, partition(self._tenant, started.trace_id, self._partitions), Item(started))
         for trace_id in self._wakeups.due(self.now_ms(), self._most):
             work.add(trace_id, partition(self._tenant, trace_id, self._partitions), Item(Wake()))
@@ -199,7 +202,7 @@ class Orchestrator:
 
     def _wait_s(self) -> float:
         asks = bool(self._own.held)  # who owns nothing asks for no commands, so none of them may hurry it
-        if (self._nudged and asks) or self._claimed or self._stopping.is_set():
+        if (self._nudged and asks) or self._beats.claimed or self._stopping.is_set():
             return 0.0
         now = time.monotonic()
         wait = self._stepped + STEP_S - now
@@ -347,10 +350,10 @@ class Orchestrator:
         await self._release(set(leaving))
 
     def _assign(self) -> None:
-        if self._reader is not None and self._beats is not None:
+        if self._reader is not None:
             reading = self._own.reading()
             self._reader.assign(reading)
-            self._beats.assign({(topics.HEARTBEATS, p): None for p in {p for _, p in reading}})
+            self._beats.assign({p for _, p in reading})
 
     async def _verify(self) -> None:
         try:
@@ -376,25 +379,3 @@ class Orchestrator:
         """The log under our feet is another one: verify again, which adopts it."""
         self._own.disown(partitions)
         await self._verify()
-
-    async def _listen(self) -> None:
-        """Heartbeats: they move leases in memory, nothing else."""
-        assert self._beats is not None
-        delays = backoff()
-        while not self._stopping.is_set():
-            if not self._own.held:
-                await asyncio.sleep(0.2)
-                continue
-            try:
-                records = await self._beats.read(1_000, 0.5)
-            except BusError:
-                await asyncio.sleep(next(delays))
-                continue
-            delays = backoff()
-            for r in records:
-                try:
-                    _, beat = decode(r.topic, r.headers, r.value)
-                except Undecodable:
-                    continue
-                if isinstance(beat, Heartbeat) and (started := self._batcher.beat(beat)) is not None:
-                    self._claimed.append(started)
