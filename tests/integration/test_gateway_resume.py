@@ -266,6 +266,7 @@ async def test_a_button_that_is_not_offered_is_refused_with_the_allowed_list(rig
         ({"action_id": "RES_ABORT_SAGA", "input": "x"}, "/input"),
         ({"action_id": "RES_FORM", "input": {"amount": "5"}}, "/input/amount"),
         ({"action_id": "RES_FORM", "input": {}}, "/input/amount"),
+        ({"action_id": "RES_FORM", "input": {"amount": 5, "note": "x" * 60_000}}, "/input"),
         ({"action_id": "RES_JSON"}, "/input"),
     ],
 )

@@ -278,7 +278,7 @@ def _record(
 
 def _ask(t: Turn, node: NodeState, v: Verdict, f: Facts, action: dict[str, Any], then: dict[str, Any]) -> None:
     """Opens the pause. What a person reads first is the sentence, then what changes; the arguments in full where they fit."""
-    whole = _bytes(f.args) <= MOST_ARGS_BYTES
+    whole = args_bytes(f.args) <= MOST_ARGS_BYTES
     schema = edit_schema(node.spec.args_schema if then["gate"] == "plan" else None, f.args)
     offered = [pauses.button(r) for r in DEFAULT_RESOLUTIONS[PauseKind.GATE]]
     for r in offered:
@@ -339,7 +339,7 @@ def _unusable(node: NodeState, p: ProposedAction | None) -> Failure | None:
     if sum(1 for word in node.closed.values() if word == "proposed") >= MOST_PROPOSALS:
         text = f"Expected at most {MOST_PROPOSALS} proposals of one node, but there is another."
         return Failure(code="TOO_MANY_PROPOSALS", message=text, retryable=False)
-    if (took := _bytes(p.args)) > MOST_ARGS_BYTES:
+    if (took := args_bytes(p.args)) > MOST_ARGS_BYTES:
         text = f"Expected at most {MOST_ARGS_BYTES} bytes of proposed arguments, but there are {took}."
         return Failure(code="proposal-too-large", message=text, retryable=False)
     return None
@@ -359,5 +359,6 @@ def _plain(f: Facts) -> dict[str, Any]:
     return {k: getattr(f, k) for k in f.__dataclass_fields__ if k != "args"}
 
 
-def _bytes(args: dict[str, Any]) -> int:
+def args_bytes(args: dict[str, Any]) -> int:
+    """What arguments take as JSON, to be held against MOST_ARGS_BYTES."""
     return len(json.dumps(args, ensure_ascii=False).encode("utf-8", "surrogatepass"))

@@ -6,13 +6,14 @@ claims it and whatever was pressed; only a pause that is open and undecided has 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
 from handrail_contracts.commands import CommandKind, ResumeRequest
 from handrail_contracts.pauses import ResolutionOutcome
 from handrail_contracts.plan import ResolutionKind
+from handrail_engine.gates import MOST_ARGS_BYTES, args_bytes
 from handrail_gateway.application import approvals, schemas, substitutes
 from handrail_gateway.application.faults import Refusal, pause_not_found, quote, workflow_not_found
 from handrail_gateway.application.idempotency import REPLAYED, Once
@@ -237,6 +238,8 @@ async def _refuse_wrong_input(
         wrong = [{"pointer": "/input", "code": "unexpected", "message": "This button takes no input."}]
     if not wrong and given not in (MISSING, None) and button.get("kind") == ResolutionKind.SKIP and pause.node_id:
         wrong = substitutes.faults(await transaction.plan(tenant, pause.trace_id), pause.node_id, given)
+    if not wrong and isinstance(given, dict) and button.get("kind") == ResolutionKind.EDIT:
+        wrong = _too_large(cast("dict[str, Any]", given))
     if wrong:
         raise Refusal(
             "invalid-input",
@@ -244,3 +247,10 @@ async def _refuse_wrong_input(
             f" {wrong[0]['message']}",
             errors=wrong,
         )
+
+
+def _too_large(args: dict[str, Any]) -> list[dict[str, str]]:
+    if (took := args_bytes(args)) <= MOST_ARGS_BYTES:
+        return []
+    text = f"Expected at most {MOST_ARGS_BYTES} bytes of arguments, as of a proposal, but there are {took}."
+    return [{"pointer": "/input", "code": "too-large", "message": text}]
