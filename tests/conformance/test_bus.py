@@ -258,3 +258,27 @@ async def test_concurrent_sends_all_arrive_once_and_each_sender_stays_in_order(r
 async def test_sending_nothing_is_allowed(rig: Rig) -> None:
     producer = await rig.bus.producer()
     assert await producer.send([]) == []
+
+
+# ---- a look at single records
+
+
+async def test_a_peek_shows_the_record_at_each_offset_and_nothing_beyond_the_log(rig: Rig) -> None:
+    topic = await rig.topic(3)
+    await send(rig, *numbered(topic, 300, 0), *numbered(topic, 5, 1))
+    seen = await rig.bus.peek({(topic, 0): 123, (topic, 1): 5, (topic, 2): 0})
+    assert {tp: (r.offset, r.value) for tp, r in seen.items()} == {(topic, 0): (123, b"123")}
+    seen = await rig.bus.peek({(topic, 0): 300, (topic, 1): 4})
+    assert {tp: (r.offset, r.value) for tp, r in seen.items()} == {(topic, 1): (4, b"4")}
+    assert await rig.bus.peek({}) == {}
+
+
+async def test_a_peek_finds_a_record_also_where_all_are_large(rig: Rig) -> None:
+    topic = await rig.topic(2)
+    large = [Outgoing(topic, b"k", b"%d" % i + bytes(900_000), partition=p) for p in range(2) for i in range(3)]
+    await send(rig, *large)
+    seen = await rig.bus.peek({(topic, 0): 1, (topic, 1): 2})
+    assert {tp: (r.offset, (r.value or b"")[:1]) for tp, r in seen.items()} == {
+        (topic, 0): (1, b"1"),
+        (topic, 1): (2, b"2"),
+    }

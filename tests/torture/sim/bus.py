@@ -107,6 +107,11 @@ class Connection:
         await self.ask()
         return {tp: LogRange(0, len(self.bus.logs[tp])) for tp in partitions}
 
+    async def peek(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, Record]:
+        await self.ask()
+        logs = self.bus.logs
+        return {tp: logs[tp][at] for tp, at in positions.items() if 0 <= at < len(logs.get(tp, ()))}
+
     async def producer(self) -> SimProducer:
         await self.ask()
         return SimProducer(self)

@@ -101,14 +101,15 @@ class Control:
         self._closed = True
         await self._drop()
 
-    async def fetch(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, bytes]:
-        """The record batches that each log has at its position now, undecoded. Partitions that answer with an error
-        (an offset out of range, a moved leader) are left out: the reader's next fetch meets the same."""
+    async def fetch(
+        self, positions: Mapping[TopicPartition, int], most_bytes: int = MAX_MESSAGE_BYTES
+    ) -> dict[TopicPartition, bytes]:
+        """The record batches that each log has at its position now, undecoded, up to about `most_bytes` of each; the last may
+        be cut off. Partitions that answer with an error (an offset out of range, a moved leader) are left out: the reader's
+        next fetch meets the same."""
         found: dict[TopicPartition, bytes] = {}
         for leader, topics in (await self._by_leader(positions)).items():
-            wanted = [
-                (topic, [(p, positions[(topic, p)], MAX_MESSAGE_BYTES) for p in ps]) for topic, ps in topics.items()
-            ]
+            wanted = [(topic, [(p, positions[(topic, p)], most_bytes) for p in ps]) for topic, ps in topics.items()]
             answer = await self._ask(FetchRequest(0, 1, 4 * MAX_MESSAGE_BYTES, _READ_UNCOMMITTED, wanted), leader)
             for topic, partitions in answer.topics:
                 for p, code, _, *rest in partitions:

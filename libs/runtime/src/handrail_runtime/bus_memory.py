@@ -86,6 +86,12 @@ class MemoryBus:
         """As the port says; a partition that does not exist raises BusError."""
         return {tp: LogRange(log.start, log.end) for tp in partitions if (log := self._log(tp))}
 
+    async def peek(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, Record]:
+        """As the port says; a partition that does not exist raises BusError."""
+        logs = [(self._log(tp), offset) for tp, offset in positions.items()]
+        found = [r for log, offset in logs if log.start <= offset < log.end for r in log.slice(offset, 1)]
+        return {(r.topic, r.partition): r for r in found}
+
     async def producer(self) -> MemoryProducer:
         """As the port says."""
         return MemoryProducer(self)

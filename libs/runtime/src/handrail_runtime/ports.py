@@ -139,6 +139,11 @@ class Bus(Protocol):
         """What each partition holds now."""
         ...
 
+    async def peek(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, Record]:
+        """The record at each offset, or the next one where retention or compaction took it; costs no more than that. Left out
+        are partitions that have none there, and those whose log does not have the offset."""
+        ...
+
     async def producer(self) -> Producer:
         """A new producer, ready to send."""
         ...

@@ -6,9 +6,11 @@ acquisition they are verified, and adopted anew when the bus lost its log.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import structlog
 
@@ -16,9 +18,11 @@ from handrail_contracts.envelope import header
 from handrail_contracts.topics import OWNER_INPUTS
 from handrail_orchestrator.application.ports import Owned, Position, Store
 from handrail_runtime.crashpoints import crashpoint
-from handrail_runtime.ports import Bus, LogRange, OffsetOutOfRange, TopicPartition
+from handrail_runtime.lifecycle import backoff
+from handrail_runtime.ports import Bus, LogRange, TopicPartition
 
 _log = structlog.get_logger(__name__)
+LOOKS = 6
 
 
 @dataclass(slots=True)
@@ -141,7 +145,7 @@ class Ownership:
     async def _strange(self, held: list[Held], ranges: dict[TopicPartition, LogRange]) -> set[int]:
         """Partitions whose remembered offset is out of the log, or whose record before it is not the remembered one."""
         strange: set[int] = set()
-        before: dict[tuple[str, int], tuple[int, str]] = {}
+        before: dict[TopicPartition, tuple[int, str]] = {}
         for h in held:
             for topic in OWNER_INPUTS:
                 log = ranges[topic, h.p]
@@ -154,26 +158,18 @@ class Ownership:
             strange |= await self._changed(before)
         return strange
 
-    async def _changed(self, before: dict[tuple[str, int], tuple[int, str]]) -> set[int]:
-        reader = await self._bus.reader()
-        changed: set[int] = set()
-        try:
-            reader.assign({tp: offset for tp, (offset, _) in before.items()})
-            waiting = dict(before)
-            for _ in range(50):
-                if not waiting:
-                    break
-                for r in await reader.read(500, 0.1):
-                    known = waiting.get((r.topic, r.partition))
-                    if known is not None and r.offset >= known[0]:
-                        del waiting[r.topic, r.partition]
-                        found = header(list(r.headers), "ce_id") or b""
-                        if r.offset == known[0] and found.decode(errors="replace") != known[1]:
-                            changed.add(r.partition)
-        except OffsetOutOfRange as e:
-            changed.add(e.partition)
-        finally:
-            await reader.close()
+    async def _changed(self, before: dict[TopicPartition, tuple[int, str]]) -> set[int]:
+        """Where another record stands than the remembered one. What no broker shows within some tries counts as unchanged."""
+        waiting, changed = dict(before), set[int]()
+        for delay in islice(backoff(0.1, 1.0), LOOKS):
+            there = await self._bus.peek({tp: offset for tp, (offset, _) in waiting.items()})
+            for tp, r in there.items():
+                offset, ce_id = waiting.pop(tp)
+                if r.offset == offset and (header(list(r.headers), "ce_id") or b"").decode(errors="replace") != ce_id:
+                    changed.add(r.partition)
+            if not waiting:
+                break
+            await asyncio.sleep(delay)
         return changed
 
     def position(self, p: int, published: int, rows: int, offsets: dict[str, tuple[int, str | None]]) -> Position:
