@@ -28,7 +28,6 @@ from handrail_orchestrator.application.work import Item, Work
 from handrail_runtime.crashpoints import crashpoint
 from handrail_runtime.errors import Misconfigured
 from handrail_runtime.lifecycle import backoff, supervise
-from handrail_runtime.pace import Pace
 from handrail_runtime.ports import Bus, BusError, OffsetOutOfRange, Reader
 from handrail_runtime.telemetry import counter, gauge
 
@@ -36,8 +35,6 @@ _log = structlog.get_logger(__name__)
 _held = gauge("partitions_held", "Partitions that this orchestrator owns")
 _retried = counter("batch_retries_total", "Batches that were tried again", ["why"])
 STEP_S = 1.0
-TURN_EVERY_S = 0.005
-"""How far apart turns begin while they carry several workflows: a small batch costs everybody as much as a large one."""
 
 
 class Orchestrator:
@@ -74,7 +71,7 @@ class Orchestrator:
         self._stopping, self._stopped = asyncio.Event(), asyncio.Event()
         self._clock = (0, 0.0)
         self._stepped = self._polled = self._healthy_at = 0.0
-        self._nudged, self._pace = True, Pace(TURN_EVERY_S)
+        self._nudged = True
         self._work = Work()  # what was read and is not committed yet: only here, for the reader has moved on
 
     def now_ms(self) -> int:
@@ -111,7 +108,6 @@ class Orchestrator:
             await self._stopped.wait()
             return
         self._stopping.set()
-        self._pace.hurry()
         if self._reader is None:
             self._stopped.set()
         await self._stopped.wait()
@@ -161,11 +157,8 @@ class Orchestrator:
         if self._work.empty:  # what was read and is not committed yet has offsets of the log as it was
             if exchanged := self._watch.exchanged():
                 await self._take_over_bus(exchanged)
-            await self._pace.rest()
             await self._gather(self._work)
         if not self._work.empty:
-            if len(self._work.items) > 1:
-                self._pace.turned()
             await self._process(self._work)
             self._work = Work()
 
