@@ -15,7 +15,6 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from handrail.engines.addresses import free_port
 from handrail_contracts import topics
 from handrail_contracts.envelope import Envelope, ce_type, to_headers
 from handrail_contracts.ids import event_ce_id, partition, workflow_key
@@ -27,6 +26,7 @@ from handrail_notifier.settings import NotifierSettings
 from handrail_runtime.ports import Bus, Outgoing, Producer
 from handrail_store.journal_weeks import born
 from tests.journals import Event, wire
+from tests.system.house import free_port
 from tests.waiting import wait_until
 
 PARTITIONS = 4

@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from handrail.stack import Options, Stack
 from tests.e2e.strange import Strange
-from tests.system.house import Up, free_port
+from tests.system.house import Up, free_ports
 
 _QUICK = {"HANDRAIL_AGENTS__DEMO_DELAY_MS": "0", "HANDRAIL_AGENTS__LOAD": "examples.my_agents"}
 
@@ -31,7 +31,7 @@ async def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         yield up.url
         await up.stop()
     else:
-        stack = Stack(Options(data, port=free_port() // 16 * 16, partitions=4, environment=_QUICK))
+        stack = Stack(Options(data, port=free_ports(16), partitions=4, environment=_QUICK))
         await stack.start()
         yield stack.url
         await stack.stop()

@@ -51,6 +51,21 @@ async def records(broker: LocalKafka, topic: str, count: int) -> list[bytes | No
 
 
 @pytest.mark.kafka
+async def test_kafkas_two_listeners_never_share_a_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system may name the clients' port once more when it is asked for the controller's: nobody listens there yet."""
+    twice = free_port()
+    named = [twice, twice, free_port(besides=(twice,))]
+    monkeypatch.setattr(kafka, "free_port", lambda besides=(): next(p for p in named if p not in besides))
+    async with running(LocalKafka, tmp_path) as broker:
+        assert broker.port == twice
+
+
+def test_a_free_port_is_none_of_those_spoken_for() -> None:
+    left = set(range(32_768, 65_536, 64)) | set(range(32_769, 65_536, 64))
+    assert free_port(besides=set(range(65_536)) - left) in left
+
+
+@pytest.mark.kafka
 async def test_kafka_makes_no_topic_by_itself(kafka_bootstrap: str) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=kafka_bootstrap, request_timeout_ms=2000)
     await producer.start()

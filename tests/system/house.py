@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import socket
 import sys
 import tempfile
 from collections import Counter
-from contextlib import closing
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,20 @@ from tests.waiting import wait_until
 
 def free_port() -> int:
     """A port that nobody listens on now."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as s:
-        return int(s.getsockname()[1])
+    return free_ports(1)
+
+
+def free_ports(count: int) -> int:
+    """The first of so many ports in a row that nobody listens on now.
+
+    They lie below those that systems give to outgoing connections, so that nobody takes one while its server is away.
+    """
+    while True:
+        first = random.randrange(10_000, 32_000)
+        with ExitStack() as held, suppress(OSError):
+            for port in range(first, first + count):
+                held.enter_context(socket.create_server(("127.0.0.1", port)))
+            return first
 
 
 class Up:

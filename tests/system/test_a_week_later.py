@@ -13,7 +13,7 @@ import pytest
 from handrail.stack import Options, Stack
 from handrail_contracts.view import WorkflowView
 from tests.system.demo import Demo
-from tests.system.house import Up, free_port
+from tests.system.house import Up, free_ports
 from tests.waiting import wait_until
 
 PERSON: dict[str, Any] = {"order_id": "12345", "message": "I was charged twice, I want a person"}
@@ -40,7 +40,7 @@ async def until(http: httpx2.AsyncClient, trace_id: str, status: str) -> dict[st
 async def test_on_real_kafka_too_with_its_log_gone(tmp_path: Path) -> None:
     """Every service and every engine ends; Kafka's and Valkey's folders are deleted; PostgreSQL alone is kept."""
     environment = {"HANDRAIL_DEV": "1", "HANDRAIL_AGENTS__DEMO_DELAY_MS": "0"}
-    options = Options(tmp_path, port=free_port() // 16 * 16, partitions=4, environment=environment)
+    options = Options(tmp_path, port=free_ports(16), partitions=4, environment=environment)
     first = Stack(options)
     await first.start()
     try:

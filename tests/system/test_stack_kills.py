@@ -17,15 +17,10 @@ import pytest
 from handrail.stack import Options, Stack
 from handrail_runtime.bus_kafka import KafkaBus
 from handrail_sdk.client import Client
-from tests.system.house import DIAMOND, check_invariants, free_port
+from tests.system.house import DIAMOND, check_invariants, free_ports
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.kafka
-
-
-def _ports() -> int:
-    """The first of ten free ports in a row, or nearly so: the stack takes neighbours."""
-    return free_port() // 16 * 16
 
 
 @asynccontextmanager
@@ -35,7 +30,7 @@ async def stack(data: Path, **options: int) -> AsyncIterator[Stack]:
         "HANDRAIL_ORCHESTRATOR__LEASE_S": "1",
         "HANDRAIL_ORCHESTRATOR__SEEN_S": "1.5",
     }
-    system = Stack(Options(data, port=_ports(), partitions=8, environment=environment, **options))
+    system = Stack(Options(data, port=free_ports(16), partitions=8, environment=environment, **options))
     await system.start()
     try:
         yield system

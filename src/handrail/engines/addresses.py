@@ -9,6 +9,7 @@ import socket
 import stat
 import sys
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 from handrail.engines.errors import PortTaken, StorageUnusable
@@ -19,11 +20,14 @@ LOOPBACK = "127.0.0.1"
 SOCKET_PATH_LIMIT_BYTES = 107 if sys.platform.startswith("linux") else 103
 
 
-def free_port() -> int:
-    """A loopback port that nobody listens on right now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+def free_port(besides: Collection[int] = ()) -> int:
+    """A loopback port that nobody listens on right now, and none of `besides`, which are spoken for and not yet open."""
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.bind((LOOPBACK, 0))
+            port = int(probe.getsockname()[1])
+        if port not in besides:
+            return port
 
 
 def require_free(port: int, engine: str) -> None:

@@ -199,7 +199,7 @@ class LocalKafka:
             raise
 
     def _write_properties(self) -> None:
-        controller = free_port()
+        controller = free_port(besides=(self.port,))
         properties = {
             **SETTINGS,
             **self._settings,
