@@ -316,7 +316,7 @@ def an_unsafe_doubt_is_tried_again(p: Patch) -> None:
     p.setattr(pauses, "open_ambiguous", lambda t, node, then=None: nodes.dispatch(t, node, round=True))
 
 
-@_bug("I8", "I2")
+@_bug("I8")
 def a_part_is_left_instead_of_undone(p: Patch) -> None:
     """A rollback of a part announces its undos and does none of them."""
     real = WorkflowState.undoes

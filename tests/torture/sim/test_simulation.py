@@ -37,7 +37,7 @@ That it can fail is shown by the bugs of `bugs.py`, planted one at a time and ea
 | an_edit_sends_what_was_proposed | I17 |
 | policies_are_not_read | I17 |
 | an_unsafe_doubt_is_tried_again | I2 |
-| a_part_is_left_instead_of_undone | I2 |
+| a_part_is_left_instead_of_undone | I8 |
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def test_a_planted_bug_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> 
     plant, caught_by = BUGS[name]
     plant(monkeypatch)
     others: Counter[str] = Counter()
-    for seed in range(1, 5_001):  # as many as the long proof plays
+    for seed in range(1, 1_500):
         fallen = {v.invariant for v in simulate(seed).violations}
         if fallen & caught_by:
             print(f"{name}: caught by {sorted(fallen & caught_by)} at seed {seed}")
