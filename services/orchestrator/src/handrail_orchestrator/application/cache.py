@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from handrail_engine.state import Row, WorkflowState
 
-_REMEMBERED_ENDS = 50_000
+_REMEMBERED_ENDS = 5_000  # half a minute of 200 ends a second; what speaks of an older one is looked up
 
 
 @dataclass(slots=True)
