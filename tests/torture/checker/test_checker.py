@@ -330,8 +330,8 @@ def test_a_doctored_history_is_found_out(doctor: Doctor, invariant: str) -> None
             doctor(h)
         except StopIteration:
             continue  # this one has no such row
-        if invariant in {v.invariant for v in check(h)}:
-            return
+        assert invariant in {v.invariant for v in check(h)}
+        return
     pytest.fail(f"{doctor.__name__} was not found out by {invariant}")
 
 
