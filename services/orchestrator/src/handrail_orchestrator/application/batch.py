@@ -291,7 +291,10 @@ class Batcher:
             entry.stored_status, entry.stored_wake_ms = s.status, s.wake_ms
         for trace_id, entry in opened.touched.items():
             self._cache.put(trace_id, entry)
-            self._wakeups.set(trace_id, entry.state.next_wake())
+            if entry.state.ended:
+                self._wakeups.forget(trace_id)
+            else:
+                self._wakeups.set(trace_id, entry.state.next_wake())
             self.snapshots.look(entry)
         self.places.committed(opened.touched, opened.room)
         self.ruling.note((entry.state, rows) for entry, rows, _, _ in opened.decided)

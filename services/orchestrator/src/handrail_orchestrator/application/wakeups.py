@@ -36,5 +36,7 @@ class Wakeups:
         return found
 
     def next_ms(self) -> int | None:
-        """When the next one is due (or an outdated one, which rings for nothing)."""
+        """When the next one is due; None when nothing waits."""
+        while self._heap and self._armed.get(self._heap[0][1]) != self._heap[0][0]:
+            heapq.heappop(self._heap)  # forgotten, or an earlier one has taken its place
         return self._heap[0][0] if self._heap else None
