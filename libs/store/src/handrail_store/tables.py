@@ -110,7 +110,7 @@ workflow = Table(
     Index("workflow_newest", "tenant", text("created_at DESC"), text("trace_id DESC")),
     Index("workflow_status", "tenant", "status", text("created_at DESC"), text("trace_id DESC")),
     Index("workflow_open", "p", postgresql_where=text("ended_at IS NULL")),
-    Index("workflow_labels", "labels", postgresql_using="gin"),
+    Index("workflow_labels", "labels", postgresql_using="gin", postgresql_ops={"labels": "jsonb_path_ops"}),
     Index("workflow_blueprint", "tenant", "blueprint", "status", text("created_at DESC"), text("trace_id DESC")),
     Index(
         "workflow_words",
