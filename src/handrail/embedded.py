@@ -11,7 +11,6 @@ import errno
 import fcntl
 import ipaddress
 import os
-import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
@@ -22,6 +21,7 @@ from typing import IO, Any
 from pydantic import SecretStr
 
 import handrail_simulators as simulators
+from handrail.engines.addresses import require_port
 from handrail.engines.errors import DataDirectoryInUse, DiskFull, EngineError, StorageUnusable
 from handrail.engines.postgres import LocalPostgres
 from handrail.engines.valkey import LocalValkey
@@ -36,7 +36,6 @@ from handrail_notifier.settings import NotifierSettings
 from handrail_orchestrator import bootstrap as orchestrator
 from handrail_orchestrator.settings import OrchestratorSettings
 from handrail_runtime.bus_memory import MemoryBus
-from handrail_runtime.errors import Misconfigured
 from handrail_runtime.lifecycle import Service, supervise
 from handrail_runtime.memory import Heap, keep_small
 from handrail_runtime.settings import EngineSettings, load
@@ -76,7 +75,7 @@ class Embedded:
     async def start(self) -> None:
         """Engines, then migrations, then services, then the door. Raises EngineError or Misconfigured with one line."""
         o = self.options
-        _free(o.host, o.port)
+        require_port(o.host, o.port)
         self._claim(o.data)
         started = time.monotonic()
 
@@ -238,14 +237,3 @@ def on_a_desk(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _free(host: str, port: int) -> None:
-    """Before anything is started: a taken port is told at once."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        socket.create_server((host, port), family=family).close()
-    except OSError as e:
-        raise Misconfigured(
-            f"Expected port {port} on {host} to be free, but: {e.strerror}. Stop what listens there, or choose another with --port."
-        ) from e

@@ -20,6 +20,7 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from handrail.engines.addresses import require_port
 from handrail.engines.errors import EngineStartFailed
 from handrail.engines.kafka import LocalKafka
 from handrail.engines.postgres import LocalPostgres
@@ -87,7 +88,10 @@ class Stack:
         return f"http://{self.options.host}:{self.options.port}"
 
     async def start(self) -> None:
-        """Starts engines, makes tables and topics, starts services, waits until all are ready. Raises EngineError."""
+        """Starts engines, makes tables and topics, starts services, waits until all are ready. Raises EngineError, and
+        Misconfigured where a port of ours is taken: another stack would answer there in our name."""
+        for part in self._planned():
+            require_port(self.options.host, part.port)
         try:
             await self._engines()
             await self._services()

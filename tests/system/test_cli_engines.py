@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,19 @@ async def test_topics_are_made_once_with_their_partitions(tmp_path: Path) -> Non
         }
     finally:
         await kafka.stop()
+
+
+async def test_a_stack_does_not_start_where_another_one_answers(tmp_path: Path) -> None:
+    """The other one would answer for it: it would be called ready, and serve nothing of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1] - 2  # not the gateway's, but one of its services'
+        words = ("-m", "handrail", "stack", "--port", str(port), "--data", str(tmp_path / "data"))
+        process = await asyncio.create_subprocess_exec(sys.executable, *words, stderr=asyncio.subprocess.PIPE)
+        _, said = await process.communicate()
+    assert process.returncode == 78
+    told = said.decode().strip().splitlines()
+    assert told[-1].startswith(f"Handrail cannot start: Expected port {port + 2} on 127.0.0.1 to be free"), said
+    assert not (tmp_path / "data").exists(), "it is told before anything is started"
 
 
 async def test_what_was_not_delivered_is_listed_and_sent_again(empty_database: str) -> None:

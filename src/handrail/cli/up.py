@@ -89,6 +89,7 @@ def register(app: typer.Typer, *, panel: str) -> None:
 async def _stack(options: object) -> int:
     from handrail.engines.errors import EngineError
     from handrail.stack import Options, Stack
+    from handrail_runtime.errors import Misconfigured
     from handrail_store.migrate import MigrationError
 
     assert isinstance(options, Options)
@@ -108,7 +109,7 @@ async def _stack(options: object) -> int:
         await system.run(stopping)
         console.print("Stopping.")
         return 0
-    except (EngineError, MigrationError) as e:
+    except (EngineError, MigrationError, Misconfigured) as e:
         print(f"Handrail cannot start: {e}", file=sys.stderr)  # noqa: T201  the one line that a person needs
         return EXIT_CANNOT_START
     finally:

@@ -13,6 +13,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from handrail.engines.errors import PortTaken, StorageUnusable
+from handrail_runtime.errors import Misconfigured
 
 LOOPBACK = "127.0.0.1"
 
@@ -39,6 +40,17 @@ def require_free(port: int, engine: str) -> None:
             probe.bind((LOOPBACK, port))
         except OSError as error:
             raise PortTaken(engine, port) from error
+
+
+def require_port(host: str, port: int) -> None:
+    """Raise `Misconfigured` if we cannot serve there: told before anything is started."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as e:
+        raise Misconfigured(
+            f"Expected port {port} on {host} to be free, but: {e.strerror}. Stop what listens there, or choose another with --port."
+        ) from e
 
 
 def socket_directory(preferred: Path, socket_name: str, *, owners: tuple[int, ...] = ()) -> Path:
