@@ -42,7 +42,7 @@ class Twin:
     name: str
     store: Callable[[str, float], Store]
     decide: Callable[[asyncio.Event, asyncio.Event], Coroutine[Any, Any, None]]
-    order: Callable[[str], Awaitable[None]]
+    order: Callable[[str, str], Awaitable[None]]
 
 
 class _RealTime:
@@ -70,8 +70,8 @@ def simulated() -> Twin:
         database.decide(database.pauses[PAUSE["pause_id"]], "RES_RESUME", None, "ada", "api")
         database.end(tx, commit=True)
 
-    async def order(trace_id: str) -> None:
-        database.add_command(trace_id, 0, "cancel", {"compensate": True}, "ada", "api")
+    async def order(trace_id: str, kind: str) -> None:
+        database.add_command(trace_id, 0, kind, {"compensate": True}, "ada", "api")
 
     return Twin("simulated", lambda member, s: SimStore(server, Process(member), member, s), decide, order)
 
@@ -88,11 +88,12 @@ def real(pool: Any) -> Twin:
                 PAUSE["pause_id"],
             )
 
-    async def order(trace_id: str) -> None:
+    async def order(trace_id: str, kind: str) -> None:
         await pool.execute(
             "INSERT INTO handrail.command (command_id, trace_id, p, kind, body, actor, channel, at)"
-            " VALUES ('cancel-1', $1, 0, 'cancel', $2, 'ada', 'api', handrail.clock())",
+            " VALUES ($2 || '-1', $1, 0, $2, $3, 'ada', 'api', handrail.clock())",
             trace_id,
+            kind,
             {"compensate": True},
         )
 
@@ -182,8 +183,13 @@ async def a_pause(twin: Twin) -> list[Any]:
     for count in ((1, 2), (299, 397), (150, 200), (3, 3)):
         told.append(await a.track_record({("bot", "act"): count, ("bot", "look"): (1, 1)}))
     told.append(await a.track_record({}))
+    await twin.order("w", "start")
+    (start,) = await a.commands([0, 1], 10)
+    told.append((start.kind, start.unborn))
     await a.commit(batch(1, 1, PAUSED_AT - 1, results=3))
-    await a.commit(batch(1, PAUSED_AT, PAUSED_AT, results=4))
+    (start,) = await a.commands([0, 1], 10)
+    told.append((start.kind, start.unborn))
+    await a.commit(batch(1, PAUSED_AT, PAUSED_AT, results=4, commands=[(start.n, 1)]))
     told += [await a.load(["w"]), await a.open_workflows([0, 1], "", 10), await a.open_workflows([1], "", 10)]
     told += [await a.unpublished(0, PAUSED_AT - 2, 10), await a.last_events(["w"])]
     again = a.commit(batch(1, 1, 2, results=4))
@@ -192,8 +198,9 @@ async def a_pause(twin: Twin) -> list[Any]:
     told.append(a.is_transient(violated.value))
     async with a.transaction() as tx:
         told.append(await tx.decisions([PAUSE["pause_id"], "unknown"]))
-    await twin.order("w")
+    await twin.order("w", "cancel")
     (command,) = await a.commands([0, 1], 10)
+    assert not command.unborn
     told += [(command.trace_id, command.p, command.kind, command.body, command.actor), await a.commands([1], 10)]
     told.append(await decided_meanwhile(twin, a))
     last = PAUSED_AT + 2

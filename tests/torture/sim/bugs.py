@@ -321,3 +321,18 @@ def a_part_is_left_instead_of_undone(p: Patch) -> None:
     """A rollback of a part announces its undos and does none of them."""
     real = WorkflowState.undoes
     p.setattr(WorkflowState, "undoes", lambda s, n: s.ending is not None and s.ending.end is not None and real(s, n))
+
+
+@_bug("I10")
+def what_was_unborn_stays_unborn(p: Patch) -> None:
+    """Whoever tries a batch again takes for new what the first try has stored after all."""
+    real = Batcher.run
+
+    async def run(self: Batcher, work: Work) -> None:
+        unborn = set(work.unborn)
+        try:
+            await real(self, work)
+        finally:
+            work.unborn = unborn
+
+    p.setattr(Batcher, "run", run)

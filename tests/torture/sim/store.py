@@ -190,7 +190,8 @@ class SimStore:
     async def commands(self, partitions: Sequence[int], limit: int) -> list[Command]:
         def act() -> list[Command]:
             rows = [r for r in self._db.unapplied.values() if r.p in partitions and r.trace_id not in self._db.parked]
-            return [_command(r) for r in rows[:limit]]
+            born = self._db.by_trace
+            return [_command(r, unborn=r.kind == "start" and r.trace_id not in born) for r in rows[:limit]]
 
         return await self._ask(act)
 
@@ -316,8 +317,8 @@ class SimStore:
         return isinstance(error, OSError)
 
 
-def _command(r: CommandRow) -> Command:
-    return Command(r.n, r.trace_id, r.p, r.kind, r.body, r.actor, r.channel, r.command_id, None)
+def _command(r: CommandRow, *, unborn: bool = False) -> Command:
+    return Command(r.n, r.trace_id, r.p, r.kind, r.body, r.actor, r.channel, r.command_id, None, unborn)
 
 
 class SimTransaction:

@@ -155,10 +155,13 @@ SELECT c.n, c.trace_id, c.p, c.kind, c.body, c.actor, c.channel, c.command_id, c
    AND c.trace_id = ANY($3::text[]) ORDER BY c.n
 """
 
-# The subquery is scalar so that it cannot become a join: planned while the tables are empty, and kept in a prepared
+# The subqueries are scalar so that they cannot become a join: planned while the tables are empty, and kept in a prepared
 # statement, the join read every workflow of the tenant for each command.
 COMMANDS = """
-SELECT c.n, c.trace_id, c.p, c.kind, c.body, c.actor, c.channel, c.command_id, c.traceparent FROM handrail.command c
+SELECT c.n, c.trace_id, c.p, c.kind, c.body, c.actor, c.channel, c.command_id, c.traceparent,
+       c.kind = 'start'
+       AND (SELECT w.born FROM handrail.workflow w WHERE w.tenant = c.tenant AND w.trace_id = c.trace_id) IS NULL AS unborn
+  FROM handrail.command c
  WHERE c.p = ANY($1::int[]) AND c.applied_pseq IS NULL AND c.tenant = $2 AND (
    c.kind = 'give-up'
    OR (SELECT w.parked_reason FROM handrail.workflow w WHERE w.tenant = c.tenant AND w.trace_id = c.trace_id) IS NULL)

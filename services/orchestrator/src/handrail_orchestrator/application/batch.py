@@ -7,7 +7,7 @@ only then hand messages to the publisher. If the commit fails, the touched state
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import orjson
@@ -81,8 +81,9 @@ class Batcher:
     async def run(self, work: Work) -> None:
         """Decides on this work and commits it. Raises what the store raises; then nothing has changed but the cache."""
         crashpoint("K1")
+        unborn, work.unborn = work.unborn, set()  # whoever tries again looks again: this try may come to be stored
         work = self._ours(work)
-        await self._load(work)
+        await self._load(work, unborn)
         if any(isinstance(i.what, Result) and i.what.nodes for items in work.items.values() for i in items):
             self._registry = await self._store.registry()  # an agent hands in nodes: judged by what is registered now
         await self.ruling.refresh(self._clock(), work)
@@ -139,10 +140,12 @@ class Batcher:
         ours.unread = [(r, why) for r, why in work.unread if r.partition in self._own.held]
         return ours
 
-    async def _load(self, work: Work) -> None:
+    async def _load(self, work: Work, unborn: Collection[str] = ()) -> None:
         self._over.clear()
         missing = [
-            t for t in work.items if self._cache.get(t) is None and (not self._cache.has_ended(t) or work.answers(t))
+            t
+            for t in work.items
+            if t not in unborn and self._cache.get(t) is None and (not self._cache.has_ended(t) or work.answers(t))
         ]
         if not missing:
             return

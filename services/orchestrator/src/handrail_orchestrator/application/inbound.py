@@ -99,6 +99,8 @@ class Inbound:
                 told = self._told(c.trace_id, what.outside.escalation, work)
                 what = replace(what, outside=replace(what.outside, escalation=told))
             work.add(c.trace_id, c.p, Item(what, c.command_id, None, c.n, c.body.get("pause_id")))
+            if c.unborn:
+                work.unborn.add(c.trace_id)
 
 
 def command_input(c: Command) -> Input | None:

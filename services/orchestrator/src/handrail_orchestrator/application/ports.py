@@ -130,7 +130,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command row that was not applied yet."""
+    """A command row that was not applied yet. `unborn`: it starts a workflow of which nothing was stored when it was read."""
 
     n: int
     trace_id: str
@@ -141,6 +141,7 @@ class Command:
     channel: str
     command_id: str
     traceparent: str | None
+    unborn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
