@@ -140,6 +140,40 @@ async def test_a_blueprint_or_an_agent_counts_from_its_registration_on(rig: Rig)
     assert (await rig.post("/workflows", {"blueprint": "fresh"})).status_code == 202
 
 
+async def test_a_plan_that_came_before_is_compiled_as_its_agents_stand_now(postgres_server: str) -> None:
+    """The gateway remembers what it made of a plan: for those bytes, and for that reading of the registry only."""
+    from tests.engines import drop_database, fresh_database
+
+    async def stored(rig: Rig, **more: Any) -> dict[str, Any]:
+        one = {"id": "a", "agent": "bot", "action": "go", "inputs": {"n": 1}, **more}
+        answer = await rig.post("/workflows", {"plan": {"nodes": [one]}})
+        assert answer.status_code == 202, answer.text
+        [command] = await rig.commands(answer.json()["trace_id"])
+        (compiled,) = command["body"]["plan"]["nodes"]
+        return compiled
+
+    dsn = await fresh_database(postgres_server)
+    async with running_gateway(dsn) as other:
+        await other.add_agent("bot", "go", {"effect_class": "pure", "retry": {"max_attempts": 4}})
+        first = await stored(other)
+        assert first["retry"]["max_attempts"] == 4
+        assert await stored(other) == first
+        assert (await stored(other, inputs={"n": 1.0}))["inputs"] == {"n": 1.0}
+        assert (await stored(other, retry={"max_attempts": 2}))["retry"]["max_attempts"] == 2
+        for _ in range(2):
+            await refused(
+                other, {"plan": {"nodes": [{"id": "a", "agent": "ghost", "action": "go"}]}}, 422, "unknown-agent"
+            )
+        manifest = {"effect_class": "pure", "retry": {"max_attempts": 7}}
+        await other.db.execute("UPDATE handrail.agent SET manifest = $1, manifest_as_written = NULL", manifest)
+
+        async def newer() -> bool:
+            return (await stored(other))["retry"]["max_attempts"] == 7
+
+        await wait_until(newer, description="the registry is read again, a second later at the latest")
+    await drop_database(postgres_server, dsn)
+
+
 async def test_a_planner_that_only_knows_by_heart_is_not_asked_for_anything_else(postgres_server: str) -> None:
     from tests.engines import drop_database, fresh_database
 

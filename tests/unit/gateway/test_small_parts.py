@@ -15,6 +15,7 @@ from starlette.requests import Request
 from handrail_gateway.application import paging
 from handrail_gateway.application.faults import Refusal, quote
 from handrail_gateway.application.feedback import patch
+from handrail_gateway.application.registry import PLAN_BYTES, PLANS, Known
 from handrail_gateway.application.trace_ids import uuid7
 from handrail_gateway.entrypoints.http import head
 from handrail_gateway.entrypoints.http.queries import Query
@@ -193,3 +194,24 @@ def test_a_patch_turns_what_was_proposed_into_what_was_done(before: Any, after: 
     patched = apply(copy.deepcopy(before), patch(before, after))
     assert json.dumps(patched, sort_keys=True) == json.dumps(after, sort_keys=True)
     assert patch(after, after) == []
+
+
+def test_few_plans_and_small_ones_are_remembered() -> None:
+    known, made = Known({}, {}, b""), list[bytes]()
+
+    def compile_(written: bytes) -> bytes:
+        made.append(written)
+        return b"compiled " + written
+
+    def ask(written: bytes) -> bytes:
+        return known.plan(written, lambda: compile_(written))
+
+    assert [ask(b"hot"), ask(b"hot"), ask(b"hot")] == [b"compiled hot"] * 3
+    assert made == [b"hot"]
+    for i in range(2 * PLANS):
+        ask(b"%d" % i)
+        ask(b"hot")
+    assert (made.count(b"hot"), len(known.plans)) == (1, PLANS)
+    large = b"x" * (PLAN_BYTES + 1)
+    ask(large)
+    assert large not in known.plans

@@ -6,6 +6,7 @@ What is missing is looked up again before it is refused, so a blueprint or an ag
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,7 @@ from handrail_gateway.application.matching import Candidate
 from handrail_gateway.application.ports import Views
 
 FRESH_S = 1.0
+PLANS, PLAN_BYTES = 100, 32 * 1024
 PLANNER = ("planner", "plan")
 
 Manifests = Mapping[tuple[str, str], Mapping[str, Any]]
@@ -36,13 +38,26 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """One reading of the registry. `policies` is the serial of those in force; `compiled` fills up as blueprints are started."""
+    """One reading of the registry. `policies` is the serial of those in force; `compiled` fills up as blueprints are started,
+    `plans` as plans are sent: as they were written, and as they were compiled, the last ones."""
 
     manifests: Manifests
     blueprints: dict[str, Blueprint]
     digest: bytes
     policies: int = 0
     compiled: dict[str, Ready] = field(default_factory=dict[str, Ready])
+    plans: OrderedDict[bytes, bytes] = field(default_factory=OrderedDict[bytes, bytes])
+
+    def plan(self, written: bytes, compile_: Callable[[], bytes]) -> bytes:
+        """What `compile_` makes of a plan, or made of it when it came last. What that raises is not remembered."""
+        found = self.plans.pop(written, None)
+        if found is None:
+            found = compile_()
+        if len(written) <= PLAN_BYTES:
+            self.plans[written] = found
+            if len(self.plans) > PLANS:
+                self.plans.popitem(last=False)
+        return found
 
     @property
     def candidates(self) -> list[Candidate]:

@@ -12,6 +12,7 @@ from handrail_contracts.blueprint import spoken
 from handrail_contracts.commands import CommandKind, StartRequest
 from handrail_contracts.events import WorkflowStatus
 from handrail_contracts.ids import TRACE_ID
+from handrail_contracts.plan import Plan
 from handrail_engine.plan import compile_plan
 from handrail_gateway.application import plans, schemas
 from handrail_gateway.application.faults import Busy, Refusal, quote
@@ -125,9 +126,8 @@ class Submit:
         known = await self._registry.known()
         if any((n.agent, n.action) not in known.manifests for n in request.plan.nodes):
             known = await self._registry.known(newest=True)
-        plans.refuse_faults(request.plan, known.manifests, "/plan")
-        compiled = compile_plan(request.plan, known.manifests)
-        return _command(request, known, input=request.input, plan=compiled, output=request.plan.output)
+        plan = orjson.Fragment(_compiled(request.plan, known))
+        return _command(request, known, input=request.input, plan=plan, output=request.plan.output)
 
     async def _with_blueprint(self, request: StartRequest, name: str) -> dict[str, Any]:
         known = await self._registry.known()
@@ -196,6 +196,17 @@ class Submit:
                     f"Expected the agents of {name} to be registered, but never saw {', '.join(missing)}. Start them once.",
                 )
         return ready(known, blueprint, {**schemas.defaults(blueprint.input_schema), **blueprint.defaults})
+
+
+def _compiled(plan: Plan, known: Known) -> bytes:
+    """The plan compiled, as JSON. Programs send one plan again and again: it is judged once for each reading of the registry.
+    Raises Refusal."""
+
+    def compiled() -> bytes:
+        plans.refuse_faults(plan, known.manifests, "/plan")
+        return orjson.dumps(compile_plan(plan, known.manifests))
+
+    return known.plan(plan.__pydantic_serializer__.to_json(plan, exclude_unset=True), compiled)
 
 
 def _plans(known: Known, intent: str) -> bool:
