@@ -29,8 +29,10 @@ async def database(empty_database: str) -> AsyncGenerator[tuple[str, Any]]:
     await connection.close()
 
 
-async def week(connection: Any, key: int, *, ended: bool = True, published: bool = True) -> list[str]:
-    """Three workflows accepted in that week."""
+async def week(
+    connection: Any, key: int, *, ended: bool = True, published: bool = True, days: float = 14.01
+) -> list[str]:
+    """Three workflows accepted in that week, whose newest events are so many days old."""
     await connection.execute(
         f"CREATE TABLE handrail.journal_{key} PARTITION OF handrail.journal FOR VALUES FROM ({key}) TO ({key + 1})"
     )
@@ -52,12 +54,13 @@ async def week(connection: Any, key: int, *, ended: bool = True, published: bool
             pseq = (1 if published else 10**9) + n * EVENTS + seq
             await connection.execute(
                 "INSERT INTO handrail.journal (born, trace_id, seq, p, pseq, type, data, at)"
-                " VALUES ($1, $2, $3, 0, $4, 'X', $5, now())",
+                " VALUES ($1, $2, $3, 0, $4, 'X', $5, handrail.clock() - make_interval(secs => $6 + (5 - $3) * 600))",
                 key,
                 trace_id,
                 seq,
                 pseq,
                 json.dumps({"seq": seq, "text": "grüße \n"}),
+                days * 86_400,
             )
     await connection.execute("UPDATE handrail.partition SET published_upto = 1000000 WHERE p = 0")
     return ids
@@ -93,10 +96,14 @@ async def test_a_week_that_is_over_goes_to_files_and_leaves_the_database(
 
 @pytest.mark.parametrize(
     ("how", "why"),
-    [({"ended": False}, "have not ended"), ({"published": False}, "not published yet")],
+    [
+        ({"ended": False}, "have not ended"),
+        ({"published": False}, "not published yet"),
+        ({"days": 13.9}, "newest row is not 14 days old"),
+    ],
 )
 async def test_a_week_that_is_not_over_stays_and_says_why(
-    database: tuple[str, Any], how: dict[str, bool], why: str
+    database: tuple[str, Any], how: dict[str, Any], why: str
 ) -> None:
     _, connection = database
     await week(connection, 202502, **how)

@@ -1,7 +1,7 @@
 """Weeks of the journal that are over: written to files, then dropped (DESIGN section 5, `journal`).
 
-A week may go when every workflow accepted in it has ended, all of its rows are published, and it is old enough that no
-record of it can come from the bus any more. What goes with the journal: the workflows' summaries, commands, snapshots
+A week may go when every workflow accepted in it has ended, all of its rows are published, and the newest of them is so old
+that no record of it can come from the bus any more. What goes with the journal: the workflows' summaries, commands, snapshots
 and stored payloads. Pauses, decisions and dead letters stay: they are the record of what people did.
 """
 
@@ -77,8 +77,9 @@ async def _week(connection: Any, name: str, key: int) -> Week:
         " FROM handrail.workflow WHERE born = $1",
         key,
     )
-    rows, unpublished = await connection.fetchrow(
-        f"SELECT count(*), count(*) FILTER (WHERE j.pseq > p.published_upto) FROM handrail.{name} j"
+    rows, unpublished, young = await connection.fetchrow(
+        "SELECT count(*), count(*) FILTER (WHERE j.pseq > p.published_upto), coalesce("
+        f"max(j.at) > handrail.clock() - make_interval(days => {LEAST_DAYS}), false) FROM handrail.{name} j"
         " LEFT JOIN handrail.partition p ON p.p = j.p"
     )
     size = await connection.fetchval("SELECT pg_total_relation_size($1::regclass)", f"handrail.{name}")
@@ -89,6 +90,8 @@ async def _week(connection: Any, name: str, key: int) -> Week:
         stays = f"{parked} of its workflows are parked"
     elif unpublished:
         stays = f"{unpublished} of its rows are not published yet"
+    elif young:  # an orchestrator that starts looks for the newest events of the bus in the journal
+        stays = f"its newest row is not {LEAST_DAYS} days old"
     return Week(name, key, workflows, rows, size, stays)
 
 
