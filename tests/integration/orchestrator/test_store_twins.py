@@ -192,6 +192,11 @@ async def a_pause(twin: Twin) -> list[Any]:
     await a.commit(batch(1, PAUSED_AT, PAUSED_AT, results=4, commands=[(start.n, 1)]))
     told += [await a.load(["w"]), await a.open_workflows([0, 1], "", 10), await a.open_workflows([1], "", 10)]
     told += [await a.unpublished(0, PAUSED_AT - 2, 10), await a.last_events(["w"])]
+    asked = [("w", 1), ("w", PAUSED_AT), ("w", PAUSED_AT + 1), ("nobody", 1)]
+    told += [await a.journaled(asked), await a.journaled([])]
+    assert [j.newest for j in told[-2].values()] == [PAUSED_AT] * 3
+    assert told[-2]["w", PAUSED_AT][1:] == ("WORKFLOW_PAUSED_HITL", PAUSE["at"])
+    assert told[-2]["w", PAUSED_AT + 1][1:] == (None, None)
     again = a.commit(batch(1, 1, 2, results=4))
     with pytest.raises(Exception) as violated:
         await again

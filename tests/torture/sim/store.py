@@ -16,6 +16,7 @@ from handrail_orchestrator.application.ports import (
     CommitUnknown,
     Decided,
     Fenced,
+    Journaled,
     JournalRow,
     Owned,
     Position,
@@ -207,6 +208,19 @@ class SimStore:
                 [self._db.by_trace[t][-1] for t in sorted(trace_ids) if t in self._db.by_trace]
             )
         )
+
+    async def journaled(self, events: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Journaled]:
+        """At once, and with dice of its own, as `save_snapshot`."""
+        self._process.check()
+        faults, found = self._server.faults, dict[tuple[str, int], Journaled]()
+        if self._server.down or (faults.on and Random(f"{events}").random() < 0.05):
+            raise ConnectionError("Expected an answer of the database, but the connection broke.")
+        for trace_id, seq in events:
+            rows = self._db.by_trace.get(trace_id, [])
+            type_, at = next(((r.type, json.loads(r.data)["at"]) for r in rows if r.seq == seq), (None, None))
+            if rows:
+                found[trace_id, seq] = Journaled(rows[-1].seq, type_, at)
+        return found
 
     async def blobs(self, digests: Sequence[str]) -> dict[str, bytes]:
         return await self._ask(lambda: {d: self._db.blobs[d] for d in digests if d in self._db.blobs})

@@ -23,7 +23,7 @@ async def _grow(bus: MemoryBus, name: str, records: int) -> None:
 
 
 async def _owner(bus: MemoryBus, offset: int, ce_id: str) -> Ownership:
-    own = Ownership(cast(Any, None), bus, 5.0)
+    own = Ownership(cast(Any, None), bus, cast(Any, None), 5.0)
     own.held[0] = Held(0, 7, await bus.bus_id(), {RESULTS: (offset, ce_id)}, 1, 1, verified=True)
     return own
 

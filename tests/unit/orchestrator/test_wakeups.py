@@ -67,7 +67,7 @@ async def test_a_workflow_that_has_ended_is_not_looked_at_again() -> None:
     """Its attempt had a time to be claimed by: long over when it would ring, and a whole journal read for nothing."""
     store: Any = _Store()
     nobody: Any = None
-    own, cache, wakeups = Ownership(store, nobody, 2.5), Cache(100), Wakeups()
+    own, cache, wakeups = Ownership(store, nobody, nobody, 2.5), Cache(100), Wakeups()
     own.held = {p: Held(p, 1, "bus", {}, 1, 0, verified=True) for p in range(P)}
     sent: list[Any] = []
     publisher: Any = Publisher(nobody, "default", P, nobody)

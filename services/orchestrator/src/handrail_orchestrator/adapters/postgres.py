@@ -24,6 +24,7 @@ from handrail_orchestrator.adapters.statements import (
     COMMIT,
     DEAD_LETTERS,
     GIVEN_UP,
+    JOURNALED,
     LIMITS,
     MESSAGES,
     OUTBOUND,
@@ -44,6 +45,7 @@ from handrail_orchestrator.application.ports import (
     CommitUnknown,
     Decided,
     Fenced,
+    Journaled,
     JournalRow,
     Owned,
     Position,
@@ -189,6 +191,11 @@ class PostgresStore(TrackRecord):
             list(trace_ids),
         )
         return [journal_row(r) for r in rows]
+
+    async def journaled(self, events: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Journaled]:
+        """See the port."""
+        rows = await self._pool.fetch(JOURNALED, self._tenant, [t for t, _ in events], [seq for _, seq in events])
+        return {(r["trace_id"], r["seq"]): Journaled(r["newest"], r["type"], r["at"]) for r in rows}
 
     async def blobs(self, digests: Sequence[str]) -> dict[str, bytes]:
         """Stored payloads by digest."""

@@ -71,6 +71,17 @@ ON CONFLICT (tenant, trace_id) DO UPDATE SET seq = excluded.seq, fold_version = 
  WHERE t.seq < excluded.seq OR t.fold_version <> excluded.fold_version
 """
 
+# By the workflow's week: without it every week of the journal would be looked through.
+JOURNALED = """
+SELECT e.trace_id, e.seq, j.type, j.data->>'at' AS at, newest.seq AS newest
+  FROM unnest($2::text[], $3::int[]) AS e(trace_id, seq)
+  JOIN handrail.workflow w ON w.tenant = $1 AND w.trace_id = e.trace_id
+  JOIN LATERAL (
+   SELECT seq FROM handrail.journal WHERE born = w.born AND tenant = w.tenant AND trace_id = w.trace_id
+    ORDER BY seq DESC LIMIT 1) AS newest ON true
+  LEFT JOIN handrail.journal j ON j.born = w.born AND j.tenant = w.tenant AND j.trace_id = w.trace_id AND j.seq = e.seq
+"""
+
 PAUSES = """
 INSERT INTO handrail.pause (tenant, pause_id, trace_id, seq, node_id, kind, data, failed_agent, error_code, opened_at, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, to_timestamp($10::bigint / 1000.0), to_timestamp($11::bigint / 1000.0))

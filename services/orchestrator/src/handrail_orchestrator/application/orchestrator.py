@@ -22,6 +22,7 @@ from handrail_orchestrator.application.inbound import Inbound
 from handrail_orchestrator.application.ownership import Ownership
 from handrail_orchestrator.application.ports import CommitUnknown, Fenced, Owned, Store
 from handrail_orchestrator.application.publisher import Publisher
+from handrail_orchestrator.application.tail import Tail
 from handrail_orchestrator.application.takeover import Takeover
 from handrail_orchestrator.application.wakeups import Wakeups
 from handrail_orchestrator.application.work import Item, Work
@@ -59,7 +60,7 @@ class Orchestrator:
     ) -> None:
         self._store, self._bus, self._tenant, self._partitions = store, bus, tenant, partitions
         self._most, self._poll_s, self._adopt_foreign, self._prepare = batch, poll_s, adopt_foreign, prepare
-        self._own = Ownership(store, bus, seen_s)
+        self._own = Ownership(store, bus, Tail(store, bus, tenant, partitions, self.now_ms), seen_s)
         self._watch = BusWatch(self._own, bus_check_s)
         self._cache, self._wakeups = Cache(cached_nodes), Wakeups()
         self._publisher = Publisher(bus, tenant, partitions, lambda digests: store.blobs(digests))

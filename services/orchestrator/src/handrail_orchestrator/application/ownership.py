@@ -1,7 +1,8 @@
 """Which partitions are ours (DESIGN D4): leases in PostgreSQL with an epoch, as many as our share of the live members.
 
 `held` is what we believe; the fence in every batch is what is true. Offsets belong to one incarnation of the bus: on
-acquisition they are verified, and adopted anew when the bus lost its log.
+acquisition they are verified, and adopted anew when the bus lost its log. With them stands where the log of events began to
+be ours: what lies before was published from another database, and says nothing of this one's journal.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import structlog
 
 from handrail_contracts.envelope import header
-from handrail_contracts.topics import OWNER_INPUTS
+from handrail_contracts.topics import EVENTS, OWNER_INPUTS
 from handrail_orchestrator.application.ports import Owned, Position, Store
+from handrail_orchestrator.application.tail import Tail
 from handrail_runtime.crashpoints import crashpoint
 from handrail_runtime.lifecycle import backoff
 from handrail_runtime.ports import Bus, LogRange, TopicPartition
@@ -28,7 +30,7 @@ LOOKS = 6
 @dataclass(slots=True)
 class Held:
     """A partition that we own, as of our last commit. `verified`: its offsets are known to mean this bus; `adoptions`: how often
-    they were set to the start of another log."""
+    they were set to the start of another log; `unsaved`: what of the offsets goes into the row with the next commit."""
 
     p: int
     epoch: int
@@ -39,6 +41,7 @@ class Held:
     verified: bool = False
     foreign: bool = False
     adoptions: int = 0
+    unsaved: dict[str, tuple[int, str | None]] = field(default_factory=dict[str, tuple[int, str | None]])
 
     def same_log(self, other: Held) -> bool:
         """Whether the offsets of both mean the same incarnation of the log."""
@@ -53,9 +56,10 @@ def share(partitions: int, live: int) -> int:
 class Ownership:
     """`step` once a second; it answers what was lost and what is new. Serial with the batch loop, so no lock is needed."""
 
-    def __init__(self, store: Store, bus: Bus, seen_s: float) -> None:
+    def __init__(self, store: Store, bus: Bus, tail: Tail, seen_s: float) -> None:
         self._store = store
         self._bus = bus
+        self._tail = tail
         self._seen_s = seen_s
         self.held: dict[int, Held] = {}
 
@@ -97,19 +101,23 @@ class Ownership:
     async def verify(self) -> list[Held]:
         """Checks the offsets of newly held partitions against the bus; answers those whose bus is another than they knew.
 
-        Those get the log start as offsets. Raises BusError while the bus does not answer: then nothing is read yet.
+        Those get the log start as offsets. Raises BusError while the bus does not answer: then nothing is read yet; and
+        Misconfigured when the bus that they knew tells of events that the journal does not have.
         """
         fresh = [h for h in self.held.values() if not h.verified]
         if not fresh:
             return []
         bus_id = await self._bus.bus_id()
-        ranges = await self._bus.ranges([(t, h.p) for h in fresh for t in OWNER_INPUTS])
+        ranges = await self._bus.ranges([(t, h.p) for h in fresh for t in (*OWNER_INPUTS, EVENTS)])
         doubtful = [h for h in fresh if h.bus_id == bus_id]
+        await self._tail.check({h.p: _ours(h, ranges[EVENTS, h.p]) for h in doubtful})
         strange = await self._strange(doubtful, ranges)
         foreign: list[Held] = []
         for h in fresh:
             if h.bus_id != bus_id or h.p in strange:
-                h.offsets = {t: (ranges[t, h.p].start, None) for t in OWNER_INPUTS}
+                if h.bus_id != bus_id:
+                    h.unsaved = {EVENTS: (ranges[EVENTS, h.p].end, None)}
+                h.offsets |= {t: (ranges[t, h.p].start, None) for t in OWNER_INPUTS} | h.unsaved
                 h.foreign = bool(h.bus_id)
                 h.bus_id = bus_id
                 h.adoptions += 1
@@ -175,7 +183,7 @@ class Ownership:
     def position(self, p: int, published: int, rows: int, offsets: dict[str, tuple[int, str | None]]) -> Position:
         """Where the partition stands after a batch that adds `rows` and reads up to `offsets`."""
         h = self.held[p]
-        return Position(p, h.epoch, h.next_pseq + rows, published, offsets, h.bus_id)
+        return Position(p, h.epoch, h.next_pseq + rows, published, h.unsaved | offsets, h.bus_id)
 
     def committed(self, positions: Iterable[Position]) -> None:
         """Makes what was committed what we know."""
@@ -184,6 +192,7 @@ class Ownership:
             if h is not None and h.epoch == x.epoch:
                 h.next_pseq = x.next_pseq
                 h.offsets.update(x.offsets)
+                h.unsaved = {}
                 h.batch += 1
 
     def reading(self) -> dict[tuple[str, int], int]:
@@ -194,3 +203,9 @@ class Ownership:
                 for topic in OWNER_INPUTS:
                     found[topic, h.p] = h.offsets.get(topic, (0, None))[0]
         return found
+
+
+def _ours(h: Held, log: LogRange) -> LogRange:
+    """The part of the log of events since it is ours; all of it where it was made anew since."""
+    since, _ = h.offsets.get(EVENTS, (0, None))
+    return LogRange(max(log.start, since), log.end) if since <= log.end else log

@@ -186,6 +186,14 @@ class Stored:
     snapshot: tuple[int, bytes] | None = None
 
 
+class Journaled(NamedTuple):
+    """What the journal has of a workflow: its newest seq, and `type` and `at` of the event asked for, None where there is none."""
+
+    newest: int
+    type: str | None
+    at: str | None
+
+
 class Transaction(Protocol):
     """An open transaction of the store; it commits when its context ends well."""
 
@@ -259,6 +267,10 @@ class Store(Protocol):
 
     async def last_events(self, trace_ids: Sequence[str]) -> list[JournalRow]:
         """The newest journal row of each workflow."""
+        ...
+
+    async def journaled(self, events: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Journaled]:
+        """What the journal has under each (trace_id, seq); left out are those of workflows without a journal."""
         ...
 
     async def blobs(self, digests: Sequence[str]) -> dict[str, bytes]:
