@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -154,7 +154,7 @@ async def partitions(twin: Twin) -> list[Any]:
     a, b = twin.store("a", 60.0), twin.store("b", 60.0)
     told: list[Any] = [await a.beat(60.0), await b.beat(60.0)]
     told += [by_p(await a.acquire(3)), by_p(await b.acquire(9)), by_p(await a.acquire(9))]
-    told += [await a.renew({0: (1, 0), 1: (1, 7), 2: (2, 0), 3: (1, 0)}), await b.renew({})]
+    told += [await a.renew({0: (1, 0, 0), 1: (1, 7, 0), 2: (2, 0, 0), 3: (1, 0, 0)}), await b.renew({})]
     await a.release({0: (1, 0), 1: (1, 0), 3: (1, 0)})
     told.append(by_p(await b.acquire(9)))
     told.append(await refused(a.commit(batch(1, 1, 2, results=3))))
@@ -170,7 +170,7 @@ async def partitions(twin: Twin) -> list[Any]:
         return bool(taken)
 
     await wait_until(over, description=f"a lease of {twin.name} runs out")
-    told += [taken, await short.renew({0: (3, 0)}), await refused(short.commit(batch(3, 1, 2, results=3)))]
+    told += [taken, await short.renew({0: (3, 0, 0)}), await refused(short.commit(batch(3, 1, 2, results=3)))]
     told.append(await b.load(["w"]))
     await a.leave()
     return [*told, await b.beat(60.0)]
@@ -180,6 +180,11 @@ async def a_pause(twin: Twin) -> list[Any]:
     """Batches with offsets, a decision under its pause's lock, what is read back."""
     a = twin.store("a", 60.0)
     told: list[Any] = [by_p(await a.acquire(P)), await a.load(["w", "nobody"])]
+    told.append(await a.renew({0: (1, 0, 0), 1: (1, 0, 1)}))
+    ahead = batch(1, 1, 2, results=3)
+    ahead.positions = [replace(x, batch=1) for x in ahead.positions]
+    told.append(await refused(a.commit(ahead)))
+    assert told[-2:] == [{0}, "fenced"], "what knows of more batches than the row is of another database"
     for count in ((1, 2), (299, 397), (150, 200), (3, 3)):
         told.append(await a.track_record({("bot", "act"): count, ("bot", "look"): (1, 1)}))
     told.append(await a.track_record({}))

@@ -6,6 +6,7 @@ Those of RELIABILITY G16 that live here, and each bug that the simulation itself
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -182,7 +183,8 @@ def who_owns_nothing_spins(p: Patch) -> None:
 
 @_bug("I4", "I10")
 def an_idle_batch_counts_as_stored(p: Patch) -> None:
-    real = Batcher._committed
+    """Planted without the fence by `batch`: a row that knows of fewer batches is taken anew, which heals it."""
+    real, position, renew = Batcher._committed, Ownership.position, Database.renew
 
     def committed(self: Any, opened: Any) -> None:
         if not opened.batch.positions:
@@ -190,6 +192,11 @@ def an_idle_batch_counts_as_stored(p: Patch) -> None:
                 h.batch += 1
         real(self, opened)
 
+    def renewed(self: Any, member: str, held: dict[int, tuple[int, int, int]], lease_s: float) -> set[int]:
+        return renew(self, member, {q: (epoch, upto, 0) for q, (epoch, upto, _) in held.items()}, lease_s)
+
+    p.setattr(Ownership, "position", lambda self, *a: replace(position(self, *a), batch=0))
+    p.setattr(Database, "renew", renewed)
     p.setattr(Batcher, "_committed", committed)
 
 
@@ -218,7 +225,7 @@ def a_bus_not_seen_yet_passes_for_another(p: Patch) -> None:
 
     def position(self: Any, *a: Any) -> Any:
         made = real(self, *a)
-        return made if made.bus_id is not None else type(made)(*(getattr(made, f) for f in made.__slots__[:-1]), "")
+        return made if made.bus_id is not None else replace(made, bus_id="")
 
     p.setattr(Ownership, "position", position)
     verify = Ownership.verify

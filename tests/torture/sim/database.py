@@ -183,13 +183,13 @@ class Database:
             r.owner, r.epoch, r.lease_until = member, r.epoch + 1, now + lease_s
         return [replace(r, offsets=dict(r.offsets)) for r in free[:most]]
 
-    def renew(self, member: str, held: dict[int, tuple[int, int]], lease_s: float) -> set[int]:
+    def renew(self, member: str, held: dict[int, tuple[int, int, int]], lease_s: float) -> set[int]:
         kept: set[int] = set()
-        for p, (epoch, upto) in held.items():
+        for p, (epoch, upto, batch) in held.items():
             r = self.partitions[p]
             if p in self.row_locks:
                 raise Locked(f"partition {p}")
-            if r.epoch == epoch and r.owner == member:
+            if r.epoch == epoch and r.owner == member and r.batch >= batch:
                 r.lease_until = self.now_s() + lease_s
                 r.published_upto = max(r.published_upto, upto)
                 kept.add(p)
@@ -243,7 +243,7 @@ class Database:
 
     def _mine(self, member: str, x: Position) -> bool:
         row = self.partitions[x.p]
-        return row.epoch == x.epoch and row.owner == member
+        return row.epoch == x.epoch and row.owner == member and row.batch >= x.batch
 
     def write_rare(self, tx: Transaction, batch: Batch) -> None:
         """The other tables."""

@@ -121,7 +121,7 @@ class SimStore:
         rows = await self._ask(lambda: self._db.acquire(self._member, most, self._lease_s))
         return [Owned(r.p, r.epoch, r.bus_id, r.offsets, r.next_pseq, r.published_upto, r.batch) for r in rows]
 
-    async def renew(self, held: Mapping[int, tuple[int, int]]) -> set[int]:
+    async def renew(self, held: Mapping[int, tuple[int, int, int]]) -> set[int]:
         if not held:
             return set()
         return await self._ask(lambda: self._db.renew(self._member, dict(held), self._lease_s))

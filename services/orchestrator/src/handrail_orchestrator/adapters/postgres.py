@@ -33,6 +33,7 @@ from handrail_orchestrator.adapters.statements import (
     PLACES,
     QUARANTINE,
     REFUSED,
+    RENEW,
     ROW,
     SNAPSHOT,
     STATES,
@@ -114,21 +115,12 @@ class PostgresStore(TrackRecord):
             for r in rows
         ]
 
-    async def renew(self, held: Mapping[int, tuple[int, int]]) -> set[int]:
-        """Renews the leases of p -> (epoch, published_upto); answers those that are still ours."""
+    async def renew(self, held: Mapping[int, tuple[int, int, int]]) -> set[int]:
+        """See the port."""
         if not held:
             return set()
-        rows = await self._pool.fetch(
-            "UPDATE handrail.partition t SET lease_until = clock_timestamp() + make_interval(secs => $2), "
-            "published_upto = greatest(t.published_upto, u.published) "
-            "FROM unnest($3::int[], $4::bigint[], $5::bigint[]) AS u(p, epoch, published) "
-            "WHERE t.p = u.p AND t.epoch = u.epoch AND t.owner = $1 RETURNING t.p",
-            self._member,
-            self._lease_s,
-            list(held),
-            [e for e, _ in held.values()],
-            [u for _, u in held.values()],
-        )
+        told = zip(*held.values(), strict=True)
+        rows = await self._pool.fetch(RENEW, self._member, self._lease_s, list(held), *map(list, told))
         return {r["p"] for r in rows}
 
     async def release(self, held: Mapping[int, tuple[int, int]]) -> None:
@@ -344,6 +336,7 @@ class PostgresStore(TrackRecord):
             [s.wake_ms for s in sums],
             [n for n, _ in b.commands],
             [pseq for _, pseq in b.commands],
+            [x.batch for x in pos],
         )
 
 

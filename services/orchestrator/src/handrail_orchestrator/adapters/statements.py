@@ -8,9 +8,9 @@ WITH cas AS (
      SET offsets = t.offsets || u.offsets::jsonb, next_pseq = u.next_pseq, bus_id = u.bus_id, batch = t.batch + 1,
          published_upto = greatest(t.published_upto, u.published),
          lease_until = clock_timestamp() + make_interval(secs => $7)
-    FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $8::text[])
-         AS u(p, epoch, next_pseq, published, offsets, bus_id)
-   WHERE t.p = u.p AND t.epoch = u.epoch AND t.owner = $1 RETURNING t.p
+    FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $8::text[],
+                $35::bigint[]) AS u(p, epoch, next_pseq, published, offsets, bus_id, batch)
+   WHERE t.p = u.p AND t.epoch = u.epoch AND t.owner = $1 AND t.batch >= u.batch RETURNING t.p
 ), fence AS MATERIALIZED (
   SELECT handrail.fence((SELECT count(*) FROM cas), cardinality($2::int[])) AS ok
 ), j AS (
@@ -42,6 +42,14 @@ UPDATE handrail.partition t SET owner = $1, epoch = t.epoch + 1, lease_until = c
   FROM (SELECT p FROM handrail.partition WHERE owner IS NULL OR lease_until IS NULL OR lease_until < clock_timestamp()
          ORDER BY p LIMIT $2 FOR UPDATE SKIP LOCKED) AS free
  WHERE t.p = free.p RETURNING t.p, t.epoch, t.bus_id, t.offsets, t.next_pseq, t.published_upto, t.batch
+"""
+
+# A row with fewer batches than we have committed stands in a database that lost some: it is not ours before it is taken anew.
+RENEW = """
+UPDATE handrail.partition t SET lease_until = clock_timestamp() + make_interval(secs => $2),
+       published_upto = greatest(t.published_upto, u.published)
+  FROM unnest($3::int[], $4::bigint[], $5::bigint[], $6::bigint[]) AS u(p, epoch, published, batch)
+ WHERE t.p = u.p AND t.epoch = u.epoch AND t.owner = $1 AND t.batch >= u.batch RETURNING t.p
 """
 
 ROW = (

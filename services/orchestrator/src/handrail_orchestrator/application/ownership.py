@@ -66,7 +66,7 @@ class Ownership:
     async def step(self, published: dict[int, int]) -> tuple[set[int], list[Owned], int]:
         """Renews, then takes what is missing from our share. Answers (lost, new, surplus)."""
         live, partitions = await self._store.beat(self._seen_s)
-        kept = await self._store.renew({p: (h.epoch, published.get(p, 0)) for p, h in self.held.items()})
+        kept = await self._store.renew({p: (h.epoch, published.get(p, 0), h.batch) for p, h in self.held.items()})
         lost = set(self.held) - kept
         for p in lost:
             del self.held[p]
@@ -183,7 +183,7 @@ class Ownership:
     def position(self, p: int, published: int, rows: int, offsets: dict[str, tuple[int, str | None]]) -> Position:
         """Where the partition stands after a batch that adds `rows` and reads up to `offsets`."""
         h = self.held[p]
-        return Position(p, h.epoch, h.next_pseq + rows, published, h.unsaved | offsets, h.bus_id)
+        return Position(p, h.epoch, h.next_pseq + rows, published, h.unsaved | offsets, h.bus_id, h.batch)
 
     def committed(self, positions: Iterable[Position]) -> None:
         """Makes what was committed what we know."""

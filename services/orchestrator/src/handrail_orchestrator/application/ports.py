@@ -67,7 +67,8 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a partition stands after the batch. `bus_id` None: no bus has been seen yet."""
+    """Where a partition stands after the batch. `bus_id` None: no bus has been seen yet; `batch`: how many were committed
+    before this one, so that a row that knows of fewer fences: it stands in a database that has lost some."""
 
     p: int
     epoch: int
@@ -75,6 +76,7 @@ class Position:
     published_upto: int
     offsets: dict[str, tuple[int, str | None]]
     bus_id: str | None
+    batch: int = 0
 
 
 @dataclass(slots=True)
@@ -234,8 +236,8 @@ class Store(Protocol):
         """Takes up to `most` partitions that are free or whose lease is over; their epoch grows."""
         ...
 
-    async def renew(self, held: Mapping[int, tuple[int, int]]) -> set[int]:
-        """Renews the leases of p -> (epoch, published_upto); answers those that are still ours."""
+    async def renew(self, held: Mapping[int, tuple[int, int, int]]) -> set[int]:
+        """Renews the leases of p -> (epoch, published_upto, batch); answers those that are still ours and have that batch."""
         ...
 
     async def release(self, held: Mapping[int, tuple[int, int]]) -> None:
