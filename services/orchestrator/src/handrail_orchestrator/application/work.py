@@ -54,7 +54,9 @@ class Work:
     def only(self, trace_ids: set[str], *, with_offsets: bool) -> Work:
         """The part of this work that concerns these workflows; records' offsets move only with `with_offsets`."""
         part = Work()
-        for t in trace_ids:
+        for t in self.items:  # in the order in which they came
+            if t not in trace_ids:
+                continue
             part.items[t] = self.items[t]
             part.partition_of[t] = self.partition_of[t]
             part.count += len(self.items[t])
