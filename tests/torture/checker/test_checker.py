@@ -35,12 +35,9 @@ def history() -> History:
 
 
 def _kept(h: History) -> Effect:
-    """An effect of a node that an agent's answer completed, in a workflow that completed."""
-    done = {
-        (r.trace_id, r.data["node_id"])
-        for r in h.journal
-        if r.type == "NODE_STATE_CHANGED" and r.data["to"] == "COMPLETE"
-    }
+    """An effect of a node that an agent's answer completed and nothing has touched since, in a workflow that completed."""
+    last = {(r.trace_id, r.data["node_id"]): r.data["to"] for r in h.journal if r.type == "NODE_STATE_CHANGED"}
+    done = {node for node, to in last.items() if to == "COMPLETE"}
     ended = {w.trace_id for w in h.workflows if w.status.startswith("COMPLETED")}
     return next(
         e
@@ -337,6 +334,6 @@ def test_a_doctored_history_is_found_out(doctor: Doctor, invariant: str) -> None
 
 def _histories() -> Iterator[History]:
     yield history()
-    for seed in range(1, 200):
+    for seed in range(1, 1_500):  # as far as it takes; the rarest, a part that was undone, comes in seed 433
         if seed != _seed():
             yield simulate(seed).history
