@@ -11,7 +11,7 @@ import pytest
 
 from handrail_contracts.plan import EffectClass
 from handrail_contracts.tasks import Task, TaskKind
-from handrail_orchestrator.application.lane import Sending
+from handrail_orchestrator.application.lane import Lane, Sending
 from handrail_orchestrator.application.publisher import Publisher
 from handrail_runtime.ports import BusError, Outgoing, TopicUnknown
 from handrail_runtime.testing import wait_until
@@ -214,3 +214,23 @@ async def test_a_flush_and_a_stop_do_not_wait_for_the_distance(monkeypatch: pyte
             assert await publisher.flush(10.0)
         publisher.put([event(publisher, 3)])
     assert gate.of(EVENTS) == [b"e1", b"e2", b"e3"]
+
+
+async def test_a_producer_that_is_let_go_while_tasks_are_prepared_is_no_end_of_the_service() -> None:
+    """A stop does not wait for what is read from the store for a task's inputs."""
+    gate: Any = Gate()
+    reading, go = asyncio.Event(), asyncio.Event()
+
+    async def prepare(s: Sending) -> Outgoing:
+        reading.set()
+        await go.wait()
+        return s.message
+
+    lane = Lane(gate, prepare, lambda _: None)
+    running = asyncio.create_task(lane.run())
+    lane.put([Sending(Outgoing(TASKS, b"k", b"v", []), 1, task=True)])
+    await reading.wait()
+    lane.stop()
+    await lane.close()
+    go.set()
+    await asyncio.wait_for(running, 5)

@@ -119,12 +119,13 @@ class Lane:
         try:
             if self._producer is None:
                 self._producer = await self._bus.producer()
+            producer = self._producer  # a stop lets it go while tasks are prepared: closed, it refuses
             crashpoint("K5")
             messages = [await self._prepare(s) for s in batch]
             if armed("K6"):  # somebody wants to see us die with half of it produced
-                await self._producer.send(messages[: (len(messages) + 1) // 2])
+                await producer.send(messages[: (len(messages) + 1) // 2])
                 crashpoint("K6")
-            outcomes = await self._producer.send(messages)
+            outcomes = await producer.send(messages)
         except BusError as e:
             _log.warning("publish_failed", error=type(e).__name__)
             await self.close()
