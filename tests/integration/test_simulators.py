@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from handrail_simulators import World, ensure, ledger
+from handrail_simulators import Withdrawn, World, ensure, ledger
 from handrail_simulators.bank import Refused
 from handrail_store import connect
 
@@ -100,13 +100,79 @@ async def test_another_generation_is_another_effect(world: World, pool: Any) -> 
 
 
 async def test_an_undo_is_written_only_where_a_do_stands(world: World, pool: Any) -> None:
-    assert await world.ledger.undo(Asks(undo_order=0)) is False
+    assert await world.ledger.undo(Asks(node_id="never", undo_order=0)) is False
     assert await rows(pool) == []
     await world.ledger.do(Asks(), 1)
     assert await world.ledger.undo(Asks(undo_order=1)) is True
     assert await world.ledger.undo(Asks(undo_order=1)) is True
     assert await world.ledger.undo(Asks(undo_order=2)) is False
     assert await rows(pool) == [("a", "do", 0), ("a", "undo", 1)]
+
+
+async def test_what_its_undo_has_overtaken_is_refused(world: World, pool: Any) -> None:
+    assert await world.ledger.undo(Asks(undo_order=0)) is False
+    for by in (Asks(), Asks(attempt=2)):
+        with pytest.raises(Withdrawn):
+            await world.ledger.do(by, 1)
+    assert await world.ledger.find(Asks()) == (False, None)
+    assert await world.ledger.undo(Asks(undo_order=1)) is False
+    assert await rows(pool) == []
+    assert await world.ledger.do(Asks(generation=1), 2) == 2
+
+
+async def test_a_transfer_whose_reversal_has_overtaken_it_is_refused(world: World, pool: Any) -> None:
+    assert await world.bank.reverse(by=Asks(undo_order=0)) is False
+    with pytest.raises(Withdrawn):
+        await world.bank.transfer("x", 10, by=Asks())
+    assert await world.bank.balance(by=Asks()) == 1000
+    assert await rows(pool) == []
+
+
+@pytest.mark.parametrize("what", ["ledger", "bank"])
+async def test_of_a_do_and_its_undo_at_once_nothing_stands(pool: Any, what: str) -> None:
+    """From processes of their own, in either order: it is done and undone, or it is refused."""
+    worlds = [World(pool, TENANT) for _ in range(3)]
+    keys = [Asks(node_id=f"n{i}") for i in range(30)]
+
+    async def did(w: World, by: Asks) -> bool:
+        try:
+            await (w.ledger.do(by, 1) if what == "ledger" else w.bank.deposit(1, by=by))
+        except Withdrawn:
+            return False
+        return True
+
+    async def undid(w: World, by: Asks) -> bool:
+        by = replace(by, undo_order=0)
+        return await (w.ledger.undo(by) if what == "ledger" else w.bank.reverse(by=by))
+
+    calls = [call for i, by in enumerate(keys) for call in (did(worlds[i % 2], by), undid(worlds[2], by))]
+    answers = await asyncio.gather(*calls)
+    assert list(answers[::2]) == list(answers[1::2])
+    assert Counter(kind for _, kind, _ in await rows(pool)) == Counter(
+        {"do": sum(answers[::2])} | {"undo": sum(answers[1::2])}
+    )
+    assert await worlds[0].bank.balance(by=Asks()) == 1000
+
+
+async def test_where_there_is_no_key_a_call_under_way_is_waited_for(world: World, pool: Any) -> None:
+    undo = asyncio.create_task(world.ledger.undo(Asks(undo_order=0), keyless=True))
+    found = asyncio.create_task(world.ledger.find(Asks()))
+    await asyncio.sleep(0.2)
+    assert not undo.done() and not found.done()
+    await World(pool, TENANT).ledger.do(Asks(), 1, keyless=True)
+    assert await undo is True
+    assert await found == (True, 1)
+
+
+async def test_a_ledger_made_before_there_were_tombstones_takes_them(world: World, pool: Any) -> None:
+    await pool.execute(
+        "ALTER TABLE simulators.ledger DROP CONSTRAINT ledger_kinds, "
+        "ADD CONSTRAINT ledger_kind_check CHECK (kind IN ('do', 'undo'))"
+    )
+    await asyncio.gather(*(ensure(pool) for _ in range(3)))
+    assert await world.ledger.undo(Asks(undo_order=0)) is False
+    with pytest.raises(Withdrawn):
+        await world.ledger.do(Asks(), 1)
 
 
 async def test_an_undo_from_another_workflow_is_noted_where_the_do_stands(world: World, pool: Any) -> None:
@@ -226,7 +292,7 @@ async def test_concurrent_bookings_on_one_account_add_up(world: World) -> None:
 
 
 async def test_a_reversal_gives_the_money_back_once(world: World, pool: Any) -> None:
-    assert await world.bank.reverse(by=Asks(undo_order=0)) is False
+    assert await world.bank.reverse(by=Asks(node_id="never", undo_order=0)) is False
     await world.bank.transfer("Alice", 300, by=Asks())
     assert await asyncio.gather(*(world.bank.reverse(by=Asks(undo_order=1)) for _ in range(5))) == [True] * 5
     assert await world.bank.reverse(by=Asks(undo_order=2)) is False

@@ -7,8 +7,8 @@ can compare what Handrail says with what really happened.
 from __future__ import annotations
 
 from handrail_simulators.caller import Caller
-from handrail_simulators.effects import Ledger, ledger
+from handrail_simulators.effects import Ledger, Withdrawn, ledger
 from handrail_simulators.schema import ensure
 from handrail_simulators.world import World
 
-__all__ = ["Caller", "Ledger", "World", "ensure", "ledger"]
+__all__ = ["Caller", "Ledger", "Withdrawn", "World", "ensure", "ledger"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from handrail_simulators.caller import Caller
+from handrail_simulators.effects import Withdrawn
 
 if TYPE_CHECKING:
     Pool = asyncpg.Pool[asyncpg.Record]
@@ -21,7 +22,8 @@ _LOCK = "SELECT balance_cents FROM simulators.account WHERE tenant = $1 AND trac
 _BALANCE = "SELECT balance_cents FROM simulators.account WHERE tenant = $1 AND trace_id = $2"
 _SET = "UPDATE simulators.account SET balance_cents = $3 WHERE tenant = $1 AND trace_id = $2"
 _KNOWN = """
-UPDATE simulators.ledger SET repeats = repeats + 1 WHERE tenant = $1 AND effect_key = $2 AND NOT keyless RETURNING answer
+UPDATE simulators.ledger SET repeats = repeats + 1 WHERE tenant = $1 AND effect_key = $2 AND NOT keyless
+RETURNING answer, kind
 """
 _BOOK = """
 INSERT INTO simulators.ledger (tenant, trace_id, node_id, attempt, effect_key, kind, answer)
@@ -30,6 +32,11 @@ VALUES ($1, $2, $3, $4, $5, $6, $7)
 _STANDING = """
 UPDATE simulators.ledger SET undone_by = $3
 WHERE tenant = $1 AND effect_key = $2 AND kind = 'do' AND undone_by IS NULL RETURNING node_id, answer
+"""
+_BURY = """
+INSERT INTO simulators.ledger (tenant, trace_id, node_id, attempt, effect_key, kind, answer)
+VALUES ($1, $2, $3, $4, $5, 'tombstone', 'null')
+ON CONFLICT (tenant, effect_key) WHERE NOT keyless DO NOTHING
 """
 _WHOSE = "SELECT trace_id FROM simulators.ledger WHERE tenant = $1 AND effect_key = $2 AND kind = 'do'"
 
@@ -57,16 +64,21 @@ class Bank:
     async def transfer(self, to: str, amount: float, *, by: Caller) -> dict[str, Any]:
         """Pays from the workflow's account: {amount, to, balance}. Once per effect key.
 
-        Raises Refused: INSUFFICIENT_FUNDS, INVALID_AMOUNT.
+        Raises Refused: INSUFFICIENT_FUNDS, INVALID_AMOUNT; Withdrawn where its reversal was here first.
         """
         return await self._book(by, -cents_of(amount), {"amount": amount, "to": to})
 
     async def deposit(self, amount: float, *, by: Caller) -> dict[str, Any]:
-        """Pays into the workflow's account: {amount, balance}. Once per effect key. Raises Refused: INVALID_AMOUNT."""
+        """Pays into the workflow's account: {amount, balance}. Once per effect key. Raises Refused: INVALID_AMOUNT; Withdrawn
+        as `transfer` does."""
         return await self._book(by, cents_of(amount), {"amount": amount})
 
     async def reverse(self, *, by: Caller) -> bool:
-        """Books back what `by.do_key` booked; False where nothing stands. Idempotent."""
+        """Books back what `by.do_key` booked; False where nothing stands, and nothing will. Idempotent."""
+        if by.do_key is None:
+            return False
+        # First what comes later is refused, in a transaction of its own: it must not wait for an account while it holds a key.
+        await self._pool.execute(_BURY, self._tenant, by.trace_id, by.node_id, by.attempt, by.do_key)
         async with self._pool.acquire() as c, c.transaction():
             trace_id = await c.fetchval(_WHOSE, self._tenant, by.do_key)
             if trace_id is None:
@@ -84,11 +96,18 @@ class Bank:
             return True
 
     async def _book(self, by: Caller, cents: int, answer: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return await self._booked(by, cents, answer)
+        except asyncpg.UniqueViolationError:  # its reversal came while it waited
+            raise Withdrawn(by.effect_key) from None
+
+    async def _booked(self, by: Caller, cents: int, answer: dict[str, Any]) -> dict[str, Any]:
         async with self._pool.acquire() as c, c.transaction():
             before = await self._locked(c, by.trace_id)
-            known = await c.fetchval(_KNOWN, self._tenant, by.effect_key)
-            if known is not None:
-                return json.loads(known)["answer"]
+            if known := await c.fetchrow(_KNOWN, self._tenant, by.effect_key):
+                if known["kind"] != "do":
+                    raise Withdrawn(by.effect_key)
+                return json.loads(known["answer"])["answer"]
             balance = before + cents
             if balance < 0:
                 raise Refused("INSUFFICIENT_FUNDS", {"error": "INSUFFICIENT_FUNDS", "balance": units(before)})

@@ -1,7 +1,8 @@
 """What really happened in the outside world: one row per effect, committed before anybody is answered.
 
 A known effect key gets the first answer again and adds 1 to that row's `repeats`. An undo is written only where a do stands;
-elsewhere it does nothing. Keyless effects are what a provider without idempotency keys does: every call appends.
+elsewhere it leaves a tombstone, which no list shows: a call that was under way when its undo overtook it is refused. Keyless
+effects are what a provider without idempotency keys does: every call appends, none can be refused.
 
 Callers that come while a write runs are written together by the next one, in one statement per kind.
 """
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
 
 MAX_BATCH = 500
+SETTLES_S = 1.0
+"""Within this time (seconds) whatever was sent to this provider has arrived; who finds nothing looks again after it."""
 
 _COLUMNS = "tenant, trace_id, node_id, attempt, effect_key, kind, keyless, repeats, answer"
 _DO = f"""
@@ -32,7 +35,7 @@ SELECT $1, trace_id, node_id, attempt, effect_key, 'do', false, repeats, answer
 FROM unnest($2::text[], $3::text[], $4::int[], $5::text[], $6::int[], $7::text[])
      AS o(trace_id, node_id, attempt, effect_key, repeats, answer)
 ON CONFLICT (tenant, effect_key) WHERE NOT keyless DO UPDATE SET repeats = l.repeats + excluded.repeats + 1
-RETURNING effect_key, answer
+RETURNING effect_key, answer, kind
 """
 _DO_KEYLESS = f"""
 INSERT INTO simulators.ledger ({_COLUMNS})
@@ -56,6 +59,13 @@ FROM unnest($2::text[], $3::int[]) AS o(effect_key, calls)
 WHERE l.tenant = $1 AND l.effect_key = o.effect_key AND l.kind = 'undo' AND NOT l.keyless
 RETURNING l.effect_key, l.answer
 """
+_BURY = f"""
+INSERT INTO simulators.ledger ({_COLUMNS})
+SELECT $1, trace_id, node_id, attempt, do_key, 'tombstone', false, 0, 'null'
+FROM unnest($2::text[], $3::text[], $4::int[], $5::text[]) AS o(trace_id, node_id, attempt, do_key) ORDER BY do_key
+ON CONFLICT (tenant, effect_key) WHERE NOT keyless DO NOTHING
+RETURNING effect_key
+"""
 _UNDO_KEYLESS = f"""
 INSERT INTO simulators.ledger ({_COLUMNS})
 SELECT $1, d.trace_id, d.node_id, o.attempt, o.effect_key, 'undo', true, 0, o.answer
@@ -72,8 +82,12 @@ SELECT answer FROM simulators.ledger WHERE tenant = $1 AND effect_key = $2 AND k
 """
 _READ = """
 SELECT trace_id, node_id, attempt, effect_key, kind, repeats, at FROM simulators.ledger
-WHERE tenant = $1 AND trace_id = $2 ORDER BY n
+WHERE tenant = $1 AND trace_id = $2 AND kind <> 'tombstone' ORDER BY n
 """
+
+
+class Withdrawn(Exception):
+    """What is asked for was undone before it arrived. Nothing was done, and nothing will be under this key."""
 
 
 @dataclass(slots=True)
@@ -100,19 +114,33 @@ class Ledger:
     async def do(self, by: Caller, answer: Any, *, keyless: bool = False) -> Any:
         """Records that something was done and gives the answer of the first time that this effect key did it.
 
-        `answer` is JSON. Raises asyncpg.PostgresError, OSError: then it is not known whether it was recorded.
+        `answer` is JSON. Raises Withdrawn where the undo was here first, and nothing is recorded; asyncpg.PostgresError,
+        OSError: then it is not known whether it was recorded.
         """
         said, _ = await self._write(_Entry(by, False, keyless, json.dumps(answer)))
         return json.loads(said)
 
     async def undo(self, by: Caller, *, keyless: bool = False) -> bool:
-        """Records that what was done under `by.do_key` is undone; False, and nothing recorded, where nothing stands."""
+        """Records that what was done under `by.do_key` is undone; False, and nothing recorded, where nothing stands.
+
+        False also says that nothing will come: a call that is still under way is refused, or, where it has no key by which
+        to refuse it, was waited for (SETTLES_S). Raises asyncpg.PostgresError, OSError.
+        """
         _, undone = await self._write(_Entry(by, True, keyless, "null"))
+        if not undone and keyless:
+            await asyncio.sleep(SETTLES_S)
+            _, undone = await self._write(_Entry(by, True, keyless, "null"))
         return undone
 
     async def find(self, by: Caller) -> tuple[bool, Any]:
-        """Whether something was done under this effect key, and what was answered then. No effect."""
+        """Whether something was done under this effect key, and what was answered then. No effect.
+
+        A call that is still under way is waited for (SETTLES_S). Raises asyncpg.PostgresError, OSError.
+        """
         said = await self._pool.fetchval(_FIND, self._tenant, by.effect_key)
+        if said is None:
+            await asyncio.sleep(SETTLES_S)
+            said = await self._pool.fetchval(_FIND, self._tenant, by.effect_key)
         return said is not None, None if said is None else json.loads(said)
 
     async def _write(self, entry: _Entry) -> tuple[str, bool]:
@@ -140,19 +168,42 @@ class Ledger:
             self._waiting = []
 
     async def _commit(self, batch: Sequence[_Entry]) -> None:
-        answers: dict[int, tuple[str, bool]] = {}
-        async with self._pool.acquire() as connection, connection.transaction():
+        """Done and undone are transactions of their own, and so are tombstones: each takes its keys in one order."""
+        answers: dict[int, tuple[str, bool] | None] = {}
+        async with self._pool.acquire() as connection:
             for undo in (False, True):
-                for keyless in (False, True):
-                    entries = [e for e in batch if e.undo is undo and e.keyless is keyless]
-                    if entries:
-                        await self._record(connection, entries, answers)
+                async with connection.transaction():
+                    await self._part(connection, [e for e in batch if e.undo is undo], answers)
+            missed = [e for e in batch if e.undo and not e.keyless and answers[id(e)] == (e.answer, False)]
+            if came := await self._bury(connection, missed):
+                async with connection.transaction():
+                    await self._part(connection, came, answers)
         for entry in batch:
-            if not entry.answered.done():
-                entry.answered.set_result(answers[id(entry)])
+            answer = answers[id(entry)]
+            if entry.answered.done():
+                continue
+            if answer is None:
+                entry.answered.set_exception(Withdrawn(entry.by.effect_key))
+            else:
+                entry.answered.set_result(answer)
 
-    async def _record(self, c: Connection, entries: list[_Entry], answers: dict[int, tuple[str, bool]]) -> None:
-        """One kind of entries; fills `answers`, by id of entry."""
+    async def _bury(self, c: Connection, missed: list[_Entry]) -> list[_Entry]:
+        """Leaves tombstones where nothing was found to undo; gives those whose key is taken, by what came meanwhile or before."""
+        by = [e.by for e in missed if e.by.do_key is not None]
+        if not by:
+            return []
+        traces, nodes, attempts = [b.trace_id for b in by], [b.node_id for b in by], [b.attempt for b in by]
+        rows = await c.fetch(_BURY, self._tenant, traces, nodes, attempts, [b.do_key for b in by])
+        buried = {row["effect_key"] for row in rows} | {None}
+        return [e for e in missed if e.by.do_key not in buried]
+
+    async def _part(self, c: Connection, batch: Sequence[_Entry], answers: dict[int, tuple[str, bool] | None]) -> None:
+        for keyless in (False, True):
+            if entries := [e for e in batch if e.keyless is keyless]:
+                await self._record(c, entries, answers)
+
+    async def _record(self, c: Connection, entries: list[_Entry], answers: dict[int, tuple[str, bool] | None]) -> None:
+        """One kind of entries; fills `answers`, by id of entry: None for what is refused."""
         undo, keyless = entries[0].undo, entries[0].keyless
         if keyless:
             known = await (self._undo_keyless if undo else self._do_keyless)(c, entries)
@@ -162,24 +213,25 @@ class Ledger:
                 by_key.setdefault(entry.by.effect_key, []).append(entry)
             known = await (self._undo_keyed if undo else self._do_keyed)(c, list(by_key.values()))
         for entry in entries:
-            said = known.get(entry.by.effect_key)
-            answers[id(entry)] = (entry.answer if said is None else said, said is not None)
+            said = known.get(entry.by.effect_key, "")
+            answers[id(entry)] = None if said is None else (said or entry.answer, bool(said))
 
-    async def _do_keyed(self, c: Connection, groups: list[list[_Entry]]) -> dict[str, str]:
+    async def _do_keyed(self, c: Connection, groups: list[list[_Entry]]) -> dict[str, str | None]:
+        """The first answer by effect key; None for one that was undone before it came."""
         first = [g[0] for g in groups]
         rows = await c.fetch(_DO, self._tenant, *_who(first), [len(g) - 1 for g in groups], [e.answer for e in first])
-        return {row["effect_key"]: row["answer"] for row in rows}
+        return {row["effect_key"]: row["answer"] if row["kind"] == "do" else None for row in rows}
 
-    async def _do_keyless(self, c: Connection, entries: list[_Entry]) -> dict[str, str]:
+    async def _do_keyless(self, c: Connection, entries: list[_Entry]) -> dict[str, str | None]:
         await c.execute(_DO_KEYLESS, self._tenant, *_who(entries), [e.answer for e in entries])
         return {}
 
-    async def _undo_keyed(self, c: Connection, groups: list[list[_Entry]]) -> dict[str, str]:
+    async def _undo_keyed(self, c: Connection, groups: list[list[_Entry]]) -> dict[str, str | None]:
         first = [g[0] for g in groups]
         rows = await c.fetch(
             _UNDO, self._tenant, *_undone(first), [len(g) - 1 for g in groups], [e.answer for e in first]
         )
-        known = {row["effect_key"]: row["answer"] for row in rows}
+        known: dict[str, str | None] = {row["effect_key"]: row["answer"] for row in rows}
         again = [g for g in groups if g[0].by.effect_key not in known]
         if again:
             # A statement of its own: it sees an undo that another process wrote while the first one waited for it.
@@ -188,7 +240,7 @@ class Ledger:
             known |= {row["effect_key"]: row["answer"] for row in rows}
         return known
 
-    async def _undo_keyless(self, c: Connection, entries: list[_Entry]) -> dict[str, str]:
+    async def _undo_keyless(self, c: Connection, entries: list[_Entry]) -> dict[str, str | None]:
         rows = await c.fetch(_UNDO_KEYLESS, self._tenant, *_undone(entries), [e.answer for e in entries])
         return {row["effect_key"]: "null" for row in rows}
 

@@ -19,7 +19,7 @@ CREATE TABLE IF NOT EXISTS simulators.ledger (
     node_id text NOT NULL,
     attempt integer NOT NULL,
     effect_key text NOT NULL,
-    kind text NOT NULL CHECK (kind IN ('do', 'undo')),
+    kind text NOT NULL CONSTRAINT ledger_kinds CHECK (kind IN ('do', 'undo', 'tombstone')),
     keyless boolean NOT NULL DEFAULT false,
     repeats integer NOT NULL DEFAULT 0,
     answer text NOT NULL,
@@ -35,6 +35,12 @@ CREATE TABLE IF NOT EXISTS simulators.account (
     balance_cents bigint NOT NULL,
     PRIMARY KEY (tenant, trace_id)
 );
+DO $$ BEGIN
+    IF EXISTS (SELECT FROM pg_constraint WHERE conrelid = 'simulators.ledger'::regclass AND conname = 'ledger_kind_check') THEN
+        ALTER TABLE simulators.ledger DROP CONSTRAINT ledger_kind_check;  -- of a table made before there were tombstones
+        ALTER TABLE simulators.ledger ADD CONSTRAINT ledger_kinds CHECK (kind IN ('do', 'undo', 'tombstone'));
+    END IF;
+END $$;
 """
 
 

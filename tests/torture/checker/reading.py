@@ -59,7 +59,7 @@ async def _tables(db: Connection) -> History:
                 r["trace_id"], r["node_id"], r["effect_key"], r["kind"], r["keyless"], r["undone_by"] is not None,
                 _json(r["answer"]),
             )
-            for r in await db.fetch("SELECT * FROM simulators.ledger ORDER BY n")
+            for r in await db.fetch("SELECT * FROM simulators.ledger WHERE kind <> 'tombstone' ORDER BY n")
         ],
         partitions=[
             Partition(r["p"], r["epoch"], r["next_pseq"], r["published_upto"], _offsets(r["offsets"]))

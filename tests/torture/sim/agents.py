@@ -18,8 +18,10 @@ from handrail_agents.runtime.worker import Worker
 from handrail_contracts.topics import task_topic
 from handrail_runtime.lifecycle import backoff
 from handrail_runtime.ports import Record
+from handrail_simulators import Withdrawn
 from tests.torture.checker.history import Effect
 from tests.torture.sim.bus import Connection
+from tests.torture.sim.faults import SLOWEST_S
 from tests.torture.sim.loop import Process
 from tests.torture.sim.plans import Plans
 from tests.torture.sim.store import Server
@@ -52,8 +54,10 @@ class Outside:
     effects: list[Effect] = field(default_factory=list)
     answers: dict[str, Any] = field(default_factory=dict)
     undone: dict[str, str] = field(default_factory=dict)  # do key -> undo key
+    withdrawn: set[str] = field(default_factory=set)  # do keys whose undo came first
     plans: Plans | None = None
     repeats: int = 0
+    overtaken: int = 0
 
     def may_happen(self, trace_id: str, node_id: str, living: set[str]) -> bool:
         """Whether an effect of this node stands, or somebody who lives may still make one."""
@@ -67,7 +71,11 @@ class Outside:
 
 
 class Provider:
-    """`World.ledger` of the simulators, by one process: each call takes a while, and happens even when its caller dies."""
+    """`World.ledger` of the simulators, by one process: each call takes a while, and happens even when its caller dies.
+
+    So an undo may overtake what it undoes. As the real one does, it refuses what comes later by its key, and waits for what
+    has none.
+    """
 
     def __init__(self, server: Server, process: Process, outside: Outside) -> None:
         self._server, self._process, self._o = server, process, outside
@@ -78,10 +86,16 @@ class Provider:
             if by.effect_key in o.answers and not keyless:
                 o.repeats += 1
                 return o.answers[by.effect_key]
+            if by.effect_key in o.withdrawn and not keyless:
+                o.overtaken += 1
+                return Withdrawn
             o.effects.append(Effect(by.trace_id, by.node_id, by.effect_key, "do", keyless, answer=answer))
             return o.answers.setdefault(by.effect_key, answer)
 
-        return await self._server.ask(self._process, act, what="provider")
+        said = await self._ask(act)
+        if said is Withdrawn:
+            raise Withdrawn(by.effect_key)
+        return said
 
     async def undo(self, by: Any, *, keyless: bool = False) -> bool:
         def act() -> bool:
@@ -90,17 +104,28 @@ class Provider:
                 o.repeats += 1
                 return True
             if by.do_key not in o.answers or by.do_key in o.undone:
+                o.withdrawn.add(by.do_key)
                 return False
             o.undone[by.do_key] = by.effect_key
             o.effects.append(Effect(by.trace_id, by.node_id, by.effect_key, "undo", keyless))
             return True
 
-        return await self._server.ask(self._process, act, what="provider")
+        if not (undone := await self._ask(act)) and keyless:
+            await asyncio.sleep(SLOWEST_S)
+            undone = await self._ask(act)
+        return undone
 
     async def find(self, by: Any) -> tuple[bool, Any]:
         def act() -> tuple[bool, Any]:
             return by.effect_key in self._o.answers, self._o.answers.get(by.effect_key)
 
+        found, answer = await self._ask(act)
+        if not found:
+            await asyncio.sleep(SLOWEST_S)
+            found, answer = await self._ask(act)
+        return found, answer
+
+    async def _ask(self, act: Callable[[], T]) -> T:
         return await self._server.ask(self._process, act, what="provider")
 
 

@@ -9,6 +9,8 @@ from random import Random
 CRASHPOINTS = ("K1", "K2", "K3", "K4", "K5", "K6", "K7", "K8", "K9", "K10", "K11", "K12", "K16", "K17", "K18", "K19")
 RARE = {"K6": 4, "K9": 8, "K10": 2, "K11": 3, "K12": 8, "K2": 3}
 """Points that are passed seldom strike the more often."""
+SLOWEST_S = 0.3
+"""No request takes longer one way, in seconds."""
 HINTS = ("handrail.tasks.", "handrail.results", "handrail.heartbeats", "handrail.commands", "handrail.dead-letters")
 """Records of these topics may be lost: each is a hint (DESIGN D7). Events may not."""
 
@@ -76,4 +78,4 @@ class Faults:
     def latency(self) -> float:
         """Seconds that a request takes one way."""
         r = self.rng.random()
-        return 0.0005 + 0.004 * r if r < 0.97 or not self.on else 0.3 * r
+        return 0.0005 + 0.004 * r if r < 0.97 or not self.on else SLOWEST_S * r

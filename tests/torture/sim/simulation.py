@@ -342,7 +342,8 @@ class Simulation:
         totals = Counter(
             {
                 "workflows": len(h.workflows), "rows": len(h.journal), "effects": len(h.effects),
-                "effects asked for again": self.outside.repeats, "commits": len(self.database.commits),
+                "effects asked for again": self.outside.repeats, "effects overtaken by their undo": self.outside.overtaken,
+                "commits": len(self.database.commits),
                 "events on the topic": len(self.bus.archive), "decisions": len(h.decisions), "races": self.people.races,
                 "epochs": sum(p.epoch for p in h.partitions), "steps": self.loop.steps,
                 "parked": len(self.database.parked), "snapshots taken up": self.database.taken_up,

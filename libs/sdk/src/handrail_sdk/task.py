@@ -79,7 +79,12 @@ class TaskDefinition(Generic[Out]):
 
     def compensate(self, function: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         """Declares the undo: `async def cancel(order: Order, placed: Placed | None, ctx: Context)`. Trailing parameters may
-        be left out; `placed` is None when the outcome is unknown. It may be called twice. Raises DefinitionError."""
+        be left out; `placed` is None when the outcome is unknown. It may be called twice. Raises DefinitionError.
+
+        That it returns promises that nothing stands and nothing will come under `ctx.do_key`: a call of an attempt that was
+        stopped may still be under way. Let the provider refuse the key, or wait longer than a call can take and look
+        again; raise Fail where neither is possible, and a person is asked once its retries are used up.
+        """
         if self._undo is not None:
             raise DefinitionError(f"Expected one compensation of {self._where}, but a second one is declared.")
         self._undo = self._read(function, 2, "compensation")
@@ -91,7 +96,8 @@ class TaskDefinition(Generic[Out]):
     def look_up(self, inputs: Mapping[str, Any], ctx: Context) -> Coroutine[Any, Any, Json]: ...
     def look_up(self, inputs: Any, ctx: Context | None = None) -> Any:
         """As a decorator declares how to find out whether the effect happened: `async def find(order: Order, ctx: Context)
-        -> Placed`, which raises `Fail("NOT_FOUND")` when it provably did not. Raises DefinitionError.
+        -> Placed`, which raises `Fail("NOT_FOUND")` when it provably did not, and no call is still under way. Raises
+        DefinitionError.
 
         Called with inputs and context (by the runtime), does so and gives what the task would have given, JSON-able.
         """
