@@ -318,7 +318,7 @@ def effects_are_accounted_for(c: Case) -> Iterator[Violation]:
     shown = {(x.trace_id, x.node_id) for x in c.h.letters if x.kind == "late_effect"}
     for trace_id, s in c.states.items():
         yield from _undo_order(trace_id, c.rows[trace_id])
-        yield from _parts_undone(trace_id, s, c.rows[trace_id])
+        yield from _parts_undone(c, trace_id, c.rows[trace_id])
         if not s.ended:
             continue
         for node_id, node in s.nodes.items():
@@ -342,24 +342,28 @@ def _known(s: WorkflowState, node: NodeState) -> bool:
     return not ordered and node.in_doubt
 
 
-def _parts_undone(trace_id: str, s: WorkflowState, rows: list[Entry]) -> Iterator[Violation]:
-    """A rollback of a part is not over while something on its list stands as it was."""
+def _parts_undone(c: Case, trace_id: str, rows: list[Entry]) -> Iterator[Violation]:
+    """A rollback of a part is not over while something on its list stands, or may stand, as it was."""
     listed: set[str] = set()
-    at: dict[str, str] = {}
-    for r in rows:
-        if r.type == "NODE_STATE_CHANGED":
-            at[r.data["node_id"]] = r.data["to"]
-        elif r.type == "WORKFLOW_COMPENSATING":
-            if r.data["scope"].split(":")[0] not in ("savepoint", "subtree"):
+    for i, r in enumerate(rows):
+        if r.type == "WORKFLOW_COMPENSATING":
+            if r.data["scope"].split(":")[0] in ("savepoint", "subtree"):
+                listed |= {n["node_id"] for n in r.data["nodes"]}
+            else:
                 listed.clear()
-                continue
-            listed |= {n["node_id"] for n in r.data["nodes"] if s.nodes[n["node_id"]].spec.undoing is not None}
         elif r.type == "WORKFLOW_RESUMED" and (r.meta or {}).get("rolled_back"):
-            for k in sorted(k for k in listed if at.get(k) == "COMPLETE"):
-                yield Violation(
-                    "I8", f"{trace_id}/{k}", f"row {r.seq} says that it was rolled back, and it is COMPLETE"
-                )
+            nodes = c.folded(rows[:i]).nodes
+            for k in sorted(k for k in listed if _may_stand(nodes[k])):
+                state = nodes[k].state.value
+                yield Violation("I8", f"{trace_id}/{k}", f"row {r.seq} says that it was rolled back, and it is {state}")
             listed.clear()
+
+
+def _may_stand(node: NodeState) -> bool:
+    if node.spec.undoing is None:
+        return False
+    doubtful = node.in_doubt and node.spec.effect_class is not EffectClass.PURE
+    return node.state.value == "COMPLETE" or (node.state.value in ("CANCELLED", "SKIPPED") and doubtful)
 
 
 def _undo_order(trace_id: str, rows: list[Entry]) -> Iterator[Violation]:

@@ -169,10 +169,25 @@ def undo_out_of_order(h: History) -> None:
 
 def part_left_as_it_was(h: History) -> None:
     """A rollback of a part is over, and one of its undos never was."""
-    over = _row(h, lambda r: r.type == "WORKFLOW_RESUMED" and bool((r.meta or {}).get("rolled_back")))
-    mine = [r for r in h.journal if r.trace_id == over.trace_id]
-    undone = next(r for r in mine if r.seq < over.seq and r.data.get("to") == "COMPENSATED")
-    node_id = undone.data["node_id"]
+    _leave(h, frozenset({"COMPLETE"}))
+
+
+def part_left_in_doubt(h: History) -> None:
+    """The same, of an attempt that nobody knows the end of."""
+    _leave(h, frozenset({"CANCELLED", "SKIPPED"}))
+
+
+def _leave(h: History, before: frozenset[str]) -> None:
+    """Takes the undo of a node, which stood as `before` says, out of a rollback of a part, and all that came after it."""
+    for over in [r for r in h.journal if r.type == "WORKFLOW_RESUMED" and (r.meta or {}).get("rolled_back")]:
+        mine = [r for r in h.journal if r.trace_id == over.trace_id]
+        began = (r for r in mine if r.seq < over.seq and r.data.get("to") == "COMPENSATING")
+        undo = next((r for r in began if r.data["from"] in before), None)
+        if undo is not None:
+            break
+    else:
+        raise StopIteration
+    node_id = undo.data["node_id"]
     for r in mine:
         if r.seq > over.seq:
             h.journal.remove(r)
@@ -293,6 +308,7 @@ DOCTORED: dict[Doctor, str] = {
     undone_and_back: "I8",
     undo_out_of_order: "I8",
     part_left_as_it_was: "I8",
+    part_left_in_doubt: "I8",
     nothing_wakes_it: "I9",
     never_ends: "I9",
     offset_behind: "I10",
@@ -334,6 +350,6 @@ def test_a_doctored_history_is_found_out(doctor: Doctor, invariant: str) -> None
 
 def _histories() -> Iterator[History]:
     yield history()
-    for seed in range(1, 1_500):  # as far as it takes; the rarest, a part that was undone, comes in seed 433
+    for seed in range(1, 1_500):  # as far as it takes
         if seed != _seed():
             yield simulate(seed).history
