@@ -169,23 +169,31 @@ class Ledger:
 
     async def _commit(self, batch: Sequence[_Entry]) -> None:
         """Done and undone are transactions of their own, and so are tombstones: each takes its keys in one order."""
-        answers: dict[int, tuple[str, bool] | None] = {}
         async with self._pool.acquire() as connection:
             for undo in (False, True):
-                async with connection.transaction():
-                    await self._part(connection, [e for e in batch if e.undo is undo], answers)
-            missed = [e for e in batch if e.undo and not e.keyless and answers[id(e)] == (e.answer, False)]
-            if came := await self._bury(connection, missed):
-                async with connection.transaction():
-                    await self._part(connection, came, answers)
-        for entry in batch:
-            answer = answers[id(entry)]
-            if entry.answered.done():
-                continue
-            if answer is None:
-                entry.answered.set_exception(Withdrawn(entry.by.effect_key))
-            else:
-                entry.answered.set_result(answer)
+                if not (part := [e for e in batch if e.undo is undo]):
+                    continue
+                answers = await self._recorded(connection, part)
+                missed = [e for e in part if undo and not e.keyless and answers[id(e)] == (e.answer, False)]
+                if came := await self._bury(connection, missed):
+                    answers |= await self._recorded(connection, came)
+                for entry in part:
+                    answer = answers[id(entry)]
+                    if entry.answered.done():
+                        continue
+                    if answer is None:
+                        entry.answered.set_exception(Withdrawn(entry.by.effect_key))
+                    else:
+                        entry.answered.set_result(answer)
+
+    async def _recorded(self, c: Connection, entries: Sequence[_Entry]) -> dict[int, tuple[str, bool] | None]:
+        """The answers of one transaction, by id of entry: None for what is refused."""
+        answers: dict[int, tuple[str, bool] | None] = {}
+        async with c.transaction():
+            for keyless in (False, True):
+                if alike := [e for e in entries if e.keyless is keyless]:
+                    await self._record(c, alike, answers)
+        return answers
 
     async def _bury(self, c: Connection, missed: list[_Entry]) -> list[_Entry]:
         """Leaves tombstones where nothing was found to undo; gives those whose key is taken, by what came meanwhile or before."""
@@ -197,13 +205,8 @@ class Ledger:
         buried = {row["effect_key"] for row in rows} | {None}
         return [e for e in missed if e.by.do_key not in buried]
 
-    async def _part(self, c: Connection, batch: Sequence[_Entry], answers: dict[int, tuple[str, bool] | None]) -> None:
-        for keyless in (False, True):
-            if entries := [e for e in batch if e.keyless is keyless]:
-                await self._record(c, entries, answers)
-
     async def _record(self, c: Connection, entries: list[_Entry], answers: dict[int, tuple[str, bool] | None]) -> None:
-        """One kind of entries; fills `answers`, by id of entry: None for what is refused."""
+        """One kind of entries; fills `answers`."""
         undo, keyless = entries[0].undo, entries[0].keyless
         if keyless:
             known = await (self._undo_keyless if undo else self._do_keyless)(c, entries)
