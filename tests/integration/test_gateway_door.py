@@ -151,20 +151,19 @@ async def test_a_body_over_the_limit_is_refused_and_the_connection_closed(rig: R
     assert problem_of(body, "payload-too-large")["limit"] == limit
 
 
+_CHUNK = b"10000\r\n" + b" " * 65_536 + b"\r\n"
+
+
 @pytest.mark.parametrize(("path", "limit"), [("/workflows", 8 * MIB), ("/workflows/x/resume", MIB)])
 async def test_a_chunked_body_is_counted_as_it_comes(rig: Rig, path: str, limit: int) -> None:
-    chunk = b"10000\r\n" + b" " * 65_536 + b"\r\n"
-    over = head(path, "Transfer-Encoding: chunked") + chunk * (limit // 65_536) + b"1\r\n \r\n0\r\n\r\n"
+    over = head(path, "Transfer-Encoding: chunked") + _CHUNK * (limit // 65_536) + b"1\r\n \r\n0\r\n\r\n"
     status, _, body, closed = await raw(rig.port, over)
     assert (status, closed) == (413, True)
     assert problem_of(body, "payload-too-large")["limit"] == limit
-    just = head(path, "Transfer-Encoding: chunked") + chunk * (limit // 65_536) + b"0\r\n\r\n"
+    just = head(path, "Transfer-Encoding: chunked") + _CHUNK * (limit // 65_536) + b"0\r\n\r\n"
     status, _, body, _ = await raw(rig.port, just)
     assert status == 400
     problem_of(body, "malformed-json")
-
-
-_CHUNK = b"10000\r\n" + b" " * 65_536 + b"\r\n"
 
 
 async def test_a_chunked_body_without_end_is_refused(rig: Rig) -> None:

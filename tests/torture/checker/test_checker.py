@@ -179,16 +179,15 @@ def part_left_in_doubt(h: History) -> None:
 
 def _leave(h: History, before: frozenset[str]) -> None:
     """Takes the undo of a node, which stood as `before` says, out of a rollback of a part, and all that came after it."""
-    for over in [r for r in h.journal if r.type == "WORKFLOW_RESUMED" and (r.meta or {}).get("rolled_back")]:
-        mine = [r for r in h.journal if r.trace_id == over.trace_id]
-        began = (r for r in mine if r.seq < over.seq and r.data.get("to") == "COMPENSATING")
-        undo = next((r for r in began if r.data["from"] in before), None)
-        if undo is not None:
-            break
-    else:
-        raise StopIteration
-    node_id = undo.data["node_id"]
-    for r in mine:
+    overs = [r for r in h.journal if r.type == "WORKFLOW_RESUMED" and (r.meta or {}).get("rolled_back")]
+    over, node_id = next(
+        (over, r.data["node_id"])
+        for over in overs
+        for r in h.journal
+        if r.trace_id == over.trace_id and r.seq < over.seq
+        if r.data.get("to") == "COMPENSATING" and r.data["from"] in before
+    )
+    for r in [r for r in h.journal if r.trace_id == over.trace_id]:
         if r.seq > over.seq:
             h.journal.remove(r)
         elif r.data.get("node_id") == node_id and "COMPENSATING" in (r.data.get("from"), r.data.get("to")):
