@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from handrail_simulators.caller import Caller
-from handrail_simulators.effects import Withdrawn
+from handrail_simulators.effects import BURY, Withdrawn
 
 if TYPE_CHECKING:
     Pool = asyncpg.Pool[asyncpg.Record]
@@ -32,11 +32,6 @@ VALUES ($1, $2, $3, $4, $5, $6, $7)
 _STANDING = """
 UPDATE simulators.ledger SET undone_by = $3
 WHERE tenant = $1 AND effect_key = $2 AND kind = 'do' AND undone_by IS NULL RETURNING node_id, answer
-"""
-_BURY = """
-INSERT INTO simulators.ledger (tenant, trace_id, node_id, attempt, effect_key, kind, answer)
-VALUES ($1, $2, $3, $4, $5, 'tombstone', 'null')
-ON CONFLICT (tenant, effect_key) WHERE NOT keyless DO NOTHING
 """
 _WHOSE = "SELECT trace_id FROM simulators.ledger WHERE tenant = $1 AND effect_key = $2 AND kind = 'do'"
 
@@ -78,7 +73,7 @@ class Bank:
         if by.do_key is None:
             return False
         # First what comes later is refused, in a transaction of its own: it must not wait for an account while it holds a key.
-        await self._pool.execute(_BURY, self._tenant, by.trace_id, by.node_id, by.attempt, by.do_key)
+        await self._pool.execute(BURY, self._tenant, [by.trace_id], [by.node_id], [by.attempt], [by.do_key])
         async with self._pool.acquire() as c, c.transaction():
             trace_id = await c.fetchval(_WHOSE, self._tenant, by.do_key)
             if trace_id is None:

@@ -59,13 +59,14 @@ FROM unnest($2::text[], $3::int[]) AS o(effect_key, calls)
 WHERE l.tenant = $1 AND l.effect_key = o.effect_key AND l.kind = 'undo' AND NOT l.keyless
 RETURNING l.effect_key, l.answer
 """
-_BURY = f"""
+BURY = f"""
 INSERT INTO simulators.ledger ({_COLUMNS})
 SELECT $1, trace_id, node_id, attempt, do_key, 'tombstone', false, 0, 'null'
 FROM unnest($2::text[], $3::text[], $4::int[], $5::text[]) AS o(trace_id, node_id, attempt, do_key) ORDER BY do_key
 ON CONFLICT (tenant, effect_key) WHERE NOT keyless DO NOTHING
 RETURNING effect_key
 """
+"""Leaves tombstones: tenant, then a list of each of trace, node, attempt and do key. Gives the keys that were free."""
 _UNDO_KEYLESS = f"""
 INSERT INTO simulators.ledger ({_COLUMNS})
 SELECT $1, d.trace_id, d.node_id, o.attempt, o.effect_key, 'undo', true, 0, o.answer
@@ -101,6 +102,15 @@ class _Entry:
     answered: asyncio.Future[tuple[str, bool]] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
+
+    def tell(self, answer: tuple[str, bool] | None) -> None:
+        """Answers the caller, if it still waits: None says that it is refused."""
+        if self.answered.done():
+            return
+        if answer is None:
+            self.answered.set_exception(Withdrawn(self.by.effect_key))
+        else:
+            self.answered.set_result(answer)
 
 
 class Ledger:
@@ -178,13 +188,7 @@ class Ledger:
                 if came := await self._bury(connection, missed):
                     answers |= await self._recorded(connection, came)
                 for entry in part:
-                    answer = answers[id(entry)]
-                    if entry.answered.done():
-                        continue
-                    if answer is None:
-                        entry.answered.set_exception(Withdrawn(entry.by.effect_key))
-                    else:
-                        entry.answered.set_result(answer)
+                    entry.tell(answers[id(entry)])
 
     async def _recorded(self, c: Connection, entries: Sequence[_Entry]) -> dict[int, tuple[str, bool] | None]:
         """The answers of one transaction, by id of entry: None for what is refused."""
@@ -201,7 +205,7 @@ class Ledger:
         if not by:
             return []
         traces, nodes, attempts = [b.trace_id for b in by], [b.node_id for b in by], [b.attempt for b in by]
-        rows = await c.fetch(_BURY, self._tenant, traces, nodes, attempts, [b.do_key for b in by])
+        rows = await c.fetch(BURY, self._tenant, traces, nodes, attempts, [b.do_key for b in by])
         buried = {row["effect_key"] for row in rows} | {None}
         return [e for e in missed if e.by.do_key not in buried]
 
