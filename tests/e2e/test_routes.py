@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -251,6 +254,20 @@ def test_a_herd_with_one_key_starts_one_workflow(handrail: Strange) -> None:
     for refused in (a for a in answers if a.status_code == 409):
         problem(refused, 409, "request-in-progress")
         assert int(refused.headers["retry-after"]) >= 1
+
+
+def test_an_idle_connection_outlives_the_clients_patience_with_it(handrail: Strange) -> None:
+    """Clients let go of an idle connection after five seconds; one that we closed first resets a request now and then."""
+    url = urlsplit(handrail.url)
+    connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=10)
+    connection.connect()
+    held = connection.sock
+    for idle_s in (7, 0):
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().read() is not None
+        assert connection.sock is held
+        time.sleep(idle_s)
+    connection.close()
 
 
 @pytest.mark.parametrize("key", [b"", b'""', b"k" * 256, b"a\tb", b"a\xc2\x85b"])

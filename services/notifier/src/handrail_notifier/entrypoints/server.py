@@ -16,6 +16,8 @@ from handrail_runtime.lifecycle import supervise
 
 BACKLOG = 4096
 DRAIN_S = 5
+KEEP_ALIVE_S = 75
+"""Longer than clients hold an idle connection: whoever closes first may reset what the other sends just then."""
 
 
 class _Server(uvicorn.Server):
@@ -54,6 +56,7 @@ class Listening:
                 log_config=None,
                 server_header=False,
                 backlog=BACKLOG,
+                timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=DRAIN_S,
             )
         )
