@@ -50,6 +50,8 @@ SETTINGS: Mapping[str, str] = {
     # A broker that was killed may register again only when its old session has ended: 9 s by default.
     "broker.session.timeout.ms": "3000",
     "broker.heartbeat.interval.ms": "500",
+    # The controller writes nothing when there is nothing to say: a record every half second is a quarter of an idle broker.
+    "metadata.max.idle.interval.ms": "0",
     "num.network.threads": "2",
     "num.io.threads": "4",
     "background.threads": "2",
