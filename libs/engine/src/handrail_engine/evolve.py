@@ -20,6 +20,7 @@ from handrail_engine.evidence import ATTEMPTS_KEPT
 from handrail_engine.leases import claim, must_close_ms, sent
 from handrail_engine.lifecycle import OPEN, SETTLED, check_node, check_workflow
 from handrail_engine.marks import ignored_mark, listed_mark
+from handrail_engine.outline import Outline, outline
 from handrail_engine.rollback import UNDO_ENDS, announced, settle_undo, try_settle
 from handrail_engine.spec import node_spec
 from handrail_engine.spending import grant, spend
@@ -59,13 +60,13 @@ def evolve(s: WorkflowState, row: Row) -> WorkflowState:
         case T.WORKFLOW_ACCEPTED:
             _accepted(s, row)
         case T.WORKFLOW_PLANNED:
-            s.output_mapping = (row.meta or {}).get("output")
-            s.budget = (row.meta or {}).get("budget") or {}
+            meta = row.meta or {}
+            s.output_mapping, s.budget = meta.get("output"), meta.get("budget") or {}
             s.planned, s.plan = True, None
             _move(s, WorkflowStatus.RUNNING)
-            _add_nodes(s, row)
+            _add_nodes(s, meta["nodes"], None if s.nodes else outline(meta["nodes"]))
         case T.NODES_ADDED:
-            _add_nodes(s, row)
+            _add_nodes(s, (row.meta or {})["nodes"], None)
         case T.WORKFLOW_PAUSED_HITL:
             _paused(s, row)
         case T.HITL_RESOLVED:
@@ -144,18 +145,17 @@ def _set_deadline(s: WorkflowState, at_ms: int) -> None:
     heapq.heappush(s.timers, (at_ms, DEADLINE_TIMER))
 
 
-def _add_nodes(s: WorkflowState, row: Row) -> None:
-    compiled: list[dict[str, Any]] = (row.meta or {})["nodes"]
-    for c in compiled:
-        spec = node_spec(c, s.nodes)  # plans are in topological order: what a node refers to stands before it
+def _add_nodes(s: WorkflowState, compiled: list[dict[str, Any]], known: Outline | None) -> None:
+    specs = known.specs if known is not None else (node_spec(c, s.nodes) for c in compiled)
+    for spec in specs:  # plans are in topological order: what a node refers to stands before it
         waiting = sum(1 for d in spec.depends_on if d not in s.nodes or s.nodes[d].state not in SETTLED)
         node = NodeState(spec, len(s.nodes), waiting)
         s.nodes[spec.id] = node
         s.children.setdefault(spec.id, [])
         for dep in spec.depends_on:
             s.children.setdefault(dep, []).append(spec.id)
-        s.unsettled += 1
-        s.counts[NodeStatus.PENDING] = s.counts.get(NodeStatus.PENDING, 0) + 1
+    s.unsettled += len(compiled)
+    s.counts[NodeStatus.PENDING] = s.counts.get(NodeStatus.PENDING, 0) + len(compiled)
 
 
 def _node_changed(s: WorkflowState, row: Row) -> None:

@@ -9,11 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from handrail_contracts.events import EventType as T
-from handrail_contracts.events import NodeStatus as N
-from handrail_contracts.ids import digest
 from handrail_contracts.plan import MAX_NODES
 from handrail_contracts.tasks import Failure, Result
 from handrail_engine.inputs import Start
+from handrail_engine.outline import edges, outline, shape, summary
 from handrail_engine.parts import edge_bytes, parts
 from handrail_engine.references import FROM, BadReference, parse, walk
 from handrail_engine.spec import node_spec
@@ -42,16 +41,16 @@ def announce(
     t: Turn, nodes: list[dict[str, Any]], output: dict[str, Any] | None, budget: dict[str, float] | None = None
 ) -> None:
     """Emits WORKFLOW_PLANNED with the first nodes, NODES_ADDED with the rest, before any dispatch."""
-    lines = (f"{n['id']} {n['agent']} {n['action']} {' '.join(n.get('depends_on', ()))}" for n in nodes)
-    cut = parts(nodes, _bytes)
+    known = outline(nodes)
+    cut = parts(nodes, _bytes) if known is None else iter((nodes,))
     first = next(cut)
     t.emit(
         T.WORKFLOW_PLANNED,
         {"nodes": first, **({"output": output} if output else {}), **({"budget": budget} if budget else {})},
-        nodes=[summary(n) for n in first],
+        nodes=[summary(n) for n in first] if known is None else known.summaries,
         node_count=len(nodes),
-        edge_count=sum(len(n.get("depends_on", ())) for n in nodes),
-        plan_digest=digest("\n".join(lines).encode()),
+        edge_count=edges(nodes) if known is None else known.edges,
+        plan_digest=shape(nodes) if known is None else known.digest,
     )
     for part in cut:
         add(t, part, None)
@@ -76,19 +75,6 @@ def adopt_plan(t: Turn) -> None:
     s = t.state
     if s.plan is not None and not s.pauses and not s.ends:
         announce(t, s.plan["nodes"], s.plan.get("output"))
-
-
-def summary(c: dict[str, Any]) -> dict[str, Any]:
-    """A compiled node as it enters the view."""
-    return {
-        "id": c["id"],
-        "agent": c["agent"],
-        "action": c["action"],
-        "depends_on": c.get("depends_on", []),
-        "state": N.PENDING.value,
-        "attempt": 0,
-        "max_attempts": c.get("retry", {}).get("max_attempts", 3),
-    }
 
 
 def _bytes(c: dict[str, Any]) -> int:
