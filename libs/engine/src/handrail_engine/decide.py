@@ -39,7 +39,7 @@ class Decided:
 
     rows: list[Row]
     messages: list[Message]
-    blobs: list[tuple[str, bytes]] = field(default_factory=list[tuple[str, bytes]])
+    blobs: list[tuple[str, bytes]] = field(default_factory=list)
 
 
 def decide(s: WorkflowState, what: Input, now: Now) -> Decided | Rejection:

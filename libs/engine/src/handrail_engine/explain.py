@@ -26,9 +26,9 @@ class Around:
     p: int | None = None
     behind: int = 0
     orders: tuple[Mapping[str, Any], ...] = ()
-    silent: Mapping[str, str] = field(default_factory=dict[str, str])
-    limits: Mapping[str, int] = field(default_factory=dict[str, int])
-    taken: Mapping[str, int] = field(default_factory=dict[str, int])
+    silent: Mapping[str, str] = field(default_factory=dict)
+    limits: Mapping[str, int] = field(default_factory=dict)
+    taken: Mapping[str, int] = field(default_factory=dict)
 
 
 _WAITING = (

@@ -38,11 +38,9 @@ class _Known:
     """What rows say without being folded."""
 
     created_ms: int
-    nodes: dict[str, str] = field(default_factory=dict[str, str])  # its newest state
-    out: dict[str, tuple[str, ...]] = field(
-        default_factory=dict[str, tuple[str, ...]]
-    )  # whose attempt is out: its places
-    pauses: dict[str, Row] = field(default_factory=dict[str, Row])
+    nodes: dict[str, str] = field(default_factory=dict)  # its newest state
+    out: dict[str, tuple[str, ...]] = field(default_factory=dict)  # whose attempt is out: its places
+    pauses: dict[str, Row] = field(default_factory=dict)
 
 
 def force_end(tenant: str, trace_id: str, rows: Sequence[Row], order: GiveUp, why: str, now_ms: int) -> Forced:

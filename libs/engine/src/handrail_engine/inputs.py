@@ -18,10 +18,10 @@ class Now:
     no limit)."""
 
     ms: int
-    last_claim: Mapping[str, int] = field(default_factory=dict[str, int])
+    last_claim: Mapping[str, int] = field(default_factory=dict)
     policies: Policies = field(default_factory=Policies)
-    success_rates: Mapping[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
-    room: Mapping[str, int] = field(default_factory=dict[str, int])
+    success_rates: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    room: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

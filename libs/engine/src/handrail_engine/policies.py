@@ -96,9 +96,7 @@ class Policies:
     serial: int = 0
     policies: tuple[Policy, ...] = ()
     _rules: tuple[_Rule, ...] = ()
-    _index: dict[tuple[str | None, str, str], tuple[_Rule, ...]] = field(
-        default_factory=dict[tuple[str | None, str, str], tuple[_Rule, ...]], compare=False
-    )
+    _index: dict[tuple[str | None, str, str], tuple[_Rule, ...]] = field(default_factory=dict, compare=False)
 
     @staticmethod
     def of(policies: Iterable[Policy], serial: int = 1) -> Policies:

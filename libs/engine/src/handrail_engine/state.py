@@ -57,7 +57,7 @@ class Undo:
     round_ms: int = 0
     claimed: bool = False
     retry_ms: int | None = None
-    attempts: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    attempts: list[dict[str, Any]] = field(default_factory=list)
     error: dict[str, Any] | None = None
 
 
@@ -76,14 +76,14 @@ class NodeState:
     look_up: bool = False
     output: Any = None
     error: dict[str, Any] | None = None
-    attempts: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    closed: dict[int, str] = field(default_factory=dict[int, str])
-    ignored: set[str] = field(default_factory=set[str])
+    attempts: list[dict[str, Any]] = field(default_factory=list)
+    closed: dict[int, str] = field(default_factory=dict)
+    ignored: set[str] = field(default_factory=set)
     scheduled_ms: int = 0
     started_ms: int | None = None
     ended_seq: int = 0
     retry_ms: int | None = None
-    overrides: dict[str, Any] = field(default_factory=dict[str, Any])
+    overrides: dict[str, Any] = field(default_factory=dict)
     in_doubt: bool = False
     closes_ms: int = 0  # by then the attempt in doubt has ended, so that a look-up tells the truth
     worker: str | None = None
@@ -165,40 +165,38 @@ class WorkflowState:
     requester: str | None = None
     intent: str | None = None
     blueprint: str | None = None
-    input: dict[str, Any] = field(default_factory=dict[str, Any])
-    labels: dict[str, str] = field(default_factory=dict[str, str])
+    input: dict[str, Any] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
     output_mapping: dict[str, Any] | None = None
-    budget: dict[str, float] = field(default_factory=dict[str, float])  # declared by the plan
-    spent: dict[str, float] = field(default_factory=dict[str, float])  # on models, by the same names
-    granted: dict[str, float] = field(default_factory=dict[str, float])  # by people, on top of every limit
+    budget: dict[str, float] = field(default_factory=dict)  # declared by the plan
+    spent: dict[str, float] = field(default_factory=dict)  # on models, by the same names
+    granted: dict[str, float] = field(default_factory=dict)  # by people, on top of every limit
     unbounded: bool = False  # a person has said that no budget counts any more
     created_ms: int = 0
     updated_ms: int = 0
-    nodes: dict[str, NodeState] = field(default_factory=dict[str, NodeState])
-    children: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
-    counts: dict[str, int] = field(default_factory=dict[str, int])
+    nodes: dict[str, NodeState] = field(default_factory=dict)
+    children: dict[str, list[str]] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
     unsettled: int = 0
     undo_unsettled: int = 0
     out: int = 0
-    places: dict[str, int] = field(default_factory=dict[str, int])  # of attempts that are out, by limit
-    crowded: dict[str, dict[str, None]] = field(default_factory=dict[str, dict[str, None]])  # what waits for room
+    places: dict[str, int] = field(default_factory=dict)  # of attempts that are out, by limit
+    crowded: dict[str, dict[str, None]] = field(default_factory=dict)  # what waits for room
     room_at: int | None = None
     letters: int = 0  # dead letters on their way back
     off: int = 0  # nodes that are off
     planner: bool = False  # the plan comes from the planner agent
     planned: bool = False
     plan: dict[str, Any] | None = None  # made by the planner agent, adopted when no pause is open
-    pauses: dict[str, PauseState] = field(default_factory=dict[str, PauseState])
-    talks: dict[str, str | None] = field(
-        default_factory=dict[str, str | None]
-    )  # escalations that are over -> their node
+    pauses: dict[str, PauseState] = field(default_factory=dict)
+    talks: dict[str, str | None] = field(default_factory=dict)  # escalations that are over -> their node
     holding: int = 0  # open pauses of workflow scope
     deadline_ms: int | None = None
     deadline_left_ms: int | None = None  # while a pause is open the deadline does not run
     ending: Ending | None = None
     ended: bool = False
-    undo_ready: list[str] = field(default_factory=list[str])
-    timers: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
+    undo_ready: list[str] = field(default_factory=list)
+    timers: list[tuple[int, str]] = field(default_factory=list)
 
     @property
     def held(self) -> bool:

@@ -31,15 +31,13 @@ class Turn:
 
     state: WorkflowState
     now: Now
-    rows: list[Row] = field(default_factory=list[Row])
-    messages: list[Message] = field(default_factory=list[Message])
-    blobs: list[tuple[str, bytes]] = field(default_factory=list[tuple[str, bytes]])  # digest, body
-    queue: deque[str] = field(default_factory=deque[str])
-    put_off: list[NodeState] = field(
-        default_factory=list[NodeState]
-    )  # due, until a pause that this turn opens holds them
+    rows: list[Row] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
+    blobs: list[tuple[str, bytes]] = field(default_factory=list)  # digest, body
+    queue: deque[str] = field(default_factory=deque)
+    put_off: list[NodeState] = field(default_factory=list)  # due, until a pause that this turn opens holds them
     at: str = ""
-    places: dict[str, int] = field(default_factory=dict[str, int])  # what was taken when the turn began
+    places: dict[str, int] = field(default_factory=dict)  # what was taken when the turn began
 
     def __post_init__(self) -> None:
         self.at = iso(self.now.ms)

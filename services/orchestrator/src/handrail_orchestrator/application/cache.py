@@ -25,7 +25,7 @@ class Entry:
     stored_status: str | None = None
     stored_wake_ms: int | None = None
     parked: bool = False
-    letters: dict[str, str] = field(default_factory=dict[str, str])  # node -> its newest dead letter
+    letters: dict[str, str] = field(default_factory=dict)  # node -> its newest dead letter
     snapshot_seq: int = 0  # of the newest snapshot, as far as we know
     journal: list[Row] | None = None  # all of it, of one that a person gives up
     broken: Exception | None = None  # its journal cannot be folded: `state` is none

@@ -19,14 +19,12 @@ class Opened:
 
     batch: Batch
     now: Now
-    decided: list[tuple[Entry, list[Row], list[Message], str | None]] = field(
-        default_factory=list[tuple[Entry, list[Row], list[Message], str | None]]
-    )
-    commands: list[tuple[int, Entry | None]] = field(default_factory=list[tuple[int, Entry | None]])
-    touched: dict[str, Entry] = field(default_factory=dict[str, Entry])
-    sendings: list[Sending] = field(default_factory=list[Sending])
-    room: dict[str, int] = field(default_factory=dict[str, int])
-    places: dict[str, int] = field(default_factory=dict[str, int])
+    decided: list[tuple[Entry, list[Row], list[Message], str | None]] = field(default_factory=list)
+    commands: list[tuple[int, Entry | None]] = field(default_factory=list)
+    touched: dict[str, Entry] = field(default_factory=dict)
+    sendings: list[Sending] = field(default_factory=list)
+    room: dict[str, int] = field(default_factory=dict)
+    places: dict[str, int] = field(default_factory=dict)
 
     def take(self, more: Mapping[str, int]) -> None:
         """Counts places that are taken, or (below 0) given back."""

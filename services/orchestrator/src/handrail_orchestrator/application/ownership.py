@@ -41,7 +41,7 @@ class Held:
     verified: bool = False
     foreign: bool = False
     adoptions: int = 0
-    unsaved: dict[str, tuple[int, str | None]] = field(default_factory=dict[str, tuple[int, str | None]])
+    unsaved: dict[str, tuple[int, str | None]] = field(default_factory=dict)
 
     def same_log(self, other: Held) -> bool:
         """Whether the offsets of both mean the same incarnation of the log."""

@@ -84,27 +84,21 @@ class Batch:
     """Everything that one transaction writes. The lists after `commands` are empty in most batches."""
 
     tenant: str
-    positions: list[Position] = field(default_factory=list[Position])
-    rows: list[StoredRow] = field(default_factory=list[StoredRow])
-    summaries: list[Summary] = field(default_factory=list[Summary])
-    commands: list[tuple[int, int]] = field(
-        default_factory=list[tuple[int, int]]
-    )  # n, applied_pseq (0: it changed nothing)
-    pauses: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
-    closed: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
-    refused: list[tuple[str]] = field(default_factory=list[tuple[str]])  # pause_ids whose decision is no answer
-    places: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])  # key, how many more are taken
-    dead_letters: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
-    quarantine: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
-    blobs: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
-    outbound: list[tuple[Any, ...]] = field(
-        default_factory=list[tuple[Any, ...]]
-    )  # id, channel, trace_id, pause_id, body
-    parked: list[tuple[str, str, int, int]] = field(
-        default_factory=list[tuple[str, str, int, int]]
-    )  # trace_id, reason, p, born
+    positions: list[Position] = field(default_factory=list)
+    rows: list[StoredRow] = field(default_factory=list)
+    summaries: list[Summary] = field(default_factory=list)
+    commands: list[tuple[int, int]] = field(default_factory=list)  # n, applied_pseq (0: it changed nothing)
+    pauses: list[tuple[Any, ...]] = field(default_factory=list)
+    closed: list[tuple[Any, ...]] = field(default_factory=list)
+    refused: list[tuple[str]] = field(default_factory=list)  # pause_ids whose decision is no answer
+    places: list[tuple[str, int]] = field(default_factory=list)  # key, how many more are taken
+    dead_letters: list[tuple[Any, ...]] = field(default_factory=list)
+    quarantine: list[tuple[Any, ...]] = field(default_factory=list)
+    blobs: list[tuple[Any, ...]] = field(default_factory=list)
+    outbound: list[tuple[Any, ...]] = field(default_factory=list)  # id, channel, trace_id, pause_id, body
+    parked: list[tuple[str, str, int, int]] = field(default_factory=list)  # trace_id, reason, p, born
     given_up: list[tuple[str, int, str, bool, str, str]] = field(
-        default_factory=list[tuple[str, int, str, bool, str, str]]
+        default_factory=list
     )  # trace_id, p, why, whether it has ended by this, actor, channel
 
     @property

@@ -31,14 +31,12 @@ class Work:
     """A batch before it is decided. `offsets`: (p, topic) -> (next offset, ce_id of the last record). `unborn`: workflows of
     which nothing is stored, as long as nobody has tried to store this batch."""
 
-    items: dict[str, list[Item]] = field(default_factory=dict[str, list[Item]])
-    partition_of: dict[str, int] = field(default_factory=dict[str, int])
-    offsets: dict[tuple[int, str], tuple[int, str | None]] = field(
-        default_factory=dict[tuple[int, str], tuple[int, str | None]]
-    )
-    unread: list[tuple[Record, str]] = field(default_factory=list[tuple[Record, str]])
-    blobs: list[tuple[str, str, bytes]] = field(default_factory=list[tuple[str, str, bytes]])  # trace_id, digest, body
-    unborn: set[str] = field(default_factory=set[str])
+    items: dict[str, list[Item]] = field(default_factory=dict)
+    partition_of: dict[str, int] = field(default_factory=dict)
+    offsets: dict[tuple[int, str], tuple[int, str | None]] = field(default_factory=dict)
+    unread: list[tuple[Record, str]] = field(default_factory=list)
+    blobs: list[tuple[str, str, bytes]] = field(default_factory=list)  # trace_id, digest, body
+    unborn: set[str] = field(default_factory=set)
     count: int = 0
 
     def add(self, trace_id: str, p: int, item: Item) -> None:
