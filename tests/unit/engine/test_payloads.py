@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from handrail_contracts.events import MAX_EVENT_BYTES
 from handrail_contracts.ids import digest
 from handrail_engine import payloads
@@ -75,3 +77,16 @@ def test_a_large_input_stands_beside_the_journal_and_is_read_all_the_same() -> N
     [task] = decided.messages
     assert task.inputs["x"] == 7  # type: ignore[union-attr]
     assert task.inputs["y"] == {"$ref": f"/workflows/w/blobs/{mark}", "path": ["big"]}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [False, None, -2_147_483_648, 2**64 - 1, -1.7976931348623157e308, "\x01", '"', "é", "\ud800", "😀", [], {}, [[]]],
+)
+def test_what_is_small_without_being_written_is_small_as_json(value: Any) -> None:
+    for many in ([value] * n for n in (1, 1_000, 3_000, 8_000, 16_000)):
+        for shape in (many, {str(i): v for i, v in enumerate(many)}, {f"{i}\x01": v for i, v in enumerate(many)}):
+            if payloads.is_small(shape):
+                assert len(payloads.encoded(shape)) <= payloads.ALONE_BYTES
+    assert payloads.is_small([value] * 100)
+    assert not payloads.is_small([value] * payloads.ALONE_BYTES)

@@ -37,6 +37,7 @@ from handrail_engine.state import (
 
 DEAD_LETTER_RETURN_MS = 2_000
 REMIND_EVERY_MS = 86_400_000
+_STATUS = {status.value: status for status in NodeStatus}
 
 
 def fold(tenant: str, trace_id: str, rows: Iterable[Row], onto: WorkflowState | None = None) -> WorkflowState:
@@ -161,7 +162,7 @@ def _add_nodes(s: WorkflowState, compiled: list[dict[str, Any]], known: Outline 
 def _node_changed(s: WorkflowState, row: Row) -> None:
     d, meta = row.data, row.meta or {}
     node = s.nodes[d["node_id"]]
-    old, new = node.state, NodeStatus(d["to"])
+    old, new = node.state, _STATUS[d["to"]]
     check_node(node.spec.id, old, new)
     was_out = node.live is not None
     node.state = new

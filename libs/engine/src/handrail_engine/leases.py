@@ -5,6 +5,8 @@ from __future__ import annotations
 from handrail_engine.retry import resend_s, start_window_s
 from handrail_engine.state import Live, NodeState
 
+_LOOK_S, _WINDOW_S = resend_s(0), start_window_s(0)
+
 
 def must_close_ms(node: NodeState, at_ms: int) -> int:
     """When an attempt that is out must have ended, whatever became of it; one that was never heard of counts from `at_ms`."""
@@ -15,7 +17,7 @@ def must_close_ms(node: NodeState, at_ms: int) -> int:
 def sent(at_ms: int, patience_s: float) -> Live:
     """A fresh attempt that was just sent for the first time and may be claimed within its window."""
     patience = max(patience_s, 1.0)
-    return Live(at_ms + int(min(resend_s(0), patience) * 1000), at_ms + int(min(start_window_s(0), patience) * 1000))
+    return Live(at_ms + int(min(_LOOK_S, patience) * 1000), at_ms + int(min(_WINDOW_S, patience) * 1000))
 
 
 def claim(node: NodeState, at_ms: int) -> None:

@@ -21,10 +21,9 @@ def outgoing(s: WorkflowState, row: Row) -> list[Task | DeadLetter]:
     match row.type:
         case T.NODE_STATE_CHANGED:
             to = row.data["to"]
-            if s.nodes[row.data["node_id"]].spec.outside:
-                return []
             if to == NodeStatus.SCHEDULED or (to == NodeStatus.COMPENSATING and (row.meta or {}).get("dispatch")):
-                return [task_for(s, s.nodes[row.data["node_id"]])]
+                node = s.nodes[row.data["node_id"]]
+                return [] if node.spec.outside else [task_for(s, node)]
         case T.TASK_DEAD_LETTERED:
             return [_dead_letter(s, row)]
         case T.WORKFLOW_COMPENSATING:

@@ -8,6 +8,7 @@ ones a reference `{"$ref", "path"}` to that part. So conditions, gates and input
 from __future__ import annotations
 
 import json
+import marshal
 from typing import Any, cast
 
 from handrail_contracts.ids import digest
@@ -27,6 +28,11 @@ _json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 def encoded(value: Any) -> bytes:
     """The value as compact JSON."""
     return _json(value).encode("utf-8", "surrogatepass")
+
+
+def is_small(value: Any) -> bool:
+    """True for a JSON value that surely takes no more than ALONE_BYTES, told without writing it; False says nothing."""
+    return 6 * len(marshal.dumps(value, 2)) <= ALONE_BYTES  # `false,` and an escaped character are the worst: 6 for 1
 
 
 def reference(trace_id: str, body: bytes) -> tuple[str, dict[str, Any]]:

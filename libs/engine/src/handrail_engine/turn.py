@@ -22,6 +22,7 @@ from handrail_engine.outgoing import outgoing
 from handrail_engine.state import NodeState, Row, WorkflowState
 
 Message = Task | DeadLetter
+_MOVED = EventType.NODE_STATE_CHANGED.value
 _TAKES_ALONG = (ResolutionKind.RETRY, ResolutionKind.SKIP, ResolutionKind.MARK)
 
 
@@ -45,22 +46,28 @@ class Turn:
             self.places = dict(self.state.places)
 
     def emit(self, type_: EventType, meta: dict[str, Any] | None = None, **data: Any) -> Row:
-        """Appends one row and folds it. Keys of `data` are the event's own; `from_` becomes `from`."""
+        """Appends one row and folds it. Keys of `data` are the event's own."""
+        return self._append(type_.value, meta, data)
+
+    def move(self, node: NodeState, to: NodeStatus, meta: dict[str, Any] | None = None, **data: Any) -> Row:
+        """Emits NODE_STATE_CHANGED; `attempt` defaults to the node's."""
+        moved = {"node_id": node.spec.id, "from": node.state.value, "to": to.value, "attempt": node.attempt}
+        return self._append(_MOVED, meta, moved | data)
+
+    def _append(self, type_: str, meta: dict[str, Any] | None, data: dict[str, Any]) -> Row:
         s = self.state
         seq = s.seq + 1
-        body: dict[str, Any] = {"event_type": type_.value, "trace_id": s.trace_id, "seq": seq, "at": self.at}
-        body.update(data)
-        row = Row(seq, type_.value, body, meta, self.now.ms)
+        row = Row(
+            seq,
+            type_,
+            {"event_type": type_, "trace_id": s.trace_id, "seq": seq, "at": self.at, **data},
+            meta,
+            self.now.ms,
+        )
         evolve(s, row)
         self.rows.append(row)
         self.messages.extend(outgoing(s, row))
         return row
-
-    def move(self, node: NodeState, to: NodeStatus, meta: dict[str, Any] | None = None, **data: Any) -> Row:
-        """Emits NODE_STATE_CHANGED; `attempt` defaults to the node's."""
-        attempt = data.pop("attempt", node.attempt)
-        body = {"node_id": node.spec.id, "from": node.state.value, "to": to.value, "attempt": attempt, **data}
-        return self.emit(EventType.NODE_STATE_CHANGED, meta, **body)
 
     def ready_again(self, node: NodeState) -> None:
         """Its dependants may be ready now."""
@@ -72,6 +79,8 @@ class Turn:
 
     def carried(self, value: Any) -> Any:
         """What an event carries of this value: itself, or a reference where it is large. The value is stored with the rows."""
+        if payloads.is_small(value):
+            return value
         body = payloads.encoded(value)
         if len(body) <= payloads.ALONE_BYTES:
             return value
