@@ -34,6 +34,15 @@ def iso(at_ms: int) -> str:
 
 def ms_of(text: str) -> int:
     """The inverse of `iso`, for any RFC 3339 time with a zone. Raises ValueError where there is none."""
+    return _ms_of(text) if len(text) <= _USUAL else _ms_of.__wrapped__(text)
+
+
+_USUAL = 40
+"""Characters of a time; what is longer is not kept, for a fraction may have any number of digits."""
+
+
+@lru_cache(maxsize=1024)  # the answers of a batch tell of the same few instants
+def _ms_of(text: str) -> int:
     t = datetime.fromisoformat(text)
     if t.tzinfo is None:
         raise ValueError(f"Expected a time with a zone, as 2026-01-31T12:00:00Z, but {text[:40]!r} has none.")

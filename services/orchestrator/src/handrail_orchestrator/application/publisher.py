@@ -12,6 +12,7 @@ import asyncio
 import base64
 import zlib
 from collections.abc import Awaitable, Callable, Iterable
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -41,14 +42,17 @@ _behind = gauge("publish_queue", "Records that wait for the bus")
 _REF = b'"$ref"'
 _SOURCE = SOURCE.encode()
 _TASK_TYPES = {kind: ce_type(f"task_{kind.value}").encode() for kind in TaskKind}
-_EVENT_TYPES: dict[str, bytes] = {}
 
 
+@lru_cache(maxsize=256)
 def _type(event_type: str) -> bytes:
-    found = _EVENT_TYPES.get(event_type)
-    if found is None:
-        found = _EVENT_TYPES[event_type] = ce_type(event_type).encode()
-    return found
+    return ce_type(event_type).encode()
+
+
+@lru_cache(maxsize=1024)  # a batch tells of a workflow several times
+def _workflow(tenant: str, trace_id: str) -> tuple[bytes, bytes]:
+    """The key and the subject of what is told of a workflow."""
+    return workflow_key(tenant, trace_id).encode(), trace_id.encode()
 
 
 class Publisher:
@@ -71,10 +75,10 @@ class Publisher:
 
     def event(self, p: int, pseq: int, trace_id: str, seq: int, type_: str, data: bytes, at: str) -> Sending:
         """The record of a journal row."""
-        key = workflow_key(self._tenant, trace_id).encode()
+        key, subject = _workflow(self._tenant, trace_id)
         ce_id = event_ce_id(self._tenant, trace_id, seq).encode()
-        headers = plain_headers(ce_id, _type(type_), _SOURCE, trace_id.encode(), at.encode())
-        return Sending(Outgoing(topics.EVENTS, key, data, headers, p), p, pseq, hurried=type_ in _AWAITED)
+        headers = plain_headers(ce_id, _type(type_), _SOURCE, subject, at.encode())
+        return Sending(Outgoing(topics.EVENTS, key, data, headers, p), p, pseq, False, type_ in _AWAITED)
 
     def message(self, p: int, m: Task | DeadLetter, at: str) -> Sending:
         """The record of a task or a dead letter."""
@@ -89,7 +93,7 @@ class Publisher:
         headers = plain_headers(ce_id, _TASK_TYPES[m.kind], _SOURCE, m.trace_id.encode(), at.encode())
         key = task_id(m.tenant, m.trace_id, m.node_id).encode()
         where = zlib.crc32(key) % self._partitions
-        return Sending(Outgoing(topics.task_topic(m.agent), key, encode(m), headers, where), p, task=True)
+        return Sending(Outgoing(topics.task_topic(m.agent), key, encode(m), headers, where), p, 0, True)
 
     def quarantine_copy(self, r: Record, reason: str) -> Sending:
         """A copy of a record that could not be read, for whoever watches `handrail.quarantine`."""
