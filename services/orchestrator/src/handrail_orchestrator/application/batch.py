@@ -160,18 +160,18 @@ class Batcher:
         for d in sorted(decisions, key=self._closes_others):
             what = Decision(d.pause_id, d.action_id, d.input, d.comment, d.actor, d.channel)
             by_trace.setdefault(d.trace_id, []).append(Item(what, f"decision/{d.pause_id}"))
+        born = born_week(opened.now.ms)
         for trace_id, items in work.items.items():
             entry = self._cache.get(trace_id) or self._over.get(trace_id)
             if entry is None and not self._cache.has_ended(trace_id):
-                entry = Entry(
-                    WorkflowState(self._tenant, trace_id), work.partition_of[trace_id], born_week(opened.now.ms)
-                )
+                entry = Entry(WorkflowState(self._tenant, trace_id), work.partition_of[trace_id], born)
             elif entry is not None and (entry.parked or entry.broken is not None):
                 self._parking.stand_still(trace_id, entry, items, opened)
                 continue
-            decided = by_trace.get(trace_id, [])
-            before = [i for i in items if decided and isinstance(i.what, Say) and i.what.role != AGENT]
-            self._one(trace_id, entry, [*before, *decided, *(i for i in items if i not in before)], opened)
+            if decided := by_trace.get(trace_id):
+                before = [i for i in items if isinstance(i.what, Say) and i.what.role != AGENT]
+                items = [*before, *decided, *(i for i in items if i not in before)]
+            self._one(trace_id, entry, items, opened)
 
     def _closes_others(self, d: DecidedRow) -> bool:
         """Whether this decision may supersede other pauses: those come last, so that what was decided there is applied too."""

@@ -46,8 +46,7 @@ class StoredRow(NamedTuple):
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(NamedTuple):
     """A workflow's summary row; times in ms."""
 
     trace_id: str
@@ -124,8 +123,7 @@ class Batch:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """A command row that was not applied yet. `unborn`: it starts a workflow of which nothing was stored when it was read."""
 
     n: int
