@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,15 +26,16 @@ from handrail_gateway.entrypoints.http import (
     set_aside,
     workflows,
 )
+from handrail_gateway.entrypoints.http.described import Bare
 from handrail_gateway.entrypoints.http.door import App, Door
 from handrail_gateway.entrypoints.http.forward import Forward
 from handrail_gateway.entrypoints.http.usecases import UseCases
 from handrail_runtime.cors import Cors
 
 
-def application(use: UseCases, *, partitions: int, console_folder: Path = console.FOLDER) -> FastAPI:
-    """The routes, without the door."""
-    app = FastAPI(
+def application(use: UseCases, *, partitions: int, console_folder: Path = console.FOLDER) -> Starlette:
+    """The routes, without the door. FastAPI describes them; what it would do at each request, none of them needs."""
+    described = FastAPI(
         title="Handrail",
         version=version("handrail-gateway"),
         openapi_url=None,
@@ -42,16 +44,23 @@ def application(use: UseCases, *, partitions: int, console_folder: Path = consol
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
-    app.add_exception_handler(Refusal, answers.on_refusal)
-    app.add_exception_handler(StoreFault, answers.on_store_fault)
-    app.add_exception_handler(HTTPException, _on_framework_error)
-    app.add_exception_handler(Exception, answers.on_bug)
+    described.router.route_class = Bare
     for group in (workflows, inbox, set_aside, registry, policies, dev):
         # Not `include_router`: it puts another router in front of each of these on every request.
-        group.add_routes(app.router, use)
-    published.add_routes(app, use, partitions)
-    console.mount(app, console_folder)
-    return app
+        group.add_routes(described.router, use)
+    published.add_routes(described, use, partitions)
+    console.mount(described, console_folder)
+    served = Starlette(
+        routes=described.routes,
+        exception_handlers={
+            Refusal: answers.on_refusal,
+            StoreFault: answers.on_store_fault,
+            HTTPException: _on_framework_error,
+            Exception: answers.on_bug,
+        },
+    )
+    served.router.redirect_slashes = False
+    return served
 
 
 def behind_door(

@@ -6,13 +6,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.routing import Route
 
 from handrail_contracts.problems import PROBLEMS
 
 REF = "#/components/schemas/"
 _JSON, _PROBLEM = "application/json", "application/problem+json"
 _TEXT: dict[str, Any] = {"type": "string"}
+
+
+class Bare(APIRoute):
+    """A route that stands in OpenAPI and is called as Starlette calls its own, with nothing but the request: FastAPI would
+    solve dependencies, and open three exit stacks for them, where there are none."""
+
+    matches = Route.matches
+    handle = Route.handle
+
+    def __init__(self, path: str, endpoint: Any, **described: Any) -> None:
+        super().__init__(path, endpoint, **described)
+        self.app = self._answer
+
+    async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
+        response = await self.endpoint(Request(scope, receive, send))
+        await response(scope, receive, send)
 
 
 def operation(
