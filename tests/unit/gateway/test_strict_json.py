@@ -70,6 +70,9 @@ def test_a_million_items_are_refused_and_the_limit_is_named() -> None:
         (b'{"x": [ {"a/b~c": 1, "a/b~c": 2} ] }', "/x/0/a~1b~0c"),
         (b'{"a":1,"\\u0061":2}', "/a"),
         (b'{"a":"1e99999999999","a":1e5}', "/a"),
+        (b'{"a": 1, "a": 1}', "/a"),
+        (b'{"x, y": {"a": 1, "b": ", ", "a": 1}}', "/x, y/a"),
+        (b'{"a, b": 1, "a,b": 1, "a, b": 1}', "/a, b"),
     ],
 )
 def test_a_key_that_stands_twice_is_pointed_at(body: bytes, pointer: str) -> None:
@@ -152,6 +155,18 @@ def test_every_json_value_is_read_as_it_was_written(value: Any, ascii_only: bool
     separators = (",", ":") if compact else None
     body = json.dumps(value, ensure_ascii=ascii_only, separators=separators).encode()
     assert parse(body) == value
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a, b": 1, "a,b": 2, "a: b": [1, {"c": ", "}], "a:b": ":  "}',
+        b'{"a" : 1 ,  "b":\t[ 1,2 ]}\n',
+        b'{"a": 1E2, "b": 1.50, "\\u0061, ": "\\u002c "}',
+    ],
+)
+def test_spaces_between_and_within_texts_are_told_apart(body: bytes) -> None:
+    assert parse(body) == json.loads(body)
 
 
 @given(st.binary(max_size=60))

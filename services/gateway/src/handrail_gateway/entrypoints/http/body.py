@@ -35,7 +35,8 @@ async def read(
     """(the body as `model`, its digest). With `optional` no body means `{}`; `before` may refuse the value before each
     field is looked at. Raises Refusal.
 
-    The digest is of the value, so that the same JSON written differently is the same body.
+    The digest is of the value, so that the same JSON written differently is the same body; it is only made where an
+    Idempotency-Key asks for it, else it is empty.
     """
     known = head.of(request.scope)
     _refuse_encoded(known)
@@ -44,14 +45,15 @@ async def read(
         body = b"{}"
     else:
         _refuse_other_types(known)
+    keyed = bool(known.keys)
     if len(body) >= _IN_A_THREAD_FROM_BYTES:
-        return await asyncio.to_thread(_parsed, body, model, before)
-    return _parsed(body, model, before)
+        return await asyncio.to_thread(_parsed, body, model, before, keyed)
+    return _parsed(body, model, before, keyed)
 
 
-def _parsed(body: bytes, model: type[M], before: Callable[[Any], None] | None) -> tuple[M, str]:
+def _parsed(body: bytes, model: type[M], before: Callable[[Any], None] | None, keyed: bool) -> tuple[M, str]:
     value = strict_json.parse(body)
-    digest = hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    digest = hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest() if keyed else ""
     if before is not None:
         before(value)
     return fields.read(model, body, value), digest
