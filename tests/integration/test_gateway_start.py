@@ -174,6 +174,43 @@ async def test_a_plan_that_came_before_is_compiled_as_its_agents_stand_now(postg
     await drop_database(postgres_server, dsn)
 
 
+async def test_what_stands_beside_a_plan_that_came_before_is_judged_each_time(rig: Rig) -> None:
+    """The gateway does not read such a plan again: everything else of the body, and a plan that differs in anything, it does."""
+    one = node("known_before") | {"inputs": {"n": 1}}
+    plan = {"nodes": [one], "output": {"n": 1}}
+
+    async def stored(body: Any, **headers: str) -> dict[str, Any]:
+        answer = await rig.post("/workflows", body, **headers)
+        assert answer.status_code == 202, answer.text
+        [command] = await rig.commands(answer.json()["trace_id"])
+        return command["body"]
+
+    first = await stored({"plan": plan, "input": {"x": 1}, "labels": {"a": "b"}, "deadline_s": 5})
+    assert (first["output"], first["labels"], first["deadline_s"]) == ({"n": 1}, {"a": "b"}, 5)
+    assert await stored({"plan": plan, "input": {"x": 1}, "labels": {"a": "b"}, "deadline_s": 5}) == first
+    assert await stored({"input": {"x": 2.5}, "plan": plan}) == first | {
+        "input": {"x": 2.5},
+        "labels": {},
+        "deadline_s": None,
+    }
+    key = {"Idempotency_Key": "known-before"}
+    kept = await stored({"plan": plan, "input": {"x": 1}}, **key)
+    assert await stored({"input": {"x": 1}, "plan": plan}, **key) == kept
+    again = await rig.post("/workflows", {"plan": plan, "input": {"x": 2}}, **key)
+    assert again.json()["type"] == "/problems/idempotency-key-reused"
+    for body, code, pointer in (
+        ({"plan": plan, "labels": {"a": 1}}, "validation", "/labels/a"),
+        ({"plan": plan, "lables": {}}, "unknown-field", "/lables"),
+        ({"plan": plan, "deadline_s": "5"}, "validation", "/deadline_s"),
+        ({"plan": plan, "blueprint": "employee-onboarding"}, "validation", "/plan"),
+        ({"plan": plan, "trace_id": "no such"}, "invalid-trace-id", "/trace_id"),
+        ({"plan": plan | {"budget": {"tokens": 0}}}, "validation", "/plan/budget/tokens"),
+        ({"plan": {"nodes": [one | {"optional": 0}], "output": {"n": 1}}}, "validation", "/plan/nodes/0/optional"),
+    ):
+        problem = await refused(rig, body, 400 if code == "invalid-trace-id" else 422, code)
+        assert [e["pointer"] for e in problem["errors"]] == [pointer]
+
+
 async def test_a_planner_that_only_knows_by_heart_is_not_asked_for_anything_else(postgres_server: str) -> None:
     from tests.engines import drop_database, fresh_database
 

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from handrail_gateway.application import paging
 from handrail_gateway.application.faults import Refusal, quote
 from handrail_gateway.application.feedback import patch
-from handrail_gateway.application.registry import PLAN_BYTES, PLANS, Known
+from handrail_gateway.application.registry import PLAN_BYTES, PLANS, Judged, Known
 from handrail_gateway.application.trace_ids import uuid7
 from handrail_gateway.entrypoints.http import head
 from handrail_gateway.entrypoints.http.queries import Query
@@ -199,12 +199,13 @@ def test_a_patch_turns_what_was_proposed_into_what_was_done(before: Any, after: 
 def test_few_plans_and_small_ones_are_remembered() -> None:
     known, made = Known({}, {}, b""), list[bytes]()
 
-    def compile_(written: bytes) -> bytes:
-        made.append(written)
-        return b"compiled " + written
-
     def ask(written: bytes) -> bytes:
-        return known.plan(written, lambda: compile_(written))
+        found = known.plan(written)
+        if found is None:
+            made.append(written)
+            found = Judged(b"compiled " + written, b"null")
+            known.remember(written, found)
+        return found.plan
 
     assert [ask(b"hot"), ask(b"hot"), ask(b"hot")] == [b"compiled hot"] * 3
     assert made == [b"hot"]

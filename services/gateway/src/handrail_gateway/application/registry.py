@@ -9,7 +9,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -36,28 +36,38 @@ class Ready:
     output: bytes
 
 
+class Judged(NamedTuple):
+    """A plan that may run, compiled against the agents, encoded once."""
+
+    plan: bytes
+    output: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """One reading of the registry. `policies` is the serial of those in force; `compiled` fills up as blueprints are started,
-    `plans` as plans are sent: as they were written, and as they were compiled, the last ones."""
+    `plans` as plans are sent: as they were written, and what became of them, the last ones."""
 
     manifests: Manifests
     blueprints: dict[str, Blueprint]
     digest: bytes
     policies: int = 0
     compiled: dict[str, Ready] = field(default_factory=dict[str, Ready])
-    plans: OrderedDict[bytes, bytes] = field(default_factory=OrderedDict[bytes, bytes])
+    plans: OrderedDict[bytes, Judged] = field(default_factory=OrderedDict[bytes, Judged])
 
-    def plan(self, written: bytes, compile_: Callable[[], bytes]) -> bytes:
-        """What `compile_` makes of a plan, or made of it when it came last. What that raises is not remembered."""
-        found = self.plans.pop(written, None)
-        if found is None:
-            found = compile_()
+    def plan(self, written: bytes) -> Judged | None:
+        """What became of a plan that was written like this, if it is among the last ones."""
+        found = self.plans.get(written)
+        if found is not None:
+            self.plans.move_to_end(written)
+        return found
+
+    def remember(self, written: bytes, judged: Judged) -> None:
+        """Keeps it for the next time, if it is small."""
         if len(written) <= PLAN_BYTES:
-            self.plans[written] = found
+            self.plans[written] = judged
             if len(self.plans) > PLANS:
                 self.plans.popitem(last=False)
-        return found
 
     @property
     def candidates(self) -> list[Candidate]:
@@ -73,6 +83,10 @@ class Registry:
         self._known: Known | None = None
         self._read_at = 0.0
         self._reading = False  # one asks, the others go on with what is known
+
+    def remembers(self, written: bytes) -> bool:
+        """Whether a plan that was written like this was found good before, and is one of the last ones. Asks nobody."""
+        return self._known is not None and written in self._known.plans
 
     async def known(self, *, newest: bool = False) -> Known:
         """What is registered, at most a second old; with `newest` read now. Raises StoreFault."""

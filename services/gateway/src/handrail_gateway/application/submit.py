@@ -19,7 +19,7 @@ from handrail_gateway.application.faults import Busy, Refusal, quote
 from handrail_gateway.application.idempotency import Turns, in_progress, replayed
 from handrail_gateway.application.matching import best
 from handrail_gateway.application.ports import Answer, Caller, Command, Intake, Start
-from handrail_gateway.application.registry import PLANNER, Known, Ready, Registry, ready
+from handrail_gateway.application.registry import PLANNER, Judged, Known, Ready, Registry, ready
 from handrail_gateway.application.shedding import Shedding
 from handrail_gateway.application.trace_ids import uuid7
 
@@ -33,9 +33,15 @@ class Submit:
     def __init__(self, intake: Intake, registry: Registry, shedding: Shedding, turns: Turns) -> None:
         self._intake, self._registry, self._shedding, self._turns = intake, registry, shedding, turns
 
-    async def start(self, caller: Caller, request: StartRequest) -> Answer:
-        """The `202`, once the command is durable. Once per idempotency key. Raises Refusal, StoreFault."""
-        return await self.once(caller, lambda: self._accept(caller, request), chosen=request.trace_id is not None)
+    def remembers(self, plan: bytes) -> bool:
+        """Whether a plan that was written like this was taken before and is remembered: then its fields need no second look,
+        and `start` does without the plan in its request."""
+        return self._registry.remembers(plan)
+
+    async def start(self, caller: Caller, request: StartRequest, plan: bytes | None) -> Answer:
+        """The `202`, once the command is durable. Once per idempotency key. `plan` is that of the request as JSON, written as
+        `remembers` was asked for it. Raises Refusal, StoreFault."""
+        return await self.once(caller, lambda: self._accept(caller, request, plan), chosen=request.trace_id is not None)
 
     async def once(self, caller: Caller, make: Callable[[], Awaitable[Start]], *, chosen: bool = False) -> Answer:
         """Stores the start that `make` makes, once per idempotency key. `chosen`: its trace_id may be taken. Raises as
@@ -87,7 +93,7 @@ class Submit:
             raise in_progress() from None
         return replayed(caller, *kept)
 
-    async def _accept(self, caller: Caller, request: StartRequest) -> Start:
+    async def _accept(self, caller: Caller, request: StartRequest, plan: bytes | None) -> Start:
         trace_id = request.trace_id
         if trace_id is None:
             trace_id = uuid7()
@@ -97,7 +103,7 @@ class Submit:
                 f"Expected a trace_id of 1 to 64 letters, digits, - or _, but found {quote(trace_id)}.",
                 errors=[{"pointer": "/trace_id", "code": "invalid-trace-id", "message": "Not a trace id."}],
             )
-        body = await self._body(request)
+        body = await self._body(request, plan)
         command = Command(
             uuid7(),
             caller.tenant,
@@ -110,24 +116,29 @@ class Submit:
         )
         return Start(command, caller, accepted(trace_id))
 
-    async def _body(self, request: StartRequest) -> dict[str, Any]:
-        if request.plan is not None:
+    async def _body(self, request: StartRequest, plan: bytes | None) -> dict[str, Any]:
+        if plan is not None:
             if request.blueprint is not None:
                 raise _refused("/plan", "Expected a plan or a blueprint, but both are given. Leave one out.")
-            return await self._with_plan(request)
+            return await self._with_plan(request, plan)
         if request.blueprint is not None:
             return await self._with_blueprint(request, request.blueprint)
         if request.intent is None or not request.intent.strip():
             raise _refused("", "Expected an intent, a blueprint or a plan, but the body has none of them.")
         return await self._with_intent(request, request.intent)
 
-    async def _with_plan(self, request: StartRequest) -> dict[str, Any]:
-        assert request.plan is not None
+    async def _with_plan(self, request: StartRequest, written: bytes) -> dict[str, Any]:
         known = await self._registry.known()
-        if any((n.agent, n.action) not in known.manifests for n in request.plan.nodes):
-            known = await self._registry.known(newest=True)
-        plan = orjson.Fragment(_compiled(request.plan, known))
-        return _command(request, known, input=request.input, plan=plan, output=request.plan.output)
+        judged = known.plan(written)
+        if judged is None:
+            # Without it in the request it was remembered a moment ago, before the registry changed.
+            plan = request.plan or Plan.model_validate_json(written, strict=True)
+            if any((n.agent, n.action) not in known.manifests for n in plan.nodes):
+                known = await self._registry.known(newest=True)
+            judged = _judged(plan, known)
+            known.remember(written, judged)
+        plan_, output = orjson.Fragment(judged.plan), orjson.Fragment(judged.output)
+        return _command(request, known, input=request.input, plan=plan_, output=output)
 
     async def _with_blueprint(self, request: StartRequest, name: str) -> dict[str, Any]:
         known = await self._registry.known()
@@ -198,15 +209,10 @@ class Submit:
         return ready(known, blueprint, {**schemas.defaults(blueprint.input_schema), **blueprint.defaults})
 
 
-def _compiled(plan: Plan, known: Known) -> bytes:
-    """The plan compiled, as JSON. Programs send one plan again and again: it is judged once for each reading of the registry.
-    Raises Refusal."""
-
-    def compiled() -> bytes:
-        plans.refuse_faults(plan, known.manifests, "/plan")
-        return orjson.dumps(compile_plan(plan, known.manifests))
-
-    return known.plan(plan.__pydantic_serializer__.to_json(plan, exclude_unset=True), compiled)
+def _judged(plan: Plan, known: Known) -> Judged:
+    """The plan as it runs with the agents that are known. Raises Refusal."""
+    plans.refuse_faults(plan, known.manifests, "/plan")
+    return Judged(orjson.dumps(compile_plan(plan, known.manifests)), orjson.dumps(plan.output))
 
 
 def _plans(known: Known, intent: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 import orjson
@@ -15,6 +16,7 @@ from handrail_gateway.application.faults import Refusal, quote
 from handrail_gateway.entrypoints.http import fields, head, strict_json
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
 
 SMALL_BYTES = 1024 * 1024
 LARGE_BYTES = 8 * SMALL_BYTES
@@ -24,16 +26,16 @@ _LINGER_S, _LINGER_BYTES = 1.0, 16 * SMALL_BYTES
 _TYPE = "application/json"
 
 
-async def read(
-    request: Request,
-    model: type[M],
-    *,
-    limit: int = SMALL_BYTES,
-    optional: bool = False,
-    before: Callable[[Any], None] | None = None,
-) -> tuple[M, str]:
-    """(the body as `model`, its digest). With `optional` no body means `{}`; `before` may refuse the value before each
-    field is looked at. Raises Refusal.
+async def read(request: Request, model: type[M], *, optional: bool = False) -> tuple[M, str]:
+    """(the body as `model`, its digest). With `optional` no body means `{}`. Raises Refusal."""
+    return await read_by(request, partial(fields.read, model), optional=optional)
+
+
+async def read_by(
+    request: Request, as_: Callable[[bytes, Any], T], *, limit: int = SMALL_BYTES, optional: bool = False
+) -> tuple[T, str]:
+    """(what `as_` makes of the body and its value, the digest). `as_` is called in a thread where the body is large.
+    Raises Refusal.
 
     The digest is of the value, so that the same JSON written differently is the same body; it is only made where an
     Idempotency-Key asks for it, else it is empty.
@@ -47,16 +49,14 @@ async def read(
         _refuse_other_types(known)
     keyed = bool(known.keys)
     if len(body) >= _IN_A_THREAD_FROM_BYTES:
-        return await asyncio.to_thread(_parsed, body, model, before, keyed)
-    return _parsed(body, model, before, keyed)
+        return await asyncio.to_thread(_parsed, body, as_, keyed)
+    return _parsed(body, as_, keyed)
 
 
-def _parsed(body: bytes, model: type[M], before: Callable[[Any], None] | None, keyed: bool) -> tuple[M, str]:
+def _parsed(body: bytes, as_: Callable[[bytes, Any], T], keyed: bool) -> tuple[T, str]:
     value = strict_json.parse(body)
     digest = hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest() if keyed else ""
-    if before is not None:
-        before(value)
-    return fields.read(model, body, value), digest
+    return as_(body, value), digest
 
 
 def _refuse_encoded(known: head.Head) -> None:

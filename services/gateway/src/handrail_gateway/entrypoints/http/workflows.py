@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from typing import Any
 
 import orjson
 from fastapi import APIRouter
@@ -17,7 +18,7 @@ from handrail_contracts.ids import TRACE_ID
 from handrail_gateway.application import paging, plans
 from handrail_gateway.application.faults import Refusal, pause_not_found, quote, workflow_not_found
 from handrail_gateway.application.ports import WorkflowFilter
-from handrail_gateway.entrypoints.http import answers, body
+from handrail_gateway.entrypoints.http import answers, body, fields
 from handrail_gateway.entrypoints.http.described import PAGING, listed, operation
 from handrail_gateway.entrypoints.http.queries import Query
 from handrail_gateway.entrypoints.http.usecases import UseCases
@@ -45,6 +46,17 @@ describe = partial(operation, tag="workflows")
 def add_routes(router: APIRouter, use: UseCases) -> None:
     """Adds the routes."""
 
+    def starting(written: bytes, value: Any) -> tuple[StartRequest, bytes | None]:
+        """The request, and its plan written again. Programs send one plan again and again: one that is remembered is left out."""
+        plans.refuse_oversize(value)
+        plan = value.get("plan") if isinstance(value, dict) else None
+        if plan is None:
+            return fields.read(StartRequest, written, value), None
+        rewritten = orjson.dumps(plan)
+        if use.submit.remembers(rewritten):
+            written = orjson.dumps({**value, "plan": None})
+        return fields.read(StartRequest, written, value), rewritten
+
     @router.post(
         "/workflows",
         **describe(
@@ -57,8 +69,8 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
         ),
     )
     async def start_workflow(request: Request) -> Response:
-        asked, digest = await body.read(request, StartRequest, limit=body.LARGE_BYTES, before=plans.refuse_oversize)
-        return answers.of(await use.submit.start(use.caller(request, digest), asked))
+        (asked, plan), digest = await body.read_by(request, starting, limit=body.LARGE_BYTES)
+        return answers.of(await use.submit.start(use.caller(request, digest), asked, plan))
 
     @router.get(
         "/workflows",
