@@ -71,6 +71,7 @@ def test_a_million_items_are_refused_and_the_limit_is_named() -> None:
         (b'{"a":1,"\\u0061":2}', "/a"),
         (b'{"a":"1e99999999999","a":1e5}', "/a"),
         (b'{"a": 1, "a": 1}', "/a"),
+        (b'{\n\t"a": [1],\n\t"a": [1]\n}', "/a"),
         (b'{"x, y": {"a": 1, "b": ", ", "a": 1}}', "/x, y/a"),
         (b'{"a, b": 1, "a,b": 1, "a, b": 1}', "/a, b"),
     ],
