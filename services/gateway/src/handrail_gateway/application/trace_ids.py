@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
-import uuid
 
 
 def uuid7() -> str:
     """A new UUIDv7 as text: 48 bits of Unix milliseconds, 74 random bits."""
     at_ms = time.time_ns() // 1_000_000
-    value = (at_ms & (2**48 - 1)) << 80 | 0x7 << 76 | secrets.randbits(12) << 64 | 0b10 << 62 | secrets.randbits(62)
-    return str(uuid.UUID(int=value))
+    drawn = int.from_bytes(os.urandom(10))
+    value = (at_ms & (2**48 - 1)) << 80 | 0x7 << 76 | drawn >> 68 << 64 | 0b10 << 62 | drawn & (2**62 - 1)
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
