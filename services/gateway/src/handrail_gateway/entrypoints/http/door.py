@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from prometheus_client import Counter, Histogram
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -47,6 +48,7 @@ class Door:
         self._hosts = OWN_HOSTS | {h.lower() for h in hosts}
         self._requests = counter("http_requests", "Requests answered.", ["route", "method", "status"])
         self._seconds = histogram("http_request_seconds", "From the head of a request to its answer.", ["route"])
+        self._counts: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -68,15 +70,16 @@ class Door:
         try:
             known = head.read(scope["headers"])
             origin = known.origin
-            inner = {**scope, head.SCOPE_KEY: known}
+            scope[head.SCOPE_KEY] = known
             if scope["method"] == "HEAD":
-                inner["method"] = "GET"
+                inner = {**scope, "method": "GET"}
             self._refuse_foreign(known)
-            preflight = self._cors.preflight(scope["method"], Headers(scope=scope))
-            if preflight is not None:
-                await _permission(preflight)(inner, receive, send)
-                status = 204
-                return
+            if scope["method"] == "OPTIONS":
+                preflight = self._cors.preflight("OPTIONS", Headers(scope=scope))
+                if preflight is not None:
+                    await _permission(preflight)(inner, receive, send)
+                    status = 204
+                    return
             _refuse_unacceptable(known, scope["path"])
             await self._app(inner, receive, sent)
         except Refusal as refused:
@@ -85,8 +88,15 @@ class Door:
             pass
         finally:
             route = getattr(inner.get("route"), "path", "other")
-            self._requests.labels(route, scope["method"] if route != "other" else "any", str(status)).inc()
-            self._seconds.labels(route).observe(time.perf_counter() - began)
+            self._count(route, scope["method"] if route != "other" else "any", status, time.perf_counter() - began)
+
+    def _count(self, route: str, method: str, status: int, seconds: float) -> None:
+        counts = self._counts.get((route, method, status))
+        if counts is None:  # never more than the metrics themselves keep
+            counts = self._requests.labels(route, method, str(status)), self._seconds.labels(route)
+            self._counts[route, method, status] = counts
+        counts[0].inc()
+        counts[1].observe(seconds)
 
     def _refuse_foreign(self, known: head.Head) -> None:
         if _without_port(known.host.lower()) not in self._hosts:

@@ -40,7 +40,7 @@ def parse(body: bytes) -> Any:
         _measure(value)
     if b"\\u0000" in body:
         _refuse_nul(value)
-    # Counted in one pass each: a pattern takes half as long as all the rest.
+    # A pattern would take as long as all the rest.
     if b"0" * 16 in body.translate(_ALL_DIGITS_ZERO) or not _written_as(value, body):
         _reread(body.decode())
     return value
