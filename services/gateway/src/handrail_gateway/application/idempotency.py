@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from handrail_gateway.application.faults import Busy, Refusal
@@ -33,13 +34,14 @@ class Turns:
     def __init__(self) -> None:
         self._held: dict[_Key, _Turn] = {}
 
-    @contextlib.asynccontextmanager
-    async def turn(self, caller: Caller) -> AsyncGenerator[None]:
+    def turn(self, caller: Caller) -> AbstractAsyncContextManager[None]:
         """Waits for the caller's turn; without a key it is always its turn. Raises Refusal request-in-progress."""
         if caller.key is None:
-            yield
-            return
-        key = (caller.tenant, caller.method, caller.path, caller.key)
+            return contextlib.nullcontext()
+        return self._turn((caller.tenant, caller.method, caller.path, caller.key))
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, key: _Key) -> AsyncGenerator[None]:
         try:
             async with asyncio.timeout(WAIT_S):
                 while (turn := self._held.get(key)) is not None:
