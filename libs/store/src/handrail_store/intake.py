@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from handrail_store.connect import AnyConnection
 
 
-@dataclass(frozen=True, slots=True)
-class KeyUse:
+class KeyUse(NamedTuple):
     """One use of an idempotency key; `body_digest` tells whether a second use carries the same body."""
 
     tenant: str
@@ -25,8 +24,7 @@ class KeyUse:
     body_digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class KeptAnswer:
+class KeptAnswer(NamedTuple):
     """The first answer to a key. `headers` is a JSON object, `body` the bytes as sent."""
 
     body_digest: str
@@ -35,8 +33,7 @@ class KeptAnswer:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class NewCommand:
+class NewCommand(NamedTuple):
     """A command row. `body` is encoded JSON; `p` the partition of the workflow."""
 
     command_id: str
@@ -50,8 +47,7 @@ class NewCommand:
     traceparent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class NewStart:
+class NewStart(NamedTuple):
     """A start command, and where it came with a key the answer that is kept for it."""
 
     command: NewCommand

@@ -6,13 +6,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from handrail_contracts.commands import CommandKind
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """One request, as far as use cases need to know it. `path` is the full path; `digest` that of its body."""
 
     tenant: str
@@ -35,8 +34,7 @@ class Answer:
     again: Answer | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """An order to the owner of a workflow. `body` is encoded JSON (shapes: commands of contracts)."""
 
     command_id: str
@@ -49,8 +47,7 @@ class Command:
     traceparent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(NamedTuple):
     """A start command with the key it came with and the answer that is kept for it."""
 
     command: Command
