@@ -14,12 +14,15 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.util import calc_crc32c
 
 from handrail.engines import kafka
 from handrail.engines.kafka import LocalKafka, Mode
 from handrail_runtime.bus_kafka import KafkaBus
 from handrail_runtime.bus_kafka_salvage import unreadable
+from handrail_runtime.bus_kafka_session import _Fetch, _Session
 from handrail_runtime.ports import BusError, GroupReader, Outgoing, Reader, Record, TopicUnknown
 from handrail_runtime.telemetry import registry
 from handrail_runtime.testing import wait_until
@@ -283,6 +286,30 @@ async def test_everything_goes_on_after_a_restart_of_a_real_broker(tmp_path: Pat
     finally:
         await bus.close()
         await broker.stop()
+
+
+@pytest.mark.kafka
+async def test_a_reader_reads_on_when_a_real_broker_has_forgotten_its_fetch_session(kafka_bootstrap: str) -> None:
+    bus, client, topic = KafkaBus(kafka_bootstrap), AIOKafkaClient(bootstrap_servers=kafka_bootstrap), uuid4().hex
+    try:
+        await client.bootstrap()
+        await bus.ensure_topics({topic: (2, {})})
+        reader, producer = await bus.reader(), await bus.producer()
+        reader.assign({(topic, 0): 0, (topic, 1): 0})
+        assert await producer.send([Outgoing(topic, None, b"before", partition=0)]) == [None]
+        await _read_until(reader, b"before")
+        ((node, session),) = reader._consumer._client.send.__self__._by_broker.items()
+        await wait_until(lambda: session.epoch > 1, description="fetches within a session", timeout_s=60)
+        double = _Session()
+        double.id = lost = session.id
+        await client.send(node, _Fetch(FetchRequest(0, 1, 1000, 0, [(topic, [(0, 0, 1000)])]), double))  # ends it
+        await wait_until(lambda: session.id != lost and session.epoch, description="another session", timeout_s=60)
+        for p in (1, 0):
+            assert await producer.send([Outgoing(topic, None, b"after", partition=p)]) == [None]
+            assert [(r.partition, r.value) for r in await _read_until(reader, b"after")] == [(p, b"after")]
+    finally:
+        await bus.close()
+        await client.close()
 
 
 async def test_closing_does_not_wait_for_a_broker_that_does_not_answer(cluster: MockKafka, bus: KafkaBus) -> None:

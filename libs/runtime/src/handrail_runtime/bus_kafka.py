@@ -12,6 +12,7 @@ from handrail_runtime.bus_kafka_control import Control
 from handrail_runtime.bus_kafka_producer import KafkaProducer
 from handrail_runtime.bus_kafka_reader import KafkaGroupReader, KafkaReader
 from handrail_runtime.bus_kafka_salvage import readable
+from handrail_runtime.bus_kafka_session import fetch_in_sessions
 from handrail_runtime.ports import BusError, LogRange, Record, TopicPartition
 from handrail_runtime.topic_plan import MAX_MESSAGE_BYTES
 
@@ -155,4 +156,6 @@ class KafkaBus:
             "request_timeout_ms": int(_ASK_S * 1000),
             **more,
         }
-        return AIOKafkaConsumer(*topics, **self._options, **settings)
+        consumer = AIOKafkaConsumer(*topics, **self._options, **settings)
+        fetch_in_sessions(consumer._client)  # pyright: ignore[reportPrivateUsage]  # no public way to its client
+        return consumer
