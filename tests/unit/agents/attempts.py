@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 from handrail_agents.runtime.attempt import Attempt, Stage
-from handrail_agents.runtime.intake import Order
 from handrail_contracts.tasks import Task
 from handrail_sdk.agent import Agent
 
@@ -39,7 +38,8 @@ def attempt(*, running: bool = False, definition: Any = act, taken: list[str] | 
     """An attempt, as `offer` makes it, or as it stands when its function has begun. `taken` gets its key at hand-off."""
     made = task(**fields)
     a = Attempt(
-        Order(made, 0),
+        made,
+        0,
         definition,
         lambda: taken.append(made.effect_key) if taken is not None else None,
         lambda *_: None,

@@ -9,9 +9,11 @@ from tests.unit.agents.attempts import task
 from tests.waiting import wait_until
 
 from handrail_agents.runtime.answers import Answers
+from handrail_agents.runtime.attempt import plain_result
 from handrail_contracts import topics
+from handrail_contracts.codec import encode
 from handrail_contracts.model import iso
-from handrail_contracts.tasks import Outcome, Result
+from handrail_contracts.tasks import Outcome
 from handrail_runtime.bus_memory import MemoryBus
 
 
@@ -20,17 +22,10 @@ async def test_an_answer_waits_until_its_topic_is_known_again() -> None:
     answers = Answers(bus, 1, "worker")
     await answers.start()
     of = task()
-    said = Result(
-        trace_id=of.trace_id,
-        node_id=of.node_id,
-        attempt=1,
-        effect_key=of.effect_key,
-        outcome=Outcome.OK,
-        worker="worker",
-    )
+    said = plain_result(of, Outcome.OK, worker="worker")
     with capture_logs() as told:
         running = asyncio.create_task(answers.run())
-        answers.result(said, iso(0))
+        answers.result(of, said.outcome, encode(said), iso(0))
         await wait_until(
             lambda: [t["event"] for t in told].count("answers_failed") > 1, description="it was tried again"
         )

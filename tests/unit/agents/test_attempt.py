@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.unit.agents.attempts import attempt, task
 
-from handrail_agents.runtime.attempt import again, fitting, plain_result, raised, succeeded
+from handrail_agents.runtime.attempt import again, fitting, plain_result, plainly, raised, succeeded
 from handrail_contracts import codec
 from handrail_contracts.tasks import MAX_RESULT_BYTES, Escalation, Outcome, ProposedAction, Result, TaskKind
 from handrail_sdk.failures import INVALID_RESULT, Escalated, Fail, Proposed
@@ -90,6 +90,38 @@ def test_an_answer_that_fits_into_no_record_is_replaced_by_one_that_says_so(
     assert told.error.code in ("result-too-large", "invalid-result")
     assert len(value) < 2_000
     assert codec.decode("handrail.results", _HEADERS, value)[1] == told
+
+
+@pytest.mark.parametrize("tenant", ["default", "acme"])
+@pytest.mark.parametrize("kind", list(TaskKind))
+@pytest.mark.parametrize(
+    "output",
+    [
+        None,
+        False,
+        0,
+        "",
+        [],
+        {},
+        {"b": 1, "a": [1.5, None, True, 'é\u2028\x00"\\/'], "nested": {"": {}}},
+        [float("nan"), float("inf"), -float("inf"), 0.1 + 0.2, 1e16, 1e-7, -0.0, 1e300],
+        [2**53 + 1, 2**64, -(2**70)],
+        {1: "a", None: "b", 0.5: "d"},
+    ],
+    ids=repr,
+)
+def test_an_answer_that_is_written_without_its_message_has_the_same_bytes(
+    tenant: str, kind: TaskKind, output: Any
+) -> None:
+    t = task(tenant=tenant, kind=kind, attempt=7)
+    made = codec.encode(succeeded(t, output, worker="w", started_at="s", finished_at="f"))
+    assert plainly(t, output, "w", "s", "f") == made
+
+
+@pytest.mark.parametrize("output", ["x" * (MAX_RESULT_BYTES + 1), "\ud800", object()])
+def test_an_answer_that_must_be_replaced_is_not_written_without_its_message(output: Any) -> None:
+    assert plainly(task(), output, "w", "s", "f") is None
+    assert plainly(task(agent="planner", action="plan"), {"nodes": []}, "w", "s", "f") is None
 
 
 def test_a_failure_with_too_much_evidence_stays_that_failure() -> None:

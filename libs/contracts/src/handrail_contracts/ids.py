@@ -17,7 +17,12 @@ AGENT_NAME = r"^[A-Za-z0-9_-]{1,64}$"
 
 def partition(tenant: str, trace_id: str, count: int) -> int:
     """The partition of a workflow, 0 to `count - 1`: CRC-32 of `tenant/trace_id`. `count` is fixed when topics are made."""
-    return zlib.crc32(f"{tenant}/{trace_id}".encode()) % count
+    return partition_of(workflow_key(tenant, trace_id).encode(), count)
+
+
+def partition_of(key: bytes, count: int) -> int:
+    """`partition` for whoever has the `workflow_key` at hand."""
+    return zlib.crc32(key) % count
 
 
 def workflow_key(tenant: str, trace_id: str) -> str:

@@ -16,9 +16,9 @@ from pydantic_core import to_json
 from handrail_contracts import topics
 from handrail_contracts.codec import encode
 from handrail_contracts.envelope import Envelope, ce_type, plain_headers, to_headers
-from handrail_contracts.ids import attempt_ce_id, partition, workflow_key
+from handrail_contracts.ids import attempt_ce_id, partition_of, workflow_key
 from handrail_contracts.model import iso
-from handrail_contracts.tasks import Heartbeat, Outcome, Progress, Result, Task, TaskKind
+from handrail_contracts.tasks import Heartbeat, Outcome, Progress, Task, TaskKind
 from handrail_runtime.crashpoints import crashpoint
 from handrail_runtime.lifecycle import backoff
 from handrail_runtime.ports import Bus, BusError, Outgoing, Producer, Record, RecordRefused
@@ -37,6 +37,7 @@ _waiting = gauge("agents_answers_waiting", "Answers that wait for the bus")
 _SOURCE = SOURCE.encode()
 _TYPES = {outcome: ce_type(f"result_{outcome.value}").encode() for outcome in Outcome}
 _COUNTS = {outcome: _answered.labels(outcome.value) for outcome in Outcome}
+_EXECUTION = (TaskKind.EXECUTE, TaskKind.CANCEL)
 _HEARTBEAT, _PROGRESS, _QUARANTINED = (
     ce_type("heartbeat").encode(),
     ce_type("progress").encode(),
@@ -63,16 +64,18 @@ class Answers:
         """Connects. Raises BusError."""
         self._producer = await self._bus.producer()
 
-    def result(self, r: Result, at: str) -> None:
-        """Answers an attempt; `at` (RFC 3339) is now."""
-        _COUNTS[r.outcome].inc()
-        kind = r.outcome.value if r.kind is TaskKind.EXECUTE else f"{r.kind.value}-{r.outcome.value}"
-        self._put(self._about(topics.RESULTS, r, encode(r), attempt_ce_id(r.effect_key, r.attempt, kind), at))
+    def result(self, task: Task, outcome: Outcome, value: bytes, at: str) -> None:
+        """Answers an attempt with an encoded result of this outcome; `at` (RFC 3339) is now."""
+        _COUNTS[outcome].inc()
+        # A cancel is answered as the execution that it is about.
+        kind = outcome if task.kind in _EXECUTION else f"{task.kind}-{outcome}"
+        ce_id = attempt_ce_id(task.effect_key, task.attempt, kind)
+        self._put(self._about(topics.RESULTS, task, value, ce_id, at, _TYPES[outcome]))
 
     def garbage(self, task: Task, at: str) -> None:
         """Bytes where a result should be."""
         ce_id = attempt_ce_id(task.effect_key, task.attempt, "garbage")
-        self._put(self._about(topics.RESULTS, task, b'\xff{"outcome": ', ce_id, at))
+        self._put(self._about(topics.RESULTS, task, b'\xff{"outcome": ', ce_id, at, _TYPES[Outcome.OK]))
 
     def heartbeat(self, task: Task, at: str) -> None:
         """Says that the attempt is still being worked on."""
@@ -189,14 +192,10 @@ class Answers:
             _log.warning("answers_failed", kind="unacknowledged", answers=len(failed))
         return failed
 
-    def _about(
-        self, topic: str, of: Task | Result, value: bytes, ce_id: str, at: str, type_: bytes | None = None
-    ) -> Outgoing:
-        if type_ is None:
-            type_ = _TYPES[of.outcome if isinstance(of, Result) else Outcome.OK]
+    def _about(self, topic: str, of: Task, value: bytes, ce_id: str, at: str, type_: bytes) -> Outgoing:
         headers = plain_headers(ce_id.encode(), type_, _SOURCE, of.trace_id.encode(), at.encode())
         key = workflow_key(of.tenant, of.trace_id).encode()
-        return Outgoing(topic, key, value, headers, partition(of.tenant, of.trace_id, self._partitions))
+        return Outgoing(topic, key, value, headers, partition_of(key, self._partitions))
 
     def _put(self, message: Outgoing) -> None:
         self._lasting.append(message)

@@ -16,7 +16,7 @@ from handrail_agents.runtime.claim import Ledger, LedgerClosed, Row, State
 from handrail_agents.runtime.intake import read
 from handrail_agents.runtime.slots import Slots
 from handrail_agents.runtime.timers import Timers
-from handrail_contracts.codec import Undecodable
+from handrail_contracts.codec import Undecodable, encode
 from handrail_contracts.model import Json, iso
 from handrail_contracts.tasks import Failure, Outcome, Result, Task, TaskKind
 from handrail_runtime.crashpoints import crashpoint
@@ -94,10 +94,10 @@ class Worker:
         definition = self._definitions.get((task.agent, task.action))
         if definition is None:
             code = Failure(code="unknown-action", message=f"No worker here knows {task.agent}.{task.action}.")
-            self._answer(words.plain_result(task, Outcome.FAILED, error=code, worker=self._answers.worker))
+            self._say(task, Outcome.FAILED, error=code)
             taken()
             return
-        self.slots.put(Attempt(order, definition, taken, self._say_progress))
+        self.slots.put(Attempt(task, order.start_before_ms, definition, taken, self._say_progress))
 
     @property
     def room(self) -> int:
@@ -132,7 +132,7 @@ class Worker:
             if a.ledgered:
                 if await self._claimed(a):
                     await self._run(a)
-            elif self._clock.now_ms() < a.order.start_before_ms:
+            elif self._clock.now_ms() < a.start_before_ms:
                 await self._run(a)
         except LedgerClosed:
             _log.info("attempt_left", trace_id=a.task.trace_id, node_id=a.task.node_id, attempt=a.task.attempt)
@@ -141,7 +141,7 @@ class Worker:
 
     async def _claimed(self, a: Attempt) -> bool:
         task = a.task
-        claim = await self._ledger.claim(task.effect_key, task.attempt, a.order.start_before_ms)
+        claim = await self._ledger.claim(task.effect_key, task.attempt, a.start_before_ms)
         if claim is True:
             return True
         if a.interrupted is not None:
@@ -155,10 +155,9 @@ class Worker:
         if row.result is not None and (row.state is State.DONE or row.attempt == task.attempt):
             self._answer_stored(task, row.result)
         elif row.state is State.TOMBSTONE:
-            self._answer(words.plain_result(task, Outcome.CANCELLED, worker=self._answers.worker))
+            self._say(task, Outcome.CANCELLED)
         elif row.state is State.INTENT and row.attempt == task.attempt:
-            at = iso(row.claimed_ms)
-            self._answer(words.plain_result(task, Outcome.STARTED, worker=row.worker, started_at=at))
+            self._say(task, Outcome.STARTED, worker=row.worker, started_at=iso(row.claimed_ms))
 
     async def _run(self, a: Attempt) -> None:
         if a.interrupted is not None:
@@ -184,11 +183,14 @@ class Worker:
             a.stage = Stage.CLOSING
             if isinstance(e, asyncio.CancelledError) and a.runner is not None:
                 a.runner.uncancel()
-            await self._close(a, words.raised(a, e, **self._fields(a)))
+            finished_at = iso(self._clock.now_ms())
+            r, value = words.fitting(a, words.raised(a, e, **self._fields(a, finished_at)))
+            missing = a.task.kind is TaskKind.LOOK_UP and r.error is not None and r.error.code == NOT_FOUND
+            await self._close(a, r.outcome, value, finished_at, missing=missing)
         else:
             a.stage = Stage.CLOSING
-            added = a.context.added if a.context is not None and a.task.kind is not TaskKind.COMPENSATE else []
-            await self._close(a, words.succeeded(a.task, output, added, **self._fields(a)))
+            finished_at = iso(self._clock.now_ms())
+            await self._close(a, *self._returned(a, output, finished_at), finished_at)
 
     async def _function(self, a: Attempt) -> Coroutine[Any, Any, Json]:
         task, definition, ctx = a.task, a.definition, a.make_context()
@@ -215,19 +217,30 @@ class Worker:
             return a.definition.undo(task.inputs, output, ctx)
         return a.definition.run(task.inputs, ctx)  # an action of its own that the plan names as the undo
 
-    async def _close(self, a: Attempt, r: Result) -> None:
-        """Writes down how it ended, and only then says so."""
+    def _returned(self, a: Attempt, output: Json, finished_at: str) -> tuple[Outcome, bytes]:
+        """The answer of a function that gave `output`."""
+        ctx = a.context
+        if ctx is None or not (ctx.added or ctx.usage):
+            value = words.plainly(a.task, output, self._answers.worker, iso(a.started_ms), finished_at)
+            if value is not None:
+                return Outcome.OK, value
+        added = ctx.added if ctx is not None and a.task.kind is not TaskKind.COMPENSATE else []
+        r, value = words.fitting(a, words.succeeded(a.task, output, added, **self._fields(a, finished_at)))
+        return r.outcome, value
+
+    async def _close(
+        self, a: Attempt, outcome: Outcome, value: bytes, finished_at: str, *, missing: bool = False
+    ) -> None:
+        """Writes down how it ended, and only then says so. `missing`: a look-up found nothing."""
         task = a.task
         crashpoint("K17")
-        r, value = words.fitting(a, r)
         if a.ledgered:
-            if r.outcome is Outcome.OK:
+            if outcome is Outcome.OK:
                 await self._ledger.done(task.effect_key, task.attempt, value)
-            elif r.outcome is not Outcome.IN_DOUBT:
-                missing = task.kind is TaskKind.LOOK_UP and r.error is not None and r.error.code == NOT_FOUND
+            elif outcome is not Outcome.IN_DOUBT:
                 await self._ledger.failed(task.effect_key, task.attempt, value, certain=missing)
         crashpoint("K18")
-        self._answer(r)
+        self._answers.result(task, outcome, value, finished_at)
 
     async def _give_up(self, a: Attempt) -> None:
         """A claimed attempt that was cancelled before its function began: provably nothing happened."""
@@ -235,7 +248,7 @@ class Worker:
         if a.ledgered:
             await self._ledger.failed(task.effect_key, task.attempt, None)
             await self._ledger.bury(task.effect_key, task.attempt, running_too=True)
-        self._answer(words.plain_result(task, Outcome.CANCELLED, worker=self._answers.worker))
+        self._say(task, Outcome.CANCELLED)
 
     # ---- cancels
 
@@ -265,7 +278,7 @@ class Worker:
         if row.state is State.DONE and row.result is not None:
             self._answer_stored(task, row.result)
         elif row.state is State.TOMBSTONE and not row.ran:
-            self._answer(words.plain_result(task, Outcome.CANCELLED, worker=self._answers.worker))
+            self._say(task, Outcome.CANCELLED)
         elif row.state is State.INTENT and row.attempt == task.attempt:
             # Whoever holds it was told too, or is gone. Its own word may be lost: what was begun must not pass for unbegun.
             self._answer_claimed(task, row)
@@ -277,23 +290,26 @@ class Worker:
 
     # ---- words
 
-    def _fields(self, a: Attempt) -> dict[str, Any]:
+    def _fields(self, a: Attempt, finished_at: str) -> dict[str, Any]:
+        times = {"started_at": iso(a.started_ms), "finished_at": finished_at}
         spent = {"usage": a.context.usage} if a.context is not None and a.context.usage else {}
-        return {"worker": self._answers.worker, **spent, **words.iso_times(a.started_ms, self._clock.now_ms())}
+        return {"worker": self._answers.worker, **spent, **times}
 
-    def _answer(self, r: Result) -> None:
-        self._answers.result(r, r.finished_at or iso(self._clock.now_ms()))
+    def _say(self, task: Task, outcome: Outcome, **fields: Any) -> None:
+        self._answer(task, words.plain_result(task, outcome, **{"worker": self._answers.worker, **fields}))
+
+    def _answer(self, task: Task, r: Result) -> None:
+        self._answers.result(task, r.outcome, encode(r), r.finished_at or iso(self._clock.now_ms()))
 
     def _answer_stored(self, task: Task, stored: bytes) -> None:
         try:
-            self._answer(words.again(stored, task))
+            self._answer(task, words.again(stored, task))
         except ValueError:
             _log.error("stored_result_unreadable", effect_key=task.effect_key)
 
     def _say_started(self, a: Attempt) -> None:
         a.told = True
-        at = iso(a.started_ms)
-        self._answer(words.plain_result(a.task, Outcome.STARTED, worker=self._answers.worker, started_at=at))
+        self._say(a.task, Outcome.STARTED, started_at=iso(a.started_ms))
 
     def _beat(self, a: Attempt) -> None:
         self._answers.heartbeat(a.task, iso(self._clock.now_ms()))
