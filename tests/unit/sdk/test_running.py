@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from handrail_sdk import Agent, Context, Escalated, Fail, Proposed
-from handrail_sdk.failures import DefinitionError, Garbage, jsonable
+from handrail_sdk.failures import INVALID_INPUT, DefinitionError, Garbage, jsonable
 from handrail_sdk.testing import call, context, look_up, undo
 
 
@@ -159,6 +159,22 @@ async def test_what_a_task_raises_is_not_touched(agent: Agent) -> None:
     with pytest.raises(Fail) as failed:
         await call(breaks, {"how": "fail"})
     assert failed.value.failure().retry_after_s == 2.5
+
+
+async def test_a_task_that_wants_no_context_runs_without_one(agent: Agent) -> None:
+    @agent.task()
+    async def plain(inputs: In) -> Out:
+        return Out(day=inputs.day, to="x")
+
+    @agent.task()
+    async def curious(inputs: In, ctx: Context) -> str:
+        return ctx.trace_id
+
+    assert (plain.wants_context, curious.wants_context) == (False, True)
+    assert await plain.run({"day": "2026-01-31"}, None) == await call(plain, {"day": "2026-01-31"})
+    with pytest.raises(Fail) as failed:
+        await plain.run({"day": "never"}, None)
+    assert failed.value.code == INVALID_INPUT
 
 
 async def test_an_undo_takes_what_it_wants_of_inputs_output_and_context(agent: Agent) -> None:

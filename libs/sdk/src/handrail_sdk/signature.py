@@ -14,17 +14,18 @@ from pydantic.fields import FieldInfo
 from handrail_sdk.context import Context
 from handrail_sdk.failures import DefinitionError
 
-Call = Callable[[tuple[Any, ...], Context], Awaitable[Any]]
-"""Calls a function with as many of the values as it takes, and with the context if it wants it."""
+Call = Callable[[tuple[Any, ...], Context | None], Awaitable[Any]]
+"""Calls a function with as many of the values as it takes, and with the context if it wants it; None will do if not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a function takes. `takes` counts its parameters besides the context; `gives` is its return annotation, Any
+    """What a function takes. `takes` counts its parameters besides the context, `wants_context` says whether it has that; `gives` is its return annotation, Any
     where there is none; `first` the annotation of its first parameter."""
 
     call: Call
     takes: int
+    wants_context: bool
     first: Any
     gives: Any
 
@@ -59,7 +60,8 @@ def read(function: Callable[..., Any], scope: Mapping[str, Any], most: int, wher
             "Put the inputs into one pydantic model."
         )
     first = hints.get(names[0], dict[str, Any]) if names else dict[str, Any]
-    return Signature(_caller(function, len(names), context is not None), len(names), first, hints.get("return", Any))
+    wants = context is not None
+    return Signature(_caller(function, len(names), wants), len(names), wants, first, hints.get("return", Any))
 
 
 def _caller(function: Callable[..., Awaitable[Any]], takes: int, wants_context: bool) -> Call:

@@ -48,6 +48,7 @@ class TaskDefinition(Generic[Out]):
         self.function = function
         self.input_type: Any = read.first
         self.output_type: Any = read.gives
+        self.wants_context = read.wants_context
         self._call = read.call
         self._inputs = signature.adapter(read.first, f"the inputs of {where}")
         self._output = signature.adapter(read.gives, f"the output of {where}")
@@ -108,10 +109,12 @@ class TaskDefinition(Generic[Out]):
         self._look_up = self._read(inputs, 1, "look-up")
         return inputs
 
-    async def run(self, inputs: Mapping[str, Any], ctx: Context) -> Json:
-        """Runs the task once. Raises Fail `invalid-input` or `invalid-result` (not retryable) where a value does not fit
+    async def run(self, inputs: Mapping[str, Any], ctx: Context | None) -> Json:
+        """Runs the task once; `ctx` may be None unless it `wants_context`. Raises Fail `invalid-input` or `invalid-result` (not retryable) where a value does not fit
         what the task declares, and whatever the task raises."""
         taken = self._taken(inputs)
+        if ctx is None:
+            return self._given(await self._call((taken,), None))
         try:
             output = await self._call((taken,), ctx)
         except Exception as e:

@@ -166,7 +166,10 @@ class Worker:
         crashpoint("K16")
         a.started_ms, a.started_at = self._clock.now_ms(), time.monotonic()
         try:
-            function = await self._function(a)
+            if a.task.kind is TaskKind.EXECUTE:
+                function = a.definition.run(a.task.inputs, a.make_context() if a.definition.wants_context else None)
+            else:
+                function = await self._undo_or_look_up(a)
             a.stage = Stage.RUNNING
             self.timers.watch(a)
             output = await function
@@ -192,13 +195,11 @@ class Worker:
             finished_at = iso(self._clock.now_ms())
             await self._close(a, *self._returned(a, output, finished_at), finished_at)
 
-    async def _function(self, a: Attempt) -> Coroutine[Any, Any, Json]:
+    async def _undo_or_look_up(self, a: Attempt) -> Coroutine[Any, Any, Json]:
         task, definition, ctx = a.task, a.definition, a.make_context()
         if task.kind is TaskKind.COMPENSATE:
             return await self._undoing(a)
-        if task.kind is TaskKind.LOOK_UP:
-            return definition.look_up(task.inputs, ctx)
-        return definition.run(task.inputs, ctx)
+        return definition.look_up(task.inputs, ctx)
 
     async def _undoing(self, a: Attempt) -> Coroutine[Any, Any, Json]:
         """The undo, once nothing can start any more under the key of what it undoes."""
