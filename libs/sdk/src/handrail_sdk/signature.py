@@ -20,8 +20,8 @@ Call = Callable[[tuple[Any, ...], Context | None], Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a function takes. `takes` counts its parameters besides the context, `wants_context` says whether it has that; `gives` is its return annotation, Any
-    where there is none; `first` the annotation of its first parameter."""
+    """What a function takes. `takes` counts its parameters besides the context, `wants_context` says whether it has that;
+    `gives` is its return annotation, Any where there is none; `first` the annotation of its first parameter."""
 
     call: Call
     takes: int

@@ -110,8 +110,8 @@ class TaskDefinition(Generic[Out]):
         return inputs
 
     async def run(self, inputs: Mapping[str, Any], ctx: Context | None) -> Json:
-        """Runs the task once; `ctx` may be None unless it `wants_context`. Raises Fail `invalid-input` or `invalid-result` (not retryable) where a value does not fit
-        what the task declares, and whatever the task raises."""
+        """Runs the task once; `ctx` may be None unless it `wants_context`. Raises Fail `invalid-input` or `invalid-result`
+        (not retryable) where a value does not fit what the task declares, and whatever the task raises."""
         taken = self._taken(inputs)
         if ctx is None:
             return self._given(await self._call((taken,), None))
@@ -166,7 +166,7 @@ class TaskDefinition(Generic[Out]):
 
     def _taken(self, inputs: Mapping[str, Any]) -> Any:
         try:
-            return self._inputs.validate_python(inputs)
+            return self._inputs.validator.validate_python(inputs)
         except ValidationError as e:
             raise Fail(
                 INVALID_INPUT,
@@ -177,8 +177,8 @@ class TaskDefinition(Generic[Out]):
 
     def _given(self, output: Any) -> Json:
         try:
-            return self._output.dump_python(
-                self._output.validate_python(output), mode="json", by_alias=True, warnings="error"
+            return self._output.serializer.to_python(
+                self._output.validator.validate_python(output), mode="json", by_alias=True, warnings="error"
             )
         except ValidationError as e:
             said, faults = _first(e), _faults(e)
