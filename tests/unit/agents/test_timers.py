@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
+import pytest
 import pytest_asyncio
 from tests.unit.agents.attempts import attempt
 from tests.waiting import wait_until
 
+from handrail_agents.runtime import timers
 from handrail_agents.runtime.attempt import Attempt, Stage
 from handrail_agents.runtime.timers import Timers
 
@@ -93,3 +97,24 @@ async def test_many_attempts_are_each_looked_after(heard: Heard) -> None:
     many = [heard.watch(attempt(key=str(i), running=True, lease_s=0.2 + i / 500)) for i in range(200)]
     await wait_until(lambda: all(heard.beats[str(i)] >= 2 for i in range(200)), description="two beats of each")
     assert len(heard.started) == len(many)
+
+
+async def test_short_attempts_that_come_one_by_one_do_not_each_wake_it(
+    heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = 0
+
+    def monotonic() -> float:
+        nonlocal turns
+        turns += 1
+        return time.monotonic()
+
+    monkeypatch.setattr(timers, "time", SimpleNamespace(monotonic=monotonic))
+    for i in range(300):
+        a = attempt(key=str(i), running=True)
+        heard.timers.watch(a)
+        a.stage = Stage.CLOSING
+        await asyncio.sleep(0)
+    assert turns < 30
+    long = heard.watch(attempt(key="long", running=True))
+    await wait_until(lambda: heard.started == [long], description="the long one says that it started")

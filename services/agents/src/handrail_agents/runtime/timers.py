@@ -24,6 +24,7 @@ class Timers:
         self._fresh: deque[Attempt] = deque()  # in the order of their starts, so also of their first due times
         self._long: list[tuple[float, int, Attempt]] = []
         self._numbers = itertools.count()
+        self._sleeps_until = float("inf")
         self._wake = asyncio.Event()
         self._stopping = False
 
@@ -31,15 +32,17 @@ class Timers:
         """From now on. `start_to_close_s` shorter than a moment is kept too."""
         if a.task.start_to_close_s < self._short_s:
             self._push(a, a.started_at + a.task.start_to_close_s)
+        while self._fresh and self._fresh[0].stage is not Stage.RUNNING:
+            self._fresh.popleft()
         self._fresh.append(a)
-        if len(self._fresh) == 1:
-            self._wake.set()
+        self._come_by(a.started_at + self._short_s)
 
     async def run(self) -> None:
         """Watches until `stop`."""
         while not self._stopping:
             self._wake.clear()
-            pause = self._next() - time.monotonic()
+            self._sleeps_until = self._next()
+            pause = self._sleeps_until - time.monotonic()
             if pause > 0:
                 try:
                     async with asyncio.timeout(max(pause, _GRAIN_S) if pause < 3600 else None):
@@ -56,9 +59,12 @@ class Timers:
         self._stopping = True
         self._wake.set()
 
+    def _come_by(self, due: float) -> None:
+        if due < self._sleeps_until:
+            self._wake.set()
+
     def _next(self) -> float:
-        while self._fresh and self._fresh[0].stage is not Stage.RUNNING:
-            self._fresh.popleft()
+        # The first of the fresh counts even if it has ended: looking then costs less than waking for each newcomer.
         while self._long and self._long[0][2].stage is not Stage.RUNNING:
             heapq.heappop(self._long)
         first = self._fresh[0].started_at + self._short_s if self._fresh else float("inf")
@@ -88,5 +94,4 @@ class Timers:
 
     def _push(self, a: Attempt, due: float) -> None:
         heapq.heappush(self._long, (due, next(self._numbers), a))
-        if self._long[0][2] is a:
-            self._wake.set()
+        self._come_by(due)
