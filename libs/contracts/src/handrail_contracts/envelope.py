@@ -16,6 +16,7 @@ Headers = list[tuple[str, bytes]]
 
 _SPEC = ("ce_specversion", b"1.0")
 _JSON = ("content-type", b"application/json")
+_PLAIN = ("ce_specversion", "ce_id", "ce_type", "ce_source", "ce_subject", "ce_time", "content-type")
 _NONE: Mapping[str, str] = MappingProxyType({})
 TYPE_PREFIX = "dev.handrail."
 STRUCTURED = b"application/cloudevents"
@@ -102,11 +103,24 @@ def read(headers: Sequence[tuple[str, bytes]], value: bytes | None) -> tuple[Env
     if value is None:
         raise BadEnvelope("Expected a value, but the record is a tombstone.")
     if headers and headers[-1] == _JSON:  # as we write it
-        return from_headers(headers), value
+        return _plain(headers) or from_headers(headers), value
     content_type = header(headers, "content-type")
     if content_type is not None and content_type.startswith(STRUCTURED):
         return _structured(value)
     return from_headers(headers), value
+
+
+def _plain(headers: Sequence[tuple[str, bytes]]) -> Envelope | None:
+    """`from_headers` of what `plain_headers` has made, at half the price; None for all else."""
+    if len(headers) != len(_PLAIN):
+        return None
+    (a, version), (b, id_), (c, type_), (d, source), (e, subject), (f, time), (g, _) = headers
+    if (a, b, c, d, e, f, g) != _PLAIN or version != b"1.0":
+        return None
+    try:
+        return Envelope(id_.decode(), type_.decode(), source.decode(), subject.decode(), time.decode())
+    except (UnicodeDecodeError, AttributeError):
+        return None
 
 
 def _structured(value: bytes) -> tuple[Envelope, bytes]:

@@ -28,10 +28,16 @@ class Wire(BaseModel):
 def iso(at_ms: int) -> str:
     """The instant `at_ms` (milliseconds since 1970, UTC) as RFC 3339 with milliseconds and `Z`."""
     seconds, ms = divmod(at_ms, 1000)
+    return f"{_second(seconds)}.{ms:03d}Z"
+
+
+@lru_cache(maxsize=64)
+def _second(seconds: int) -> str:
     t = datetime.fromtimestamp(seconds, UTC)
-    return f"{t.year:04d}-{t.month:02d}-{t.day:02d}T{t.hour:02d}:{t.minute:02d}:{t.second:02d}.{ms:03d}Z"
+    return f"{t.year:04d}-{t.month:02d}-{t.day:02d}T{t.hour:02d}:{t.minute:02d}:{t.second:02d}"
 
 
+@lru_cache(maxsize=1024)
 def ms_of(text: str) -> int:
     """The inverse of `iso`, for any RFC 3339 time with a zone. Raises ValueError where there is none."""
     return _ms_of(text) if len(text) <= _USUAL else _ms_of.__wrapped__(text)
