@@ -98,11 +98,16 @@ def header(headers: Sequence[tuple[str, bytes]], name: str) -> bytes | None:
     return None
 
 
+def is_plain(headers: Sequence[tuple[str, bytes]]) -> bool:
+    """The data is the value, as we write it: to be seen at a glance, where False says nothing."""
+    return bool(headers) and headers[-1] == _JSON
+
+
 def read(headers: Sequence[tuple[str, bytes]], value: bytes | None) -> tuple[Envelope, bytes]:
     """Envelope and data of a record in binary or structured mode. Raises BadEnvelope."""
     if value is None:
         raise BadEnvelope("Expected a value, but the record is a tombstone.")
-    if headers and headers[-1] == _JSON:  # as we write it
+    if is_plain(headers):
         return _plain(headers) or from_headers(headers), value
     content_type = header(headers, "content-type")
     if content_type is not None and content_type.startswith(STRUCTURED):

@@ -8,7 +8,7 @@ from pydantic_core import from_json, to_json
 
 from handrail_contracts import topics
 from handrail_contracts.codec import MAX_VALUE_BYTES, Undecodable, decode
-from handrail_contracts.envelope import STRUCTURED, header
+from handrail_contracts.envelope import STRUCTURED, header, is_plain
 from handrail_contracts.tasks import Progress
 from handrail_notifier.application.ports import Key, Row
 from handrail_runtime.ports import Record
@@ -33,7 +33,7 @@ def read_event(record: Record) -> EventRecord:
     value = record.value
     if not tenant or value is None or len(value) > MAX_VALUE_BYTES:
         raise Undecodable("Expected the key tenant/trace_id and a value of bounded size, but it is not so.")
-    if (header(record.headers, "content-type") or b"").startswith(STRUCTURED):
+    if not is_plain(record.headers) and (header(record.headers, "content-type") or b"").startswith(STRUCTURED):
         event: Any = decode(topics.EVENTS, record.headers, value)[1]
         value = None
     else:
