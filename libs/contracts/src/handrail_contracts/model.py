@@ -37,7 +37,6 @@ def _second(seconds: int) -> str:
     return f"{t.year:04d}-{t.month:02d}-{t.day:02d}T{t.hour:02d}:{t.minute:02d}:{t.second:02d}"
 
 
-@lru_cache(maxsize=1024)
 def ms_of(text: str) -> int:
     """The inverse of `iso`, for any RFC 3339 time with a zone. Raises ValueError where there is none."""
     return _ms_of(text) if len(text) <= _USUAL else _ms_of.__wrapped__(text)
