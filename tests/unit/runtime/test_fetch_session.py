@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from aiokafka.client import AIOKafkaClient
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.fetch import FetchRequest, FetchResponse_v4, FetchResponse_v11
 from aiokafka.protocol.metadata import MetadataRequest
@@ -18,8 +18,8 @@ _NOT_FOUND, _WRONG_EPOCH = 70, 71
 class Broker(AIOKafkaClient):
     """Follows the protocol of sessions and answers with the partitions that it looked at."""
 
-    def __init__(self, newest: int = 11) -> None:
-        self.newest, self.room, self.lost = newest, True, 0
+    def __init__(self) -> None:
+        self.newest, self.room, self.lost = 11, True, 0
         self.sessions: dict[int, tuple[int, dict[tuple[str, int], int]]] = {}
         self.seen: list[Any] = []
         self._ids = 0
@@ -120,16 +120,18 @@ async def test_a_fetch_without_an_answer_leaves_no_session_behind() -> None:
     assert len(broker.sessions) == 1, "the old one was named to be ended"
 
 
-async def test_a_broker_without_room_is_asked_for_everything() -> None:
+async def test_a_broker_without_room_is_asked_for_everything_and_no_second_time() -> None:
     broker = Broker()
     broker.room = False
     for _ in range(2):
         assert await _fetch(broker, p0=5, p1=6) == {("t", 0): 5, ("t", 1): 6}
-        assert _named(broker.seen[-1]) == [(0, 5), (1, 6)]
+    assert [_named(s) for s in broker.seen] == [[(0, 5), (1, 6)]] * 2
 
 
-async def test_a_broker_from_before_sessions_is_asked_as_ever() -> None:
-    broker = Broker(newest=4)
+async def test_a_broker_from_before_sessions_is_asked_as_ever_also_where_a_newer_one_was() -> None:
+    broker = Broker()
+    await _fetch(broker, p0=5)
+    broker.newest = 4
     for _ in range(2):
         await _fetch(broker, p0=5)
         assert broker.seen[-1].topics == [("t", [(0, 5, 10)])]
@@ -149,4 +151,8 @@ async def test_epochs_begin_again_after_the_last() -> None:
 
 async def test_other_requests_go_through_as_they_are() -> None:
     broker, request = Broker(), MetadataRequest([])
-    assert await broker.send(3, request, group=1) == (3, request, {"group": 1})
+    assert await broker.send(3, request, group=ConnectionGroup.COORDINATION) == (
+        3,
+        request,
+        {"group": ConnectionGroup.COORDINATION},
+    )
