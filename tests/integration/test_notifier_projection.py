@@ -20,7 +20,7 @@ from handrail_contracts.view import WorkflowView
 from handrail_notifier import bootstrap
 from handrail_notifier.adapters.journal import PostgresJournal
 from handrail_notifier.adapters.redis_view import RedisView, read_state
-from handrail_notifier.application.ports import Row, Unavailable, Write, Written
+from handrail_notifier.application.ports import WRITTEN_TOGETHER, Row, Unavailable, Write, Written
 from handrail_notifier.application.projection import Projection
 from handrail_runtime.bus_memory import MemoryBus
 from handrail_runtime.ports import Record
@@ -148,10 +148,10 @@ async def test_the_script_alone_refuses_duplicates_and_gaps(redis: Redis, source
     for event in story.events:
         delta = view.apply(event)
         assert delta is not None
-        writes.append(Write(key, source_row(event), delta))
+        writes.append(Write(key, [source_row(event)], delta))
     order = [writes[1], writes[0], writes[0], writes[2], writes[1], writes[3]]
     answers = await store.write(order)
-    assert answers == [Written.GAP, Written.DONE, Written.DUPLICATE, Written.GAP, Written.DONE, Written.GAP]
+    assert answers == [None, 0, 1, None, 0, None]
     assert [entry[0] for entry in await stream_of(redis, "script")] == ["1-0", "2-0"]
 
 
@@ -161,19 +161,23 @@ async def test_however_events_are_cut_into_batches_redis_holds_the_same(redis: R
     hashes: list[dict[bytes, bytes]] = []
     for name, most in (("one-by-one", 1), ("by-chance", 7), ("at-once", 1000)):
         events = random_journal(seed, max_events=250, trace_id=name)
-        view, key, at = live.LiveView(WorkflowView(name)), (TENANT, name), 0
-        deltas = [view.apply(event) for event in events]
-        writes = [Write(key, source_row(e), d) for e, d in zip(events, deltas, strict=True) if d is not None]
+        view, key = live.LiveView(WorkflowView(name)), (TENANT, name)
+        writes: list[Write] = []
+        while view.view.cursor < len(events):
+            part = events[view.view.cursor :][: rng.randint(1, most)][:WRITTEN_TOGETHER]
+            assert all(view.fold(event) for event in part)
+            writes.append(Write(key, [source_row(event) for event in part], view.changes()))
+        at = 0
         while at < len(writes):
             again, ahead = rng.randint(0, min(3, at)), rng.randint(1, most)
             answers = await store.write(writes[at - again : at + ahead])
-            assert answers[:again] == [Written.DUPLICATE] * again
-            assert set(answers[again:]) == {Written.DONE}
+            assert answers[:again] == [len(write.rows) for write in writes[at - again : at]]
+            assert set(answers[again:]) == {0}
             at += len(answers) - again
         fields = await redis.hgetall(live.view_key(*key))
         hashes.append({k: v.replace(name.encode(), b"") for k, v in fields.items()})
         entries = await stream_of(redis, name)
-        assert [int(entry[0].partition("-")[0]) for entry in entries] == [w.row.seq for w in writes]
+        assert [int(entry[0].partition("-")[0]) for entry in entries] == [row.seq for w in writes for row in w.rows]
     assert hashes[0] == hashes[1] == hashes[2]
 
 

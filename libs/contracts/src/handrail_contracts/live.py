@@ -42,7 +42,7 @@ def stream_key(tenant: str, trace_id: str) -> str:
 
 
 class Delta(NamedTuple):
-    """What one event changes in the hash, besides `seq`. `ended`: the keys may expire from now on."""
+    """What events change in the hash, besides `seq`. `ended`: the keys may expire from now on."""
 
     seq: int
     fields: dict[str, bytes]
@@ -53,37 +53,61 @@ class Delta(NamedTuple):
 class LiveView:
     """A WorkflowView that knows which fields of the hash each event touches."""
 
-    __slots__ = ("_places", "view")
+    __slots__ = ("_base_touched", "_ended", "_nodes_touched", "_pauses_touched", "_places", "view")
 
     def __init__(self, view: WorkflowView) -> None:
         self.view = view
         self._places = {node_id: place for place, node_id in enumerate(view.nodes)}
+        self._base_touched = self._ended = False
+        self._nodes_touched: dict[str, None] = {}
+        self._pauses_touched: dict[str, None] = {}
+
+    def fold(self, event: Mapping[str, Any]) -> bool:
+        """Folds one event in; what to write is told by the next `changes`. Answers and raises as `WorkflowView.apply`."""
+        view = self.view
+        open_before = tuple(view.pauses) if view.pauses else ()
+        if not view.apply(event):
+            return False
+        match event["event_type"]:
+            case EventType.NODE_STATE_CHANGED:
+                if event["node_id"] in view.nodes:
+                    self._nodes_touched[event["node_id"]] = None
+            case EventType.WORKFLOW_PLANNED | EventType.NODES_ADDED:
+                for node in event["nodes"]:
+                    self._places.setdefault(node["id"], len(self._places))
+                    self._nodes_touched[node["id"]] = None
+            case EventType.WORKFLOW_PAUSED_HITL | EventType.PAUSE_UPDATED | EventType.MESSAGE_ADDED:
+                if event["pause_id"] in view.pauses:
+                    self._pauses_touched[event["pause_id"]] = None
+            case _:
+                self._pauses_touched.update((pause_id, None) for pause_id in open_before if pause_id not in view.pauses)
+        if view.cursor == 1 or event["event_type"] == EventType.WORKFLOW_ACCEPTED:
+            self._base_touched = True
+        self._ended = event["event_type"] in TERMINAL_EVENTS
+        return True
+
+    def changes(self) -> Delta:
+        """What to write for all events that were folded in since the last call: each field once, as it is now."""
+        view = self.view
+        fields = {"meta": self._meta()}
+        for node_id in self._nodes_touched:
+            fields[f"n:{node_id}"] = self._node(node_id)
+        removed: list[str] = []
+        for pause_id in self._pauses_touched:
+            if pause_id in view.pauses:
+                fields[f"p:{pause_id}"] = self._pause(pause_id)
+            else:
+                removed.append(f"p:{pause_id}")
+        if self._base_touched:
+            fields["base"] = self._base()
+        self._base_touched = False
+        self._nodes_touched, self._pauses_touched = {}, {}
+        return Delta(view.cursor, fields, tuple(removed), self._ended)
 
     def apply(self, event: Mapping[str, Any]) -> Delta | None:
         """Folds one event in and answers what to write; None for one that was applied before. Raises as
         `WorkflowView.apply` does."""
-        view = self.view
-        open_before = tuple(view.pauses)
-        if not view.apply(event):
-            return None
-        fields = {"meta": self._meta()}
-        removed: tuple[str, ...] = ()
-        match event["event_type"]:
-            case EventType.NODE_STATE_CHANGED:
-                if event["node_id"] in view.nodes:
-                    fields[f"n:{event['node_id']}"] = self._node(event["node_id"])
-            case EventType.WORKFLOW_PLANNED | EventType.NODES_ADDED:
-                for node in event["nodes"]:
-                    self._places.setdefault(node["id"], len(self._places))
-                    fields[f"n:{node['id']}"] = self._node(node["id"])
-            case EventType.WORKFLOW_PAUSED_HITL | EventType.PAUSE_UPDATED | EventType.MESSAGE_ADDED:
-                if event["pause_id"] in view.pauses:
-                    fields[f"p:{event['pause_id']}"] = self._pause(event["pause_id"])
-            case _:
-                removed = tuple(f"p:{pause_id}" for pause_id in open_before if pause_id not in view.pauses)
-        if view.cursor == 1 or event["event_type"] == EventType.WORKFLOW_ACCEPTED:
-            fields["base"] = self._base()
-        return Delta(view.cursor, fields, removed, event["event_type"] in TERMINAL_EVENTS)
+        return self.changes() if self.fold(event) else None
 
     def whole(self) -> Delta:
         """Every field: what a rebuild writes."""

@@ -72,8 +72,6 @@ return 1
 """
 _SCRIPTS = (_EVENTS.replace("%(max)d", str(STREAM_EVENTS)).replace("%%", "%"), _REBUILD)
 _READ_TOGETHER = 16
-_MOST_TOGETHER = 100
-"""Events of one workflow that one script takes at most: Lua's `unpack` and everybody else's patience are bounded."""
 
 
 async def read_state(redis: Redis, tenant: str, trace_id: str) -> bytes | None:
@@ -120,23 +118,16 @@ class RedisView:
             raise _unavailable(e) from e
         return found
 
-    async def write(self, writes: Sequence[Write]) -> list[Written]:
+    async def write(self, writes: Sequence[Write]) -> list[int | None]:
         """As the port says."""
         try:
-            runs = _runs(writes)
-            answers = await self._run(writes, runs)
+            answers = await self._run(writes)
             if any(isinstance(answer, NoScriptError) for answer in answers):
                 self._sha = None
-                answers = await self._run(writes, runs)
+                answers = await self._run(writes)
         except RedisError as e:
             raise _unavailable(e) from e
-        written: list[Written] = [Written.DONE] * len(writes)
-        for places, answer in zip(runs, answers, strict=True):
-            known = _known(answer)
-            for i, place in enumerate(places):
-                if known is None or i < known:
-                    written[place] = Written.GAP if known is None else Written.DUPLICATE
-        return written
+        return [_known(answer) for answer in answers]
 
     async def rebuild(self, key: Key, whole: Delta, newest: Sequence[Row]) -> Written:
         """As the port says."""
@@ -171,19 +162,16 @@ class RedisView:
         names = view_key(*key), stream_key(*key)
         return await cast("Awaitable[int]", self._redis.evalsha(sha, 2, *names, *args))  # pyright: ignore[reportArgumentType]  the stub says str, bytes and int are sent as well
 
-    async def _run(self, writes: Sequence[Write], runs: Sequence[Sequence[int]]) -> list[Any]:
+    async def _run(self, writes: Sequence[Write]) -> list[Any]:
         sha = (await self._load())[0]
         pipe = self._redis.pipeline(transaction=False)
-        for places in runs:
-            together = [writes[place] for place in places]
-            first, last = together[0], together[-1]
-            fields, removed = _merged(together)
-            args: list[Any] = [first.row.seq, ENDED_TTL_S if last.delta.ended else 0, len(together), len(fields)]
-            for write in together:
-                args += (write.row.type, write.row.data)
-            for name, value in fields.items():
+        for key, rows, delta in writes:
+            args: list[Any] = [rows[0].seq, ENDED_TTL_S if delta.ended else 0, len(rows), len(delta.fields)]
+            for row in rows:
+                args += (row.type, row.data)
+            for name, value in delta.fields.items():
                 args += (name, value)
-            pipe.evalsha(sha, 2, view_key(*first.key), stream_key(*first.key), *args, *removed)
+            pipe.evalsha(sha, 2, view_key(*key), stream_key(*key), *args, *delta.removed)
         return await pipe.execute(raise_on_error=False)
 
     async def _load(self) -> tuple[str, str]:
@@ -193,35 +181,8 @@ class RedisView:
         return self._sha
 
 
-def _runs(writes: Sequence[Write]) -> list[list[int]]:
-    """The places of writes that one script takes: those of one workflow, as long as each follows the one before."""
-    runs: list[list[int]] = []
-    open_: dict[Key, list[int]] = {}
-    for place, write in enumerate(writes):
-        run = open_.get(write.key)
-        if run is None or len(run) >= _MOST_TOGETHER or writes[run[-1]].row.seq + 1 != write.row.seq:
-            run = open_[write.key] = []
-            runs.append(run)
-        run.append(place)
-    return runs
-
-
-def _merged(together: Sequence[Write]) -> tuple[dict[str, bytes], list[str]]:
-    """What the hash holds after all of them: later events win."""
-    if len(together) == 1:
-        return together[0].delta.fields, list(together[0].delta.removed)
-    fields: dict[str, bytes] = {}
-    removed: dict[str, None] = {}
-    for write in together:
-        for name in write.delta.removed:
-            fields.pop(name, None)
-            removed[name] = None
-        fields.update(write.delta.fields)
-    return fields, [name for name in removed if name not in fields]
-
-
 def _known(answer: Any) -> int | None:
-    """How many events of a run were there already; None where the workflow has to be replaced."""
+    """How many events of a write were there already; None where the workflow has to be replaced."""
     if not isinstance(answer, RedisError):
         return None if answer < 0 else answer
     if isinstance(answer, ResponseError) and not isinstance(answer, (OutOfMemoryError, ReadOnlyError)):

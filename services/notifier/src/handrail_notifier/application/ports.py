@@ -101,11 +101,15 @@ class Written(Enum):
     GAP = -1
 
 
+WRITTEN_TOGETHER = 100
+"""Events in one write at most: Lua's `unpack` and everybody else's patience are bounded."""
+
+
 class Write(NamedTuple):
-    """One event for Redis."""
+    """Events of one workflow for Redis, each the next after the one before, and what all of them change."""
 
     key: Key
-    row: Row
+    rows: Sequence[Row]
     delta: Delta
 
 
@@ -120,8 +124,9 @@ class LiveStore(Protocol):
         """The view hash of each with its newest events, both at one moment."""
         ...
 
-    async def write(self, writes: Sequence[Write]) -> list[Written]:
-        """Writes all in order, each only if it is the next of its workflow. Repeating it is harmless."""
+    async def write(self, writes: Sequence[Write]) -> list[int | None]:
+        """Writes all in order, each only if it follows what is there. Answers how many events of each were there already;
+        None for a gap: nothing was written. Repeating it is harmless."""
         ...
 
     async def rebuild(self, key: Key, whole: Delta, newest: Sequence[Row]) -> Written:

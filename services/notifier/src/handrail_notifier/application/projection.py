@@ -11,7 +11,16 @@ import structlog
 from handrail_contracts import live
 from handrail_contracts.codec import Undecodable
 from handrail_contracts.view import Gap, WorkflowView
-from handrail_notifier.application.ports import Journal, Key, LiveStore, Quarantine, Row, Write, Written
+from handrail_notifier.application.ports import (
+    WRITTEN_TOGETHER,
+    Journal,
+    Key,
+    LiveStore,
+    Quarantine,
+    Row,
+    Write,
+    Written,
+)
 from handrail_notifier.application.records import EventRecord, parse_event, read_event
 from handrail_runtime.ports import Record
 from handrail_runtime.telemetry import counter
@@ -46,18 +55,19 @@ class Projection:
         writes: list[Write] = []
         stale: dict[Key, None] = {}
         duplicates = 0
+        runs: dict[Key, list[EventRecord]] = {}
         for record in events:
-            if record.key in stale:
-                continue
-            try:
-                write = self._fold(record)
-            except (Gap, *_UNFOLDABLE):
-                stale[record.key] = None
-                continue
-            if write is not None:
-                writes.append(write)
-            else:
-                duplicates += 1
+            runs.setdefault(record.key, []).append(record)
+        for key, run in runs.items():
+            for begin in range(0, len(run), WRITTEN_TOGETHER):
+                part = run[begin : begin + WRITTEN_TOGETHER]
+                write, whole = self._fold(key, part)
+                if write is not None:
+                    writes.append(write)
+                if not whole:
+                    stale[key] = None
+                    break
+                duplicates += len(part) - (len(write.rows) if write is not None else 0)
         if duplicates:
             self._events.labels("duplicate").inc(duplicates)
         try:
@@ -109,28 +119,44 @@ class Projection:
             if view is not None:
                 self._keep(key, live.LiveView(view))
 
-    def _fold(self, record: EventRecord) -> Write | None:
-        view = self._views.get(record.key)
+    def _fold(self, key: Key, records: Sequence[EventRecord]) -> tuple[Write | None, bool]:
+        """What to write for records of one workflow; False where the workflow has to be rebuilt besides."""
+        view = self._views.get(key)
         if view is None:
-            view = live.LiveView(WorkflowView(record.key[1]))
-            self._keep(record.key, view)
+            view = live.LiveView(WorkflowView(key[1]))
+            self._keep(key, view)
         else:
-            self._views.move_to_end(record.key)
+            self._views.move_to_end(key)
         nodes = len(view.view.nodes)
-        delta = view.apply(record.event)
-        self._nodes += len(view.view.nodes) - nodes
-        return None if delta is None else Write(record.key, record.row, delta)
+        rows: list[Row] = []
+        whole = True
+        try:
+            for record in records:
+                if view.fold(record.event):
+                    rows.append(record.row)
+        except Gap:
+            whole = False
+        except _UNFOLDABLE:
+            return None, False  # it may be half folded in: nothing that the view says is to be trusted
+        finally:
+            self._nodes += len(view.view.nodes) - nodes
+        return (Write(key, rows, view.changes()) if rows else None), whole
 
     async def _write(self, writes: list[Write]) -> list[Key]:
         if not writes:
             return []
-        outcomes = await self._store.write(writes)
-        for written in Written:
-            if count := outcomes.count(written):
-                self._events.labels(written.name.lower()).inc(count)
-        return list(
-            {write.key: None for write, written in zip(writes, outcomes, strict=True) if written is Written.GAP}
-        )
+        done = known = 0
+        gaps: dict[Key, int] = {}
+        for write, there in zip(writes, await self._store.write(writes), strict=True):
+            if there is None:
+                gaps[write.key] = gaps.get(write.key, 0) + len(write.rows)
+            else:
+                known += there
+                done += len(write.rows) - there
+        for outcome, count in ((Written.DONE, done), (Written.DUPLICATE, known), (Written.GAP, sum(gaps.values()))):
+            if count:
+                self._events.labels(outcome.name.lower()).inc(count)
+        return list(gaps)
 
     async def _rebuild(self, key: Key) -> None:
         self._forget(key)
