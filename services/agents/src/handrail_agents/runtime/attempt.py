@@ -38,8 +38,9 @@ Said = Callable[[Task, float | None, str | None], None]
 
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """`start_before_ms` bounds its start (milliseconds since 1970 UTC). `taken` is called once, when the attempt has a slot; `said` takes its progress. `interrupted` is why its function was
-    cancelled, `told` whether `started` was sent, `started_at` monotonic seconds."""
+    """`start_before_ms` bounds its start (milliseconds since 1970 UTC). `taken` is called once, when the attempt has a slot;
+    `said` takes its progress. `interrupted` is why its function was cancelled, `told` whether `started` was sent,
+    `started_at` monotonic seconds."""
 
     task: Task
     start_before_ms: int
