@@ -52,8 +52,8 @@ SETTINGS: Mapping[str, str] = {
     "broker.heartbeat.interval.ms": "500",
     # The controller writes nothing when there is nothing to say: a record every half second is a quarter of an idle broker.
     "metadata.max.idle.interval.ms": "0",
-    "num.network.threads": "2",
-    "num.io.threads": "4",
+    "num.network.threads": "1",
+    "num.io.threads": "2",
     "background.threads": "2",
     "num.recovery.threads.per.data.dir": "2",
     "log.cleaner.dedupe.buffer.size": "8388608",
