@@ -289,27 +289,32 @@ async def test_everything_goes_on_after_a_restart_of_a_real_broker(tmp_path: Pat
 
 
 @pytest.mark.kafka
-async def test_a_reader_reads_on_when_a_real_broker_has_forgotten_its_fetch_session(kafka_bootstrap: str) -> None:
-    bus, client, topic = KafkaBus(kafka_bootstrap), AIOKafkaClient(bootstrap_servers=kafka_bootstrap), uuid4().hex
+async def test_a_reader_reads_on_when_a_real_broker_has_forgotten_its_fetch_session(tmp_path: Path) -> None:
+    """On a broker of its own: one that many readers have left a moment ago has no room for another session."""
+    if reason := kafka.unavailable_reason():
+        pytest.skip(reason)
+    broker = await LocalKafka.start(tmp_path)
+    bus, client = KafkaBus(broker.bootstrap_servers), AIOKafkaClient(bootstrap_servers=broker.bootstrap_servers)
     try:
         await client.bootstrap()
-        await bus.ensure_topics({topic: (2, {})})
+        await bus.ensure_topics({"t": (2, {})})
+        await _until_sent(bus, b"before")
         reader, producer = await bus.reader(), await bus.producer()
-        reader.assign({(topic, 0): 0, (topic, 1): 0})
-        assert await producer.send([Outgoing(topic, None, b"before", partition=0)]) == [None]
+        reader.assign({("t", 0): 0, ("t", 1): 0})
         await _read_until(reader, b"before")
         ((node, session),) = reader._consumer._client.send.__self__._by_broker.items()
-        await wait_until(lambda: session.epoch > 1, description="fetches within a session", timeout_s=60)
+        await wait_until(lambda: session.id, description="a session")
         double = _Session()
         double.id = lost = session.id
-        await client.send(node, _Fetch(FetchRequest(0, 1, 1000, 0, [(topic, [(0, 0, 1000)])]), double))  # ends it
-        await wait_until(lambda: session.id != lost and session.epoch, description="another session", timeout_s=60)
+        await client.send(node, _Fetch(FetchRequest(0, 1, 1000, 0, [("t", [(0, 0, 1000)])]), double))  # ends it
+        await wait_until(lambda: session.id not in (0, lost), description="another session")
         for p in (1, 0):
-            assert await producer.send([Outgoing(topic, None, b"after", partition=p)]) == [None]
+            assert await producer.send([Outgoing("t", None, b"after", partition=p)]) == [None]
             assert [(r.partition, r.value) for r in await _read_until(reader, b"after")] == [(p, b"after")]
     finally:
         await bus.close()
         await client.close()
+        await broker.stop()
 
 
 async def test_closing_does_not_wait_for_a_broker_that_does_not_answer(cluster: MockKafka, bus: KafkaBus) -> None:
