@@ -78,20 +78,23 @@ def _armed(point: str) -> str:
 
 
 async def _leave_when_told(it: Lab, over: asyncio.Event) -> None:
-    """K9 lies on the way out: whoever is armed with it is asked to stop once it owns something."""
+    """K9 lies on the way out: whoever is armed with it is asked to stop once it owns something itself."""
     asked: dict[str, int] = {}
     while not over.is_set():
         for proc in it.procs.values():
             pid = proc.process.pid if proc.process is not None else 0
-            if proc.armed == "K9" and asked.get(proc.name) != pid and await _owns(it):
+            if proc.armed == "K9" and asked.get(proc.name) != pid and await _owns(it, pid):
                 asked[proc.name] = pid
                 await asyncio.sleep(1.0)
-                proc.signal(signal.SIGTERM)
+                if proc.process is not None and proc.process.pid == pid:
+                    proc.signal(signal.SIGTERM)
         await asyncio.sleep(0.2)
 
 
-async def _owns(it: Lab) -> bool:
-    return bool(await it.pool.fetchval("SELECT count(*) FROM handrail.partition WHERE lease_until > clock_timestamp()"))
+async def _owns(it: Lab, pid: int) -> bool:
+    """Whether the orchestrator of this process, whose name ends with its id and eight hexadecimal digits, owns a partition."""
+    held = "SELECT count(*) FROM handrail.partition WHERE lease_until > clock_timestamp() AND owner ~ $1"
+    return bool(await it.pool.fetchval(held, f"-{pid}-[0-9a-f]{{8}}$"))
 
 
 async def test_zombies_are_fenced(postgres_server: str, broker: LocalKafka, tmp_path: Path) -> None:
