@@ -17,11 +17,11 @@ AGENT_NAME = r"^[A-Za-z0-9_-]{1,64}$"
 
 def partition(tenant: str, trace_id: str, count: int) -> int:
     """The partition of a workflow, 0 to `count - 1`: CRC-32 of `tenant/trace_id`. `count` is fixed when topics are made."""
-    return partition_of(workflow_key(tenant, trace_id).encode(), count)
+    return keyed_partition(workflow_key(tenant, trace_id).encode(), count)
 
 
-def partition_of(key: bytes, count: int) -> int:
-    """`partition` for whoever has the `workflow_key` at hand."""
+def keyed_partition(key: bytes, count: int) -> int:
+    """The partition of a record's key among `count`, for whatever we place ourselves: its CRC-32 (ADR 0006)."""
     return zlib.crc32(key) % count
 
 

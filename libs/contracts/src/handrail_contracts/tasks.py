@@ -22,6 +22,11 @@ class TaskKind(StrEnum):
     LOOK_UP = "look_up"
     CANCEL = "cancel"
 
+    @property
+    def answered(self) -> TaskKind:
+        """What the answer speaks of: a cancel is answered as the execution that it is about."""
+        return TaskKind.EXECUTE if self is TaskKind.CANCEL else self
+
 
 class Task(Wire):
     """One dispatch. `effect_key` is stable over retries, `attempt` is the fence. `start_before` (RFC 3339): an attempt

@@ -16,7 +16,7 @@ from pydantic_core import to_json
 from handrail_contracts import topics
 from handrail_contracts.codec import encode
 from handrail_contracts.envelope import Envelope, ce_type, plain_headers, to_headers
-from handrail_contracts.ids import attempt_ce_id, partition_of, workflow_key
+from handrail_contracts.ids import attempt_ce_id, keyed_partition, workflow_key
 from handrail_contracts.model import iso
 from handrail_contracts.tasks import Heartbeat, Outcome, Progress, Task, TaskKind
 from handrail_runtime.crashpoints import crashpoint
@@ -37,7 +37,6 @@ _waiting = gauge("agents_answers_waiting", "Answers that wait for the bus")
 _SOURCE = SOURCE.encode()
 _TYPES = {outcome: ce_type(f"result_{outcome.value}").encode() for outcome in Outcome}
 _COUNTS = {outcome: _answered.labels(outcome.value) for outcome in Outcome}
-_EXECUTION = (TaskKind.EXECUTE, TaskKind.CANCEL)
 _HEARTBEAT, _PROGRESS, _QUARANTINED = (
     ce_type("heartbeat").encode(),
     ce_type("progress").encode(),
@@ -67,9 +66,9 @@ class Answers:
     def result(self, task: Task, outcome: Outcome, value: bytes, at: str) -> None:
         """Answers an attempt with an encoded result of this outcome; `at` (RFC 3339) is now."""
         _COUNTS[outcome].inc()
-        # A cancel is answered as the execution that it is about.
-        kind = outcome if task.kind in _EXECUTION else f"{task.kind}-{outcome}"
-        ce_id = attempt_ce_id(task.effect_key, task.attempt, kind)
+        kind = task.kind.answered
+        said = outcome if kind is TaskKind.EXECUTE else f"{kind}-{outcome}"
+        ce_id = attempt_ce_id(task.effect_key, task.attempt, said)
         self._put(self._about(topics.RESULTS, task, value, ce_id, at, _TYPES[outcome]))
 
     def garbage(self, task: Task, at: str) -> None:
@@ -195,7 +194,7 @@ class Answers:
     def _about(self, topic: str, of: Task, value: bytes, ce_id: str, at: str, type_: bytes) -> Outgoing:
         headers = plain_headers(ce_id.encode(), type_, _SOURCE, of.trace_id.encode(), at.encode())
         key = workflow_key(of.tenant, of.trace_id).encode()
-        return Outgoing(topic, key, value, headers, partition_of(key, self._partitions))
+        return Outgoing(topic, key, value, headers, keyed_partition(key, self._partitions))
 
     def _put(self, message: Outgoing) -> None:
         self._lasting.append(message)

@@ -107,9 +107,9 @@ class Attempt:
 
 
 def plain_result(task: Task, outcome: Outcome, **fields: Any) -> Result:
-    """An answer about `task`. A cancel is answered as the execution that it is about."""
+    """An answer about `task`."""
     return Result(
-        kind=TaskKind.EXECUTE if task.kind is TaskKind.CANCEL else task.kind,
+        kind=task.kind.answered,
         tenant=task.tenant,
         trace_id=task.trace_id,
         node_id=task.node_id,
@@ -126,8 +126,8 @@ def plainly(task: Task, output: Json, worker: str, started_at: str, finished_at:
     if task.agent == PLANNER[0]:
         return None
     said: dict[str, Any] = {}
-    if task.kind is not TaskKind.EXECUTE and task.kind is not TaskKind.CANCEL:
-        said["kind"] = task.kind
+    if (kind := task.kind.answered) is not TaskKind.EXECUTE:
+        said["kind"] = kind
     if task.tenant != _DEFAULT_TENANT:
         said["tenant"] = task.tenant
     said["trace_id"], said["node_id"] = task.trace_id, task.node_id
@@ -206,8 +206,7 @@ def fitting(a: Attempt, r: Result) -> tuple[Result, bytes]:
 def again(stored: bytes, task: Task) -> Result:
     """The stored answer of an effect that happened, as the answer to `task`. Raises ValueError when it cannot be read."""
     r = Result.__pydantic_validator__.validate_json(stored)
-    kind = TaskKind.EXECUTE if task.kind is TaskKind.CANCEL else task.kind
-    return r.model_copy(update={"attempt": task.attempt, "kind": kind})
+    return r.model_copy(update={"attempt": task.attempt, "kind": task.kind.answered})
 
 
 _WHY = {

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import zlib
 from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache
 from typing import Any
@@ -22,7 +21,7 @@ from handrail_contracts import topics
 from handrail_contracts.codec import encode
 from handrail_contracts.envelope import Envelope, ce_type, plain_headers, to_headers
 from handrail_contracts.events import TERMINAL_EVENTS, EventType
-from handrail_contracts.ids import attempt_ce_id, event_ce_id, task_id, workflow_key
+from handrail_contracts.ids import attempt_ce_id, event_ce_id, keyed_partition, task_id, workflow_key
 from handrail_contracts.tasks import DeadLetter, Task, TaskKind
 from handrail_engine.references import MISSING, PATH, dig
 from handrail_orchestrator.application.lane import Lane, Sending
@@ -92,7 +91,7 @@ class Publisher:
         ce_id = attempt_ce_id(m.effect_key, m.attempt, m.kind).encode()
         headers = plain_headers(ce_id, _TASK_TYPES[m.kind], _SOURCE, m.trace_id.encode(), at.encode())
         key = task_id(m.tenant, m.trace_id, m.node_id).encode()
-        where = zlib.crc32(key) % self._partitions
+        where = keyed_partition(key, self._partitions)
         return Sending(Outgoing(topics.task_topic(m.agent), key, encode(m), headers, where), p, 0, True)
 
     def quarantine_copy(self, r: Record, reason: str) -> Sending:
