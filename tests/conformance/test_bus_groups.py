@@ -118,6 +118,59 @@ async def test_a_member_that_leaves_hands_its_uncommitted_records_on(full_rig: R
     assert seen == {(0, 3), (0, 4), (0, 5), *((1, i) for i in range(6))}
 
 
+async def test_a_paused_partition_is_left_out_until_it_is_resumed_where_one_likes(rig: Rig) -> None:
+    topic, group = await rig.topic(2), uuid4().hex
+    await send(rig, *numbered(topic, 3, 0), *numbered(topic, 3, 1))
+    member = await member_of(rig, topic, group)
+    await collect(member, 6)
+    assert set(member.assignment()) == {(topic, 0), (topic, 1)}
+    member.pause([(topic, 0)])
+    await send(rig, *numbered(topic, 4, 0, 3), *numbered(topic, 4, 1, 3))
+    assert [(r.partition, r.offset) for r in await collect(member, 4)] == [(1, i) for i in range(3, 7)]
+    assert await member.read(10, 0.3) == []
+    await member.commit({(topic, 0): 5})
+    member.resume({(topic, 0): 5})
+    assert [(r.partition, r.offset) for r in await collect(member, 2)] == [(0, 5), (0, 6)]
+    member.resume({(topic, 0): 1, (topic, 1): 6})  # also where nothing was paused
+    again = await collect(member, 7)
+    assert sorted((r.partition, r.offset) for r in again) == [*((0, i) for i in range(1, 7)), (1, 6)]
+
+
+async def test_partitions_of_others_are_neither_paused_nor_resumed(rig: Rig) -> None:
+    topic = await rig.topic(1)
+    member = await member_of(rig, topic, uuid4().hex)
+    member.pause([(topic, 7), ("elsewhere", 0)])
+    member.resume({(topic, 7): 3, ("elsewhere", 0): 0})
+    member.pause([])
+    member.resume({})
+    await send(rig, *numbered(topic, 2))
+    assert len(await collect(member, 2)) == 2
+
+
+async def test_a_paused_partition_that_is_dealt_out_anew_is_read_again(full_rig: Rig) -> None:
+    topic, group = await full_rig.topic(4), uuid4().hex
+    everything = [(topic, p) for p in range(4)]
+    one = await member_of(full_rig, topic, group)
+    await send(full_rig, *(m for p in range(4) for m in numbered(topic, 2, p)))
+    await collect(one, 8)
+    await one.commit(dict.fromkeys(everything, 1))
+    one.pause(everything)
+    joining = asyncio.create_task(member_of(full_rig, topic, group))
+    while not joining.done():
+        await one.read(10, 0.2)
+    two = await joining
+    seen: set[tuple[int, int]] = set()
+    await send(full_rig, *(m for p in range(4) for m in numbered(topic, 1, p, 2)))
+
+    async def all_seen() -> bool:
+        for member in (one, two):
+            seen.update((record.partition, record.offset) for record in await member.read(100, 0.2))
+        return {(p, 2) for p in range(4)} <= seen
+
+    await wait_until(all_seen, description="the newest record of each partition", timeout_s=60)
+    assert len(one.assignment()) == len(two.assignment()) == 2
+
+
 # ---- topics and the log itself
 
 

@@ -212,6 +212,18 @@ async def test_an_idle_reader_is_left_alone(bus: KafkaBus) -> None:
     assert _count("bus_readers_rebuilt") == before
 
 
+async def test_a_member_that_paused_is_left_alone_although_its_log_goes_on(bus: KafkaBus) -> None:
+    member = await bus.group_reader("g", ["t"])
+    await _until_sent(bus, b"1")
+    await _read_until(member, b"1")
+    before = _count("bus_readers_rebuilt")
+    member.pause([("t", 0), ("t", 1)])
+    await _until_sent(bus, b"2")
+    for _ in range(5):
+        assert await member.read(10, 0.4) == []
+    assert _count("bus_readers_rebuilt") == before
+
+
 def _end_fetching(reader: object) -> None:
     """As aiokafka issues 710 and 974 report it: the task is gone and nobody is told."""
     reader._consumer._fetcher._fetch_task.cancel()  # type: ignore[attr-defined]

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from handrail_contracts import topics
@@ -182,6 +182,7 @@ class SimReader:
     def __init__(self, connection: Connection) -> None:
         self._c = connection
         self.positions: dict[TopicPartition, int] = {}
+        self.paused: set[TopicPartition] = set()
         self._bus_id = connection.bus.id
         self.closed = False
 
@@ -215,6 +216,8 @@ class SimReader:
     def _take(self, most: int) -> list[Record]:
         taken: list[Record] = []
         for tp, at in self.positions.items():
+            if tp in self.paused:
+                continue
             log = self._c.bus.logs.get(tp, [])
             if at > len(log):
                 raise OffsetOutOfRange(tp[0], tp[1], at)
@@ -247,6 +250,7 @@ class Group:
         parts = [(t, p) for t in self.names for p in range(self.bus.counts.get(t, 0))]
         for i, member in enumerate(self.members):
             mine = parts[i :: len(self.members)]
+            member.reader.reader.paused.clear()
             old = member.reader.reader.positions
             member.reader.reader.positions = {
                 tp: old[tp]
@@ -284,6 +288,17 @@ class SimGroupReader:
             self.group.positions.clear()
             self.group.rebalance()
             return []
+
+    def assignment(self) -> Set[TopicPartition]:
+        return self.reader.positions.keys()
+
+    def pause(self, partitions: Iterable[TopicPartition]) -> None:
+        self.reader.paused.update(partitions)
+
+    def resume(self, positions: Mapping[TopicPartition, int]) -> None:
+        mine = {tp: at for tp, at in positions.items() if tp in self.reader.positions}
+        self.reader.positions.update(mine)
+        self.reader.paused -= mine.keys()
 
     def _seen(self) -> None:
         self.member.seen_s = self.loop.time()

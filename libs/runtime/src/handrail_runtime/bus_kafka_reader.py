@@ -7,7 +7,7 @@ raised, never rewound. A reader that stands still is connected anew at its posit
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import structlog
@@ -189,6 +189,24 @@ class KafkaGroupReader:
         self._watch.came()
         return records_of(batches)
 
+    def assignment(self) -> Set[TopicPartition]:
+        """As the port says."""
+        return self._consumer.assignment()  # type: ignore[no-any-return]  # named tuples of these two
+
+    def pause(self, partitions: Iterable[TopicPartition]) -> None:
+        """As the port says."""
+        held = self._consumer.assignment()
+        self._consumer.pause(*(tp for t, p in partitions if (tp := KafkaPartition(t, p)) in held))
+
+    def resume(self, positions: Mapping[TopicPartition, int]) -> None:
+        """As the port says."""
+        held = self._consumer.assignment()
+        for tp, offset in positions.items():
+            part = KafkaPartition(*tp)
+            if part in held:
+                self._consumer.seek(part, offset)
+                self._consumer.resume(part)
+
     async def commit(self, positions: Mapping[TopicPartition, int]) -> None:
         """As the port says."""
         held = self._consumer.assignment()
@@ -217,10 +235,10 @@ class KafkaGroupReader:
         _log.error("bus_record_undecodable", kind=type(error).__name__)
         positions: dict[TopicPartition, int] = {}
         try:
-            for tp in self._consumer.assignment():
+            for tp in self._reading():
                 if (committed := await self._consumer.committed(tp)) is not None:
                     positions[(tp.topic, tp.partition)] = committed
-            others = [(tp.topic, tp.partition) for tp in self._consumer.assignment()]
+            others = [(tp.topic, tp.partition) for tp in self._reading()]
             for tp, log in (await self._control.ranges(tp for tp in others if tp not in positions)).items():
                 positions[tp] = log.start if self._from_start else log.end
             records, after = spread(await self._control.fetch(positions), positions, room)
@@ -234,13 +252,16 @@ class KafkaGroupReader:
 
     async def _known(self) -> dict[TopicPartition, int]:
         positions: dict[TopicPartition, int] = {}
-        for tp in self._consumer.assignment():
+        for tp in self._reading():
             try:
                 async with asyncio.timeout(0.1):
                     positions[(tp.topic, tp.partition)] = await self._consumer.position(tp)
             except (TimeoutError, KafkaError):
                 continue  # no position yet, or dealt to another member just now
         return positions
+
+    def _reading(self) -> set[KafkaPartition]:
+        return self._consumer.assignment() - self._consumer.paused()  # type: ignore[no-any-return]
 
     async def _let_go(self) -> None:
         fetching, self._fetching = self._fetching, None

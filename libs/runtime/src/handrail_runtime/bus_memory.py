@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 from handrail_runtime.bus_memory_group import Group
 from handrail_runtime.bus_memory_log import Log, Tail
@@ -249,6 +249,19 @@ class MemoryGroupReader:
                 return await self._tail.read(max_records, timeout_s)
             except OffsetOutOfRange as e:
                 self._group.reset(self._tail, (e.topic, e.partition))
+
+    def assignment(self) -> Set[TopicPartition]:
+        """As the port says."""
+        return self._tail.positions().keys()
+
+    def pause(self, partitions: Iterable[TopicPartition]) -> None:
+        """As the port says."""
+        self._tail.pause(partitions)
+
+    def resume(self, positions: Mapping[TopicPartition, int]) -> None:
+        """As the port says."""
+        for tp, offset in positions.items():
+            self._tail.move(tp, offset)
 
     async def commit(self, positions: Mapping[TopicPartition, int]) -> None:
         """As the port says."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from handrail_runtime.ports import BusError, Headers, OffsetOutOfRange, Record, TopicPartition
 
@@ -97,6 +97,7 @@ class Tail:
         self._positions: dict[TopicPartition, int | None] = {}
         self._logs: dict[TopicPartition, Log] = {}
         self._ready: dict[Log, None] = {}
+        self._paused: set[Log] = set()
         self._waiter: asyncio.Future[None] | None = None
         self._closed = False
 
@@ -106,6 +107,7 @@ class Tail:
             log.tails.discard(self)
         self._logs.clear()
         self._ready.clear()
+        self._paused.clear()
         self._positions = dict(positions)
 
     def look(self, known: Mapping[str, Sequence[Log]]) -> None:
@@ -126,11 +128,19 @@ class Tail:
         return self._positions
 
     def move(self, tp: TopicPartition, offset: int) -> None:
-        """Goes on from `offset`, if the partition is still here."""
+        """Goes on from `offset`, if the partition is still here, also where it was paused."""
         log = self._logs.get(tp)
         if log is not None:
+            self._paused.discard(log)
             self._positions[tp] = offset
             self.wake(log)
+
+    def pause(self, partitions: Iterable[TopicPartition]) -> None:
+        """Leaves these out until they are moved or assigned anew."""
+        for tp in partitions:
+            if (log := self._logs.get(tp)) is not None:
+                self._paused.add(log)
+                self._ready.pop(log, None)
 
     def log(self, tp: TopicPartition) -> Log | None:
         """The log of an assigned partition, once it exists."""
@@ -138,8 +148,9 @@ class Tail:
 
     def wake(self, log: Log) -> None:
         """There may be something in `log`."""
-        self._ready[log] = None
-        self._finish_waiting()
+        if log not in self._paused:
+            self._ready[log] = None
+            self._finish_waiting()
 
     def _finish_waiting(self) -> None:
         if self._waiter is not None and not self._waiter.done():

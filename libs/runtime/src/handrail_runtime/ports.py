@@ -6,7 +6,7 @@ order, at least once; a partition's offsets are dense enough to resume from `las
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -105,7 +105,20 @@ class GroupReader(Protocol):
     """Reads a share of some topics; the bus balances them over the members of `group`."""
 
     async def read(self, max_records: int, timeout_s: float) -> list[Record]:
-        """As Reader.read, for the partitions of this member."""
+        """As Reader.read, for the partitions of this member that are not paused."""
+        ...
+
+    def assignment(self) -> Set[TopicPartition]:
+        """The partitions of this member, as far as it knows."""
+        ...
+
+    def pause(self, partitions: Iterable[TopicPartition]) -> None:
+        """Reads no more of these until `resume`, or until partitions are dealt out anew: then it goes on where it stopped
+        reading them or at their committed positions. Those of others are left out."""
+        ...
+
+    def resume(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Reads these again, each from its offset. Those of others are left out."""
         ...
 
     async def commit(self, positions: Mapping[TopicPartition, int]) -> None:
