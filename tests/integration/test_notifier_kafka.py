@@ -96,6 +96,40 @@ async def test_a_notifier_that_is_killed_leaves_no_client_with_a_hole(source: So
     assert canonical(view.state()) == state_of(events[:20])
 
 
+async def test_redis_shows_everything_while_notifiers_come_and_are_killed(
+    source: Source, process: Process, redis_url: str
+) -> None:
+    drawn = {f"shared-{i}": random_journal(70 + i, trace_id=f"shared-{i}", max_events=40) for i in range(40)}
+    journals = dict([(trace_id, events) for trace_id, events in drawn.items() if len(events) >= 25][:12])
+    assert len(journals) == 12
+    redis = bootstrap.connect_redis(redis_url)
+    other = Process(process._environment)
+
+    async def shown(upto: int) -> bool:
+        states = [await read_state(redis, source.tenant, trace_id) for trace_id in journals]
+        found = [None if state is None else canonical(json.loads(state)) for state in states]
+        return found == [state_of(events[:upto]) for events in journals.values()]
+
+    async def more(first: int, last: int) -> None:
+        for i in range(first, last):
+            for events in journals.values():
+                await source.both(events[i : i + 1])
+        await wait_until(lambda: shown(last), description=f"Redis shows event {last} of each", timeout_s=60)
+
+    try:
+        await more(0, 6)
+        await asyncio.gather(other.start(), more(6, 12))
+        await more(12, 15)
+        await process.end(signal.SIGKILL)
+        await more(15, 20)
+        await process.start()
+        await asyncio.gather(other.end(signal.SIGTERM), more(20, 25))
+    finally:
+        if other.child is not None:
+            await other.end(signal.SIGKILL)
+        await redis.aclose()
+
+
 async def test_with_kafka_settings_that_are_wrong_it_says_so_and_exits_with_78(process: Process) -> None:
     environment = {**os.environ, "HANDRAIL_KAFKA": "nonsense", "HANDRAIL_NOTIFIER__PING_S": "-1"}
     child = await asyncio.create_subprocess_exec(

@@ -21,7 +21,9 @@ from handrail_notifier.application.agui_tracks import Tracks
 from handrail_notifier.application.bundle import Bundles
 from handrail_notifier.application.inbox_feed import InboxFeed
 from handrail_notifier.application.projection import Projection
+from handrail_notifier.application.recent import Recent
 from handrail_notifier.application.rings import Rings
+from handrail_notifier.application.shared_reader import SharedReader
 from handrail_notifier.application.tickets import Tickets
 from handrail_notifier.application.watched import Watched
 from handrail_notifier.domain.window import Piece
@@ -111,7 +113,8 @@ class Notifier:
         self._desk = GatewayDesk(where)
         self._channels = open_channels(channels, pool, tenant, where)
         heard = self._channels.nudge if self._channels is not None else None
-        self._fan_out = FanOut(bus, self.rings, self.inbox, self.bundles, heard)
+        self._recent = Recent()
+        self._fan_out = FanOut(bus, self.rings, self.inbox, self.bundles, self._recent, heard)
         tickets = Tickets(
             RedisTickets(redis),
             tenant=tenant,
@@ -193,7 +196,8 @@ class Notifier:
 
     async def _read(self) -> None:
         projection = Projection(self._journal, self._store, self._journal, await self._bus.bus_id())
-        reader = await self._bus.group_reader(GROUP, [topics.EVENTS], from_start=True)
+        member = await self._bus.group_reader(GROUP, [topics.EVENTS], from_start=True)
+        reader = SharedReader(member, self._recent)
         try:
             await supervise(
                 self._fan_out.run(self._stopping),

@@ -20,12 +20,14 @@ from handrail_notifier.application.bundle import Bundles
 from handrail_notifier.application.inbox_feed import InboxFeed
 from handrail_notifier.application.ports import LiveStore, Unavailable
 from handrail_notifier.application.projection import Projection
+from handrail_notifier.application.recent import Recent
 from handrail_notifier.application.records import read_event, read_progress
 from handrail_notifier.application.rings import Rings
+from handrail_notifier.application.shared_reader import SharedReader
 from handrail_runtime.crashpoints import crashpoint
 from handrail_runtime.lifecycle import backoff
 from handrail_runtime.pace import Pace
-from handrail_runtime.ports import Bus, BusError, GroupReader, Reader, Record, TopicPartition
+from handrail_runtime.ports import Bus, BusError, Reader, Record, TopicPartition
 from handrail_runtime.telemetry import counter
 
 _log = structlog.get_logger(__name__)
@@ -46,13 +48,20 @@ _TOLD_OUTSIDE = frozenset(
 
 
 class FanOut:
-    """Reads all of `handrail.events` and `handrail.progress` from the end and hands each watched workflow its own, and
-    the inbox what concerns operators. `heard` is called when outbound channels may have something to tell."""
+    """Reads all of `handrail.events` and `handrail.progress` from the end and hands each watched workflow its own, the inbox
+    what concerns operators, and `recent` all events. `heard` is called when outbound channels may have something to tell."""
 
     def __init__(
-        self, bus: Bus, rings: Rings, inbox: InboxFeed, bundles: Bundles, heard: Callable[[], None] | None = None
+        self,
+        bus: Bus,
+        rings: Rings,
+        inbox: InboxFeed,
+        bundles: Bundles,
+        recent: Recent,
+        heard: Callable[[], None] | None = None,
     ) -> None:
-        self._bus, self._rings, self._inbox, self._bundles, self._heard = bus, rings, inbox, bundles, heard
+        self._bus, self._rings, self._inbox, self._bundles = bus, rings, inbox, bundles
+        self._recent, self._heard = recent, heard
         self._reader: Reader | None = None
         self._missed = False
         self._skipped = counter("sse_undecodable_records", "Records of watched workflows that could not be read")
@@ -65,10 +74,13 @@ class FanOut:
             (topic, p) for topic in (topics.EVENTS, topics.PROGRESS) for p in range(await self._bus.partitions(topic))
         ]
         ranges = await self._bus.ranges(partitions)
-        self._reader.assign({place: ranges[place].end for place in partitions})
+        ends = {place: ranges[place].end for place in partitions}
+        self._reader.assign(ends)
+        self._recent.begin({place: end for place, end in ends.items() if place[0] == topics.EVENTS})
 
     async def close(self) -> None:
         """Lets go of the reader. Idempotent."""
+        self._recent.end()
         if self._reader is not None:
             await self._reader.close()
             self._reader = None
@@ -98,7 +110,8 @@ class FanOut:
         await self.close()
 
     def take(self, records: Sequence[Record]) -> None:
-        """Hands records to the rings that they belong to; all others are dropped by their key, undecoded."""
+        """Hands records to the rings that they belong to; for all others the key is enough, undecoded."""
+        self._recent.offer(records)
         find = self._rings.find
         inbox = self._inbox if self._inbox.active else None
         bundles = self._bundles if self._bundles.wants_accepted else None
@@ -147,7 +160,7 @@ class FanOut:
             self._reader = None
 
 
-async def project(reader: GroupReader, projection: Projection, stopping: asyncio.Event) -> None:
+async def project(reader: SharedReader, projection: Projection, stopping: asyncio.Event) -> None:
     """Brings every event into Redis. The position moves only behind what is there, so nothing is lost while Redis is
     away; what is read twice is recognised."""
     positions: dict[TopicPartition, int] = {}
