@@ -8,10 +8,14 @@ from typing import NoReturn
 
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 
 from handrail.engines.errors import EngineUnavailable
 from tests.engines import Engines, drop_database, fresh_database, missing, required
 from tests.mock_kafka import MockKafka
+
+settings.register_profile("handrail", deadline=None)  # a busy machine may hold any example up
+settings.load_profile("handrail")
 
 _ORIGINS = pytest.StashKey[dict[str, str]]()
 
