@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from handrail_contracts.model import ms_of
 from handrail_contracts.plan import EffectClass
-from handrail_contracts.tasks import Escalation, Failure, Heartbeat, Outcome, Result, Task, TaskKind
+from handrail_contracts.tasks import Escalation, Failure, Heartbeat, Outcome, Result, TaskKind
+from handrail_engine.outgoing import Dispatch
 
 Act = Literal["ok", "error", "fatal", "doubt", "crash", "zombie", "hang", "escalate", "propose"]
 ACTS: tuple[Act, ...] = ("ok", "error", "fatal", "doubt", "crash", "zombie", "hang", "escalate")
@@ -46,7 +47,7 @@ class Effect:
 class Run:
     """An attempt that a worker is at. `silent`: its worker shows no sign of life, though it may still act."""
 
-    task: Task
+    task: Dispatch
     act: Act
     effect_ms: int
     end_ms: int
@@ -76,7 +77,7 @@ class Agents:
 
     # a task arrives
 
-    def take(self, task: Task, now: int) -> tuple[list[Result], Run | None]:
+    def take(self, task: Dispatch, now: int) -> tuple[list[Result], Run | None]:
         """What a worker answers at once, and the attempt that it begins."""
         if task.kind is TaskKind.CANCEL:
             return self._cancel(task), None
@@ -92,7 +93,7 @@ class Agents:
             return started, None
         return [], started
 
-    def _claim(self, task: Task, now: int) -> Run | list[Result]:
+    def _claim(self, task: Dispatch, now: int) -> Run | list[Result]:
         too_late = now >= ms_of(task.start_before)
         if task.effect_class is EffectClass.PURE and task.kind is not TaskKind.COMPENSATE:
             return [] if too_late else self._begin(task, now)
@@ -113,7 +114,7 @@ class Agents:
         c.attempt, c.started_ms, c.state = task.attempt, now, "INTENT"
         return self._begin(task, now)
 
-    def _begin(self, task: Task, now: int) -> Run:
+    def _begin(self, task: Dispatch, now: int) -> Run:
         act = self.rng.choices(ACTS, self.weights)[0]
         if task.kind is TaskKind.LOOK_UP and act in ("escalate", "doubt"):
             act = "ok"
@@ -127,7 +128,7 @@ class Agents:
         self.runs.append(run)
         return run
 
-    def _cancel(self, task: Task) -> list[Result]:
+    def _cancel(self, task: Dispatch) -> list[Result]:
         run = next((r for r in self.runs if not r.over and r.task.effect_key == task.effect_key), None)
         if task.effect_class is EffectClass.PURE:
             if run is not None:
@@ -243,13 +244,13 @@ class Agents:
         error = Failure(code="NO", message="not undone", retryable=run.act != "fatal")
         return [self.result(task, Outcome.IN_DOUBT if doubt else Outcome.FAILED, error=error)]
 
-    def _fenced(self, task: Task) -> bool:
+    def _fenced(self, task: Dispatch) -> bool:
         c = self.claims.get(task.effect_key)
         return c is None or c.attempt != task.attempt or c.state != "INTENT"
 
     # the outside world
 
-    def _apply(self, key: str, task: Task) -> None:
+    def _apply(self, key: str, task: Dispatch) -> None:
         e = self.effect(key, task.node_id)
         if task.effect_class is EffectClass.IDEMPOTENT and e.applied:
             return  # a provider that knows the key answers as before
@@ -260,7 +261,7 @@ class Agents:
             if c.state == "INTENT":
                 c.result = {"n": 1}
 
-    def _undo(self, task: Task) -> None:
+    def _undo(self, task: Dispatch) -> None:
         assert task.do_key is not None
         e = self.provider.get(task.do_key)
         c = self.claims[task.effect_key]
@@ -276,7 +277,7 @@ class Agents:
         if e is not None:
             e.standing = False
 
-    def result(self, task: Task, outcome: Outcome, **more: Any) -> Result:
+    def result(self, task: Dispatch, outcome: Outcome, **more: Any) -> Result:
         kind = TaskKind.EXECUTE if task.kind is TaskKind.CANCEL else task.kind
         return Result(
             kind=kind,
@@ -291,7 +292,7 @@ class Agents:
         )
 
     @staticmethod
-    def beat(task: Task) -> Heartbeat:
+    def beat(task: Dispatch) -> Heartbeat:
         return Heartbeat(
             tenant=task.tenant,
             trace_id=task.trace_id,

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from handrail_contracts.model import ms_of
 from handrail_contracts.plan import EffectClass
 from handrail_contracts.policy import Policy, action_digest
-from handrail_contracts.tasks import Task, TaskKind
+from handrail_contracts.tasks import TaskKind
+from handrail_engine.outgoing import Dispatch
 from handrail_engine.state import NodeState, Row
 from unit.engine import properties
 from unit.engine.checks import Broken, expect
@@ -51,7 +52,7 @@ class Sent(NamedTuple):
 
     step: Step
     row: Row | None
-    task: Task
+    task: Dispatch
     node: NodeState
     approvals: list[Approval]
 
@@ -79,7 +80,7 @@ def sends(w: GatedWorld) -> Iterator[Sent]:
         tasks = {
             (m.node_id, m.attempt): m
             for m in step.messages
-            if isinstance(m, Task) and m.kind is TaskKind.EXECUTE and ms_of(m.start_before) > step.now
+            if isinstance(m, Dispatch) and m.kind is TaskKind.EXECUTE and ms_of(m.start_before) > step.now
         }
         for r in step.rows:
             d = r.data

@@ -11,8 +11,9 @@ from random import Random
 from typing import Any
 
 from handrail_contracts.policy import Policy
-from handrail_contracts.tasks import Outcome, ProposedAction, Result, Task, TaskKind
+from handrail_contracts.tasks import Outcome, ProposedAction, Result, TaskKind
 from handrail_engine.inputs import Decision
+from handrail_engine.outgoing import Dispatch
 from handrail_engine.policies import Policies
 from handrail_engine.taint import mark_tainted
 from unit.engine.agents import CALM, ROUGH, Act, Agents, Run
@@ -37,7 +38,7 @@ _OK: tuple[Act, ...] = ("ok", "zombie", "doubt", "crash")
 class Done:
     """Something that an agent did, or began to do: by which task, and with which arguments."""
 
-    task: Task
+    task: Dispatch
     action: str
     args: dict[str, Any]
 
@@ -51,7 +52,7 @@ class GatedAgents(Agents):
     confirmations: bool = True
     purse: Random | None = None
 
-    def _begin(self, task: Task, now: int) -> Run:
+    def _begin(self, task: Dispatch, now: int) -> Run:
         run = super()._begin(task, now)
         if task.kind is not TaskKind.EXECUTE:
             return run
@@ -64,7 +65,7 @@ class GatedAgents(Agents):
             self.done.append(Done(task, task.action, task.inputs))
         return run
 
-    def result(self, task: Task, outcome: Outcome, **more: Any) -> Result:
+    def result(self, task: Dispatch, outcome: Outcome, **more: Any) -> Result:
         if self.purse is not None and outcome in (Outcome.OK, Outcome.FAILED) and self.purse.random() < 0.5:
             more["usage"] = {"input_tokens": self.purse.choice((10, 100)), "cost_usd": 0.01}
         return super().result(task, outcome, **more)

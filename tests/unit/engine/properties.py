@@ -12,9 +12,10 @@ from typing import Any
 from handrail_contracts.events import TERMINAL
 from handrail_contracts.model import ms_of
 from handrail_contracts.plan import EffectClass
-from handrail_contracts.tasks import DeadLetter, Task, TaskKind
+from handrail_contracts.tasks import DeadLetter, TaskKind
 from handrail_engine.explain import explain
 from handrail_engine.inputs import Cancel, Decision, Now, PanicPause, Start, Wake
+from handrail_engine.outgoing import Dispatch
 from handrail_engine.state import NodeState, Row
 from unit.engine.checks import Broken, expect
 from unit.engine.world import Step, World, taken_up
@@ -313,7 +314,7 @@ def an_attempt_is_given_up_only_after_it_can_no_longer_start(w: World) -> None:
                 last = window.get((d["node_id"], d["attempt"]), 0)
                 expect(s.now >= last + 2_000, name, f"{d['node_id']} at {s.now}, window to {last}")
         for m in s.messages:
-            if isinstance(m, Task) and m.kind in (TaskKind.EXECUTE, TaskKind.LOOK_UP):
+            if isinstance(m, Dispatch) and m.kind in (TaskKind.EXECUTE, TaskKind.LOOK_UP):
                 window[m.node_id, m.attempt] = ms_of(m.start_before)
 
 
@@ -322,17 +323,17 @@ def every_send_of_an_attempt_is_the_same_task(w: World) -> None:
     """Its window apart, which is open, or over for good: then it is the very task again, and only asks what became of it. A
     new owner, who does not know what was sent, asks with the last window that there can have been."""
     name = "every_send_of_an_attempt_is_the_same_task"
-    seen: dict[tuple[str, str, str, int], Task] = {}
+    seen: dict[tuple[str, str, str, int], Dispatch] = {}
     window: dict[tuple[str, str, str, int], str] = {}
     for now, m in w.sent:
-        if not isinstance(m, Task) or m.kind is TaskKind.CANCEL:
+        if not isinstance(m, Dispatch) or m.kind is TaskKind.CANCEL:
             continue
         key = (m.node_id, "undo" if m.kind is TaskKind.COMPENSATE else "do", m.effect_key, m.attempt)
         asks = key in window and (m.start_before == window[key] or (w.owners > 1 and m.start_before > window[key]))
         expect(asks or ms_of(m.start_before) > now, name, f"{m.node_id} could never start")
         window[key] = max(m.start_before, window.get(key, ""))
         first = seen.setdefault(key, m)
-        expect(first.model_copy(update={"start_before": m.start_before}) == m, name, f"{key}")
+        expect(first._replace(start_before=m.start_before) == m, name, f"{key}")
 
 
 @prop
@@ -340,7 +341,7 @@ def every_task_is_announced_by_a_row(w: World) -> None:
     name = "every_task_is_announced_by_a_row"
     known = {(d["node_id"], d["attempt"], m["key"]) for _, d, m in moves(w) if "key" in m}
     for _, m in w.sent:
-        if isinstance(m, Task) and m.kind is not TaskKind.CANCEL:
+        if isinstance(m, Dispatch) and m.kind is not TaskKind.CANCEL:
             expect((m.node_id, m.attempt, m.effect_key) in known, name, f"{m.node_id} {m.attempt} {m.effect_key}")
 
 
@@ -528,7 +529,7 @@ def nothing_new_is_dispatched_once_it_winds_down(w: World) -> None:
     sent_late = False
     for s in w.steps:
         for m in s.messages:
-            if isinstance(m, Task) and m.kind is TaskKind.EXECUTE and s.before.ending:
+            if isinstance(m, Dispatch) and m.kind is TaskKind.EXECUTE and s.before.ending:
                 sent_late = True
     expect(not sent_late, "nothing_new_is_dispatched_once_it_winds_down", "a task was sent")
 
@@ -539,7 +540,7 @@ def nothing_is_undone_without_an_abort(w: World) -> None:
     undo = [r for r in w.rows if r.type == "WORKFLOW_COMPENSATING" and (r.meta or {}).get("undo")]
     undone = [d for _, d, _ in moves(w) if d["to"] in ("COMPENSATING", "NOT_REVERSIBLE", "NOTHING_TO_UNDO")]
     expect(undo or not undone, name, f"{undone[:1]}")
-    expect(undo or not any(isinstance(m, Task) and m.kind is TaskKind.COMPENSATE for _, m in w.sent), name, "sent")
+    expect(undo or not any(isinstance(m, Dispatch) and m.kind is TaskKind.COMPENSATE for _, m in w.sent), name, "sent")
 
 
 @prop

@@ -14,12 +14,12 @@ from handrail_contracts.tasks import (
     Outcome,
     ProposedAction,
     Result,
-    Task,
     TaskKind,
 )
 from handrail_engine.decide import Decided, adopt, decide, heard, renew
 from handrail_engine.evolve import fold
 from handrail_engine.inputs import Cancel, Decision, Input, Now, PanicPause, Rejection, Start, Wake
+from handrail_engine.outgoing import Dispatch
 from handrail_engine.plan import compile_plan, validate
 from handrail_engine.policies import Policies
 from handrail_engine.state import NodeState, Row, WorkflowState
@@ -224,11 +224,11 @@ class Saga:
         """The rows of the last step, short: `a SCHEDULED`, `TASK_DEAD_LETTERED a`."""
         return [_short(r) for r in (self.last if rows is None else rows)]
 
-    def sent(self, kind: TaskKind = TaskKind.EXECUTE, node_id: str | None = None) -> list[Task]:
+    def sent(self, kind: TaskKind = TaskKind.EXECUTE, node_id: str | None = None) -> list[Dispatch]:
         return [
             m
             for m in self.messages
-            if isinstance(m, Task) and m.kind is kind and (node_id is None or m.node_id == node_id)
+            if isinstance(m, Dispatch) and m.kind is kind and (node_id is None or m.node_id == node_id)
         ]
 
 

@@ -171,6 +171,15 @@ def test_a_skip_takes_along_those_that_cannot_live_without_its_output_and_nobody
     ]
 
 
+def test_inputs_that_turn_out_to_be_no_object_are_never_sent() -> None:
+    whole = {"$from": "nodes.a.output"}
+    assert Saga(node("a"), node("b", "a", inputs=whole)).ok("a", output={"x": 1}).sent(node_id="b")[0].inputs == {
+        "x": 1
+    }
+    with pytest.raises(TypeError, match="Expected an object as inputs of 'b'"):
+        Saga(node("a"), node("b", "a", inputs=whole)).ok("a", output=[1])
+
+
 def test_one_reference_without_a_default_is_enough_to_need_the_output() -> None:
     both = {"x": {"$from": "nodes.a.output", "default": 1}, "y": {"$from": "nodes.a.output"}}
     s = Saga(node("a", on_exhausted="skip"), node("b", "a", inputs=both)).fails("a", retryable=False)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 from handrail_contracts.codec import encode
-from handrail_contracts.tasks import Outcome, Result, Task, TaskKind
+from handrail_contracts.tasks import Outcome, Result, TaskKind
 from handrail_engine.decide import Decided, decide
 from handrail_engine.evolve import fold
 from handrail_engine.inputs import Decision, Now, Start, Wake
 from handrail_engine.late import undo_plan
-from handrail_engine.outgoing import late_effect
+from handrail_engine.outgoing import Dispatch, late_effect
 from handrail_engine.state import Row, WorkflowState
 from unit.engine.saga import T0, Saga, node
 
@@ -28,7 +28,7 @@ def letter(**more: object) -> dict[str, object]:
     return json.loads(encode(found))
 
 
-def answer(task: Task, outcome: Outcome, **more: object) -> Result:
+def answer(task: Dispatch, outcome: Outcome, **more: object) -> Result:
     fields = {"kind": task.kind, "trace_id": "u", "node_id": task.node_id, "attempt": task.attempt}
     return Result(**fields, effect_key=task.effect_key, outcome=outcome, **more)
 
@@ -37,14 +37,14 @@ class Undo:
     """The workflow that the replay starts."""
 
     def __init__(self) -> None:
-        self.s, self.now, self.rows, self.tasks = WorkflowState("t", "u"), T0, list[Row](), list[Task]()
+        self.s, self.now, self.rows, self.tasks = WorkflowState("t", "u"), T0, list[Row](), list[Dispatch]()
         self.do(Start("undo", None, {}, {}, undo_plan(letter())))
 
     def do(self, what: object) -> None:
         decided = decide(self.s, what, Now(self.now))  # type: ignore[arg-type]
         assert isinstance(decided, Decided), decided
         self.rows += decided.rows
-        self.tasks += [m for m in decided.messages if isinstance(m, Task)]
+        self.tasks += [m for m in decided.messages if isinstance(m, Dispatch)]
 
 
 def test_the_undo_closes_the_late_effects_key_under_a_key_of_its_own_with_its_inputs() -> None:

@@ -50,8 +50,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from handrail_contracts.events import NodeStatus as N
-from handrail_contracts.tasks import Task, TaskKind
+from handrail_contracts.tasks import TaskKind
 from handrail_engine import compensation, decide, evolve, nodes, pauses, preview, rollback, room, snapshot, unclaimed
+from handrail_engine.outgoing import Dispatch
 from handrail_engine.state import WorkflowState
 from handrail_engine.turn import Turn
 from unit.engine import world as world_module
@@ -99,7 +100,7 @@ def test_the_worlds_are_not_idle() -> None:
                 seen["undone again"] += meta.get("order", 0) > 0
                 seen["new key"] += meta.get("generation", 1) > 1
             seen[f"added by a node {r.type == 'NODES_ADDED' and r.data['by'] is not None}"] += 1
-        seen.update(f"sent {m.kind}" for _, m in w.sent if isinstance(m, Task))
+        seen.update(f"sent {m.kind}" for _, m in w.sent if isinstance(m, Dispatch))
     expected = [f"to {s.value}" for s in N if s is not N.PENDING]
     expected += [f"end {s}" for s in ("COMPLETED", "COMPLETED_WITH_SKIPS", "COMPENSATED", "COMPENSATION_INCOMPLETE")]
     expected += ["end FAILED", "end CANCELLED", "owners", "previews", "late effects shown", "repeats"]

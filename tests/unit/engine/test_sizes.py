@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from handrail_contracts.plan import Plan
-from handrail_contracts.tasks import Outcome, Result, Task, TaskKind
+from handrail_contracts.plan import EffectClass, Plan
+from handrail_contracts.tasks import Outcome, Result, TaskKind
 from handrail_engine.decide import Decided, decide
 from handrail_engine.evolve import fold
 from handrail_engine.explain import explain
 from handrail_engine.inputs import Cancel, Now, Start, Wake
+from handrail_engine.outgoing import Dispatch
 from handrail_engine.plan import compile_plan, validate
 from handrail_engine.state import NodeState, WorkflowState
 from unit.engine.saga import T0, AnyAgent, node
@@ -87,7 +88,7 @@ def state() -> tuple[WorkflowState, Counting]:
     return s, s.nodes
 
 
-def answer(task: Task) -> Result:
+def answer(task: Dispatch) -> Result:
     return Result(
         kind=TaskKind.EXECUTE if task.kind is TaskKind.CANCEL else task.kind,
         trace_id="w",
@@ -99,10 +100,10 @@ def answer(task: Task) -> Result:
     )
 
 
-def give(s: WorkflowState, what: Any, now: Now) -> list[Task]:
+def give(s: WorkflowState, what: Any, now: Now) -> list[Dispatch]:
     decided = decide(s, what, now)
     assert isinstance(decided, Decided)
-    return [m for m in decided.messages if isinstance(m, Task) and m.kind is not TaskKind.CANCEL]
+    return [m for m in decided.messages if isinstance(m, Dispatch) and m.kind is not TaskKind.CANCEL]
 
 
 SHAPES = [chain, star, layered, scattered]
@@ -124,7 +125,7 @@ def test_ten_thousand_nodes(shape: Any) -> None:
     assert isinstance(decided, Decided)
     started = time.perf_counter()
     rows = list(decided.rows)
-    work = [m for m in decided.messages if isinstance(m, Task)]
+    work = [m for m in decided.messages if isinstance(m, Dispatch)]
 
     counting.walks = counting.reads = 0
     slowest, steps = 0.0, 0
@@ -136,7 +137,7 @@ def test_ten_thousand_nodes(shape: Any) -> None:
         steps += 1
         assert isinstance(decided, Decided)
         rows.extend(decided.rows)
-        work.extend(m for m in decided.messages if isinstance(m, Task))
+        work.extend(m for m in decided.messages if isinstance(m, Dispatch))
     done = time.perf_counter()
     assert s.status.value == "COMPLETED" and steps == SIZE
     assert counting.walks <= 5, "a walk over all nodes belongs to the end, not to a step"
@@ -161,11 +162,11 @@ def test_a_rollback_of_ten_thousand_nodes(shape: Any) -> None:
     now = Now(T0)
     decided = decide(s, Start(None, None, {}, {}, nodes), now)
     assert isinstance(decided, Decided)
-    work = [m for m in decided.messages if isinstance(m, Task) and m.node_id != "last"]
+    work = [m for m in decided.messages if isinstance(m, Dispatch) and m.node_id != "last"]
     while work:
         decided = decide(s, answer(work.pop()), now)
         assert isinstance(decided, Decided)
-        work.extend(m for m in decided.messages if isinstance(m, Task))
+        work.extend(m for m in decided.messages if isinstance(m, Dispatch))
     began = time.perf_counter()
     decided = decide(s, Cancel(), now)
     aborted = time.perf_counter()
@@ -173,13 +174,13 @@ def test_a_rollback_of_ten_thousand_nodes(shape: Any) -> None:
     size = max(len(str(r.data)) for r in decided.rows)
     assert size < 256 * 1024, f"a row of {size} characters"
     counting.walks = counting.reads = 0
-    work = [m for m in decided.messages if isinstance(m, Task) and m.kind is TaskKind.COMPENSATE]
+    work = [m for m in decided.messages if isinstance(m, Dispatch) and m.kind is TaskKind.COMPENSATE]
     steps = 0
     while work:
         decided = decide(s, answer(work.pop()), now)
         steps += 1
         assert isinstance(decided, Decided)
-        work.extend(m for m in decided.messages if isinstance(m, Task) and m.kind is TaskKind.COMPENSATE)
+        work.extend(m for m in decided.messages if isinstance(m, Dispatch) and m.kind is TaskKind.COMPENSATE)
     done = time.perf_counter()
     assert s.status.value == "COMPENSATED"
     edges = sum(len(n.get("depends_on", ())) for n in nodes)
@@ -198,7 +199,9 @@ def test_wakes_and_heartbeats_touch_only_what_is_due() -> None:
         give(
             s,
             answer(
-                Task(
+                Dispatch(
+                    kind=TaskKind.EXECUTE,
+                    tenant="t",
                     trace_id="w",
                     node_id=f"n{i}",
                     agent="bot",
@@ -206,6 +209,8 @@ def test_wakes_and_heartbeats_touch_only_what_is_due() -> None:
                     attempt=1,
                     max_attempts=3,
                     effect_key=f"t/w/n{i}/1",
+                    effect_class=EffectClass.PURE,
+                    inputs={},
                     start_before="",
                 )
             ),
@@ -231,7 +236,7 @@ def test_many_moves_of_one_node_do_not_fill_the_heap() -> None:
         now += 1_000
         decided = decide(s, Wake(), Now(now))
         assert isinstance(decided, Decided)
-        tasks = [m for m in decided.messages if isinstance(m, Task)]
+        tasks = [m for m in decided.messages if isinstance(m, Dispatch)]
     assert len(s.timers) < 20
 
 

@@ -18,7 +18,7 @@ from handrail_contracts.tasks import DeadLetter, Failure, Heartbeat, Outcome, Re
 from handrail_engine.decide import Decided, adopt, decide, heard, renew
 from handrail_engine.evolve import fold
 from handrail_engine.inputs import Cancel, Claim, Decision, Input, Now, PanicPause, Rejection, Say, Start, Wake
-from handrail_engine.outgoing import late_effect
+from handrail_engine.outgoing import Dispatch, late_effect
 from handrail_engine.policies import Policies
 from handrail_engine.preview import preview
 from handrail_engine.snapshot import freeze, thaw
@@ -237,6 +237,7 @@ class World:
                 for _ in range(copies):
                     self.later(rng.randint(0, 4_000), "letter", m)
                 continue
+            Task.model_validate(m._asdict(), strict=True)
             for _ in range(copies):
                 self.later(rng.randint(0, 800) if rng.random() < 0.9 else rng.randint(0, 20_000), "task", m)
 
@@ -258,7 +259,7 @@ class World:
             return False  # the lease that runs is another's: nothing would follow from this answer's loss
         return r.attempt == (n.undo.attempt if undo else n.attempt)
 
-    def _task(self, task: Task) -> None:
+    def _task(self, task: Dispatch) -> None:
         if task.agent in self.absent:
             return
         begins, ends = self.down.get(task.agent, (0, 0))

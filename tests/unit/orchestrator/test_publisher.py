@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from itertools import zip_longest
+from typing import Any, cast
 
 import pytest
 
+from handrail_contracts.codec import encode
 from handrail_contracts.plan import EffectClass
 from handrail_contracts.tasks import Task, TaskKind
+from handrail_engine.outgoing import Dispatch
 from handrail_orchestrator.application.lane import Lane, Sending
 from handrail_orchestrator.application.publisher import Publisher
 from handrail_runtime.ports import BusError, Outgoing, TopicUnknown
@@ -74,7 +77,7 @@ def event(publisher: Publisher, pseq: int, p: int = 1) -> Sending:
 
 
 def task(publisher: Publisher, node: str, p: int = 1) -> Sending:
-    asked = Task(
+    asked = Dispatch(
         kind=TaskKind.EXECUTE,
         tenant="default",
         trace_id="t1",
@@ -85,10 +88,45 @@ def task(publisher: Publisher, node: str, p: int = 1) -> Sending:
         max_attempts=1,
         effect_key=f"default/t1/{node}/1",
         effect_class=EffectClass.PURE,
+        inputs={},
         start_before="2026-11-26T18:01:00.000Z",
         lease_s=5,
     )
     return publisher.message(p, asked, "2026-11-26T18:00:00.000Z")
+
+
+ODD: Any = {"ä": ["\u2028", "\x00", 1e22, 1e-7, -0.0, 2**63, -(2**63), True, None, {}], "nested": {"a/b~": [[]]}}
+
+
+def test_a_task_is_written_as_its_message_would_be() -> None:
+    assert set(Dispatch._fields) == set(Task.model_fields)
+    for name, default in Dispatch._field_defaults.items():
+        assert default == Task.model_fields[name].default
+    publisher: Any = Publisher(cast(Any, None), "default", 4, cast(Any, None))
+    plain = Dispatch(
+        TaskKind.EXECUTE, "default", "t1", "ä", "bot", "act", 1, 3, "default/t1/ä/1", EffectClass.PURE, {}, "later"
+    )
+    others: dict[str, list[Any]] = {
+        "kind": list(TaskKind),
+        "tenant": ["other"],
+        "effect_class": list(EffectClass),
+        "inputs": [ODD],
+        "output": [ODD, 0, "", False, [], float("nan"), float("-inf")],
+        "do_key": ["key", ""],
+        "start_to_close_s": [300, 0.1, 1e9],
+        "lease_s": [5, 0.5],
+        "conversation": [[], [ODD]],
+        "approved": [{}, ODD],
+        "approval": [{}, ODD],
+    }
+    for name, values in others.items():
+        for value in values:
+            d = plain._replace(**{name: value})
+            written = publisher.message(0, d, "now").message.value
+            assert written == encode(Task(**d._asdict())), (name, value)
+    for values in zip_longest(*others.values()):  # and all of them at once
+        d = plain._replace(**{k: v for k, v in zip(others, values, strict=True) if v is not None})
+        assert publisher.message(0, d, "now").message.value == encode(Task(**d._asdict()))
 
 
 async def test_an_event_follows_the_tasks_of_its_batch() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from handrail_contracts.ids import partition
-from handrail_contracts.tasks import Outcome, Result, Task
+from handrail_contracts.tasks import Outcome, Result
 from handrail_engine.inputs import Start
+from handrail_engine.outgoing import Dispatch
 from handrail_orchestrator.application.batch import Batcher
 from handrail_orchestrator.application.cache import Cache
 from handrail_orchestrator.application.ownership import Held, Ownership
@@ -83,7 +84,7 @@ async def test_a_workflow_that_has_ended_is_not_looked_at_again() -> None:
 
     await decide(Start("count", None, {}, {}, NODES, None, None))
     assert wakeups.next_ms() is not None, "an attempt is out: somebody must look whether it is claimed"
-    [task] = [m for m in sent if isinstance(m, Task)]
+    [task] = [m for m in sent if isinstance(m, Dispatch)]
     ok = {"outcome": Outcome.OK, "output": 1, "worker": "w", "effect_key": task.effect_key, "attempt": task.attempt}
     await decide(Result(trace_id=trace_id, node_id="a", **ok))
     assert cache.has_ended(trace_id)

@@ -3,20 +3,44 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, NamedTuple
 
 from handrail_contracts.events import EventType as T
 from handrail_contracts.events import NodeStatus
 from handrail_contracts.model import iso
 from handrail_contracts.plan import EffectClass
-from handrail_contracts.tasks import DeadLetter, Failure, Outcome, Result, Task, TaskKind
+from handrail_contracts.tasks import DeadLetter, Failure, Outcome, Result, TaskKind
 from handrail_engine.evidence import shown
 from handrail_engine.lifecycle import OPEN
 from handrail_engine.references import MISSING, dig, resolve
 from handrail_engine.state import NodeState, Row, WorkflowState
 
 
-def outgoing(s: WorkflowState, row: Row) -> list[Task | DeadLetter]:
+class Dispatch(NamedTuple):
+    """A `Task` as its owner makes it: the same fields, which follow from the journal, so that nobody checks them again."""
+
+    kind: TaskKind
+    tenant: str
+    trace_id: str
+    node_id: str
+    agent: str
+    action: str
+    attempt: int
+    max_attempts: int
+    effect_key: str
+    effect_class: EffectClass
+    inputs: dict[str, Any]
+    start_before: str
+    output: Any = None
+    do_key: str | None = None
+    start_to_close_s: float = 300.0
+    lease_s: float = 5.0
+    conversation: list[dict[str, Any]] | None = None
+    approved: dict[str, Any] | None = None
+    approval: dict[str, Any] | None = None
+
+
+def outgoing(s: WorkflowState, row: Row) -> list[Dispatch | DeadLetter]:
     """Tasks and dead letters that follow from this row; the event itself goes out whatever this answers."""
     match row.type:
         case T.NODE_STATE_CHANGED:
@@ -69,17 +93,21 @@ def resolved_inputs(s: WorkflowState, node: NodeState) -> dict[str, Any]:
     return {**inputs, **node.overrides} if node.overrides else inputs
 
 
-def task_for(s: WorkflowState, node: NodeState) -> Task:
-    """The task message of the attempt that is out: an execution, a look-up, or an undo."""
+def task_for(s: WorkflowState, node: NodeState) -> Dispatch:
+    """The task of the attempt that is out: an execution, a look-up, or an undo. Raises TypeError where a reference that
+    stands for all of the inputs leads to something else than an object."""
     assert node.live is not None
     spec = node.spec
     undo = node.state is NodeStatus.COMPENSATING
     undoing = spec.undoing if undo else None
     retry, timeouts = (undoing.retry, undoing.timeouts) if undoing else (spec.retry, spec.timeouts)
     of = spec.undo_of["effect_key"] if spec.undo_of else None
-    kind = TaskKind.COMPENSATE if undo or of else TaskKind.LOOK_UP if node.look_up else TaskKind.EXECUTE
-    return Task(
-        kind=kind,
+    do_key = s.do_key(node)
+    inputs: Any = inputs_of(s, node)
+    if not isinstance(inputs, dict):
+        raise TypeError(f"Expected an object as inputs of {spec.id!r}, but what is there is {type(inputs).__name__}.")
+    return Dispatch(
+        kind=TaskKind.COMPENSATE if undo or of else TaskKind.LOOK_UP if node.look_up else TaskKind.EXECUTE,
         tenant=s.tenant,
         trace_id=s.trace_id,
         node_id=spec.id,
@@ -87,11 +115,11 @@ def task_for(s: WorkflowState, node: NodeState) -> Task:
         action=undoing.action if undoing else spec.action,
         attempt=node.undo.attempt if undo else node.attempt,
         max_attempts=node.undo.round_from + retry.max_attempts if undo else node.max_attempts,
-        effect_key=s.undo_key(node) if undo else s.do_key(node),
+        effect_key=s.undo_key(node) if undo else do_key,
         effect_class=EffectClass.IDEMPOTENT if undo else spec.effect_class,
-        inputs=inputs_of(s, node),
+        inputs=inputs,
         output=node.output if undo else None,
-        do_key=s.do_key(node) if undo else of,
+        do_key=do_key if undo else of,
         start_before=iso(node.live.start_before),
         start_to_close_s=timeouts.start_to_close_s,
         lease_s=timeouts.lease_s,
@@ -110,10 +138,10 @@ def approval_of(node: NodeState) -> dict[str, Any] | None:
     return {"action": known.get("action", node.spec.action), **shown}
 
 
-def cancel_for(s: WorkflowState, node: NodeState, now_ms: int) -> Task:
+def cancel_for(s: WorkflowState, node: NodeState, now_ms: int) -> Dispatch:
     """Asks whoever has (or will get) the node's last attempt to stop; answered `cancelled`, `ok` or `in_doubt`. No later
     claim of this effect key succeeds."""
-    return Task(
+    return Dispatch(
         kind=TaskKind.CANCEL,
         tenant=s.tenant,
         trace_id=s.trace_id,
@@ -124,6 +152,7 @@ def cancel_for(s: WorkflowState, node: NodeState, now_ms: int) -> Task:
         max_attempts=node.max_attempts,
         effect_key=s.do_key(node),
         effect_class=node.spec.effect_class,
+        inputs={},
         start_before=iso(node.live.start_before if node.live else now_ms),
     )
 

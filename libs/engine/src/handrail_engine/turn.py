@@ -14,14 +14,14 @@ from typing import Any
 from handrail_contracts.events import EventType, NodeStatus
 from handrail_contracts.model import iso
 from handrail_contracts.plan import ResolutionKind
-from handrail_contracts.tasks import DeadLetter, Task
+from handrail_contracts.tasks import DeadLetter
 from handrail_engine import payloads
 from handrail_engine.evolve import evolve
 from handrail_engine.inputs import Decision, Now
-from handrail_engine.outgoing import outgoing
+from handrail_engine.outgoing import Dispatch, outgoing
 from handrail_engine.state import NodeState, Row, WorkflowState
 
-Message = Task | DeadLetter
+Message = Dispatch | DeadLetter
 _MOVED = EventType.NODE_STATE_CHANGED.value
 _TAKES_ALONG = (ResolutionKind.RETRY, ResolutionKind.SKIP, ResolutionKind.MARK)
 

@@ -22,7 +22,9 @@ from handrail_contracts.codec import encode
 from handrail_contracts.envelope import Envelope, ce_type, plain_headers, to_headers
 from handrail_contracts.events import TERMINAL_EVENTS, EventType
 from handrail_contracts.ids import attempt_ce_id, event_ce_id, keyed_partition, task_id, workflow_key
+from handrail_contracts.plan import EffectClass
 from handrail_contracts.tasks import DeadLetter, Task, TaskKind
+from handrail_engine.outgoing import Dispatch
 from handrail_engine.references import MISSING, PATH, dig
 from handrail_orchestrator.application.lane import Lane, Sending
 from handrail_runtime.lifecycle import supervise
@@ -79,7 +81,7 @@ class Publisher:
         headers = plain_headers(ce_id, _type(type_), _SOURCE, subject, at.encode())
         return Sending(Outgoing(topics.EVENTS, key, data, headers, p), p, pseq, False, type_ in _AWAITED)
 
-    def message(self, p: int, m: Task | DeadLetter, at: str) -> Sending:
+    def message(self, p: int, m: Dispatch | DeadLetter, at: str) -> Sending:
         """The record of a task or a dead letter."""
         if isinstance(m, DeadLetter):
             letter_id = m.dead_letter_id or f"{m.tenant}/{m.trace_id}/{m.node_id}"
@@ -92,7 +94,7 @@ class Publisher:
         headers = plain_headers(ce_id, _TASK_TYPES[m.kind], _SOURCE, m.trace_id.encode(), at.encode())
         key = task_id(m.tenant, m.trace_id, m.node_id).encode()
         where = keyed_partition(key, self._partitions)
-        return Sending(Outgoing(topics.task_topic(m.agent), key, encode(m), headers, where), p, 0, True)
+        return Sending(Outgoing(topics.task_topic(m.agent), key, _encoded(m), headers, where), p, 0, True)
 
     def quarantine_copy(self, r: Record, reason: str) -> Sending:
         """A copy of a record that could not be read, for whoever watches `handrail.quarantine`."""
@@ -194,6 +196,41 @@ class Publisher:
         """Lets the producers go."""
         for lane in self._lanes:
             await lane.close()
+
+
+_USUAL = Task.model_fields
+_TENANT, _TO_CLOSE_S, _LEASE_S = (_USUAL[name].default for name in ("tenant", "start_to_close_s", "lease_s"))
+
+
+def _encoded(d: Dispatch) -> bytes:
+    """`encode` of the task, without making it: a third of the time."""
+    said: dict[str, Any] = {}
+    if d.kind is not TaskKind.EXECUTE:
+        said["kind"] = d.kind
+    if d.tenant != _TENANT:
+        said["tenant"] = d.tenant
+    said["trace_id"], said["node_id"], said["agent"], said["action"] = d.trace_id, d.node_id, d.agent, d.action
+    said["attempt"], said["max_attempts"], said["effect_key"] = d.attempt, d.max_attempts, d.effect_key
+    if d.effect_class is not EffectClass.PURE:
+        said["effect_class"] = d.effect_class
+    if d.inputs:
+        said["inputs"] = d.inputs
+    if d.output is not None:
+        said["output"] = d.output
+    if d.do_key is not None:
+        said["do_key"] = d.do_key
+    said["start_before"] = d.start_before
+    if d.start_to_close_s != _TO_CLOSE_S:
+        said["start_to_close_s"] = d.start_to_close_s
+    if d.lease_s != _LEASE_S:
+        said["lease_s"] = d.lease_s
+    if d.conversation is not None:
+        said["conversation"] = d.conversation
+    if d.approved is not None:
+        said["approved"] = d.approved
+    if d.approval is not None:
+        said["approval"] = d.approval
+    return orjson.dumps(said)
 
 
 async def _as_it_is(s: Sending) -> Outgoing:
