@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass, field
-from typing import Any, assert_never
+from typing import Any, NamedTuple, assert_never
 
 from handrail_contracts.events import EventType as T
 from handrail_contracts.events import NodeStatus as N
@@ -32,14 +31,13 @@ from handrail_engine.state import (
 from handrail_engine.turn import Message, Turn
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(NamedTuple):
     """Rows to append, in order, and messages to send once they are committed. Both may be empty. `blobs` (digest, body)
     are what the rows refer to."""
 
     rows: list[Row]
     messages: list[Message]
-    blobs: list[tuple[str, bytes]] = field(default_factory=list)
+    blobs: list[tuple[str, bytes]]
 
 
 def decide(s: WorkflowState, what: Input, now: Now) -> Decided | Rejection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from handrail_engine.retry import resend_s, start_window_s
 from handrail_engine.state import Live, NodeState
 
-_LOOK_S, _WINDOW_S = resend_s(0), start_window_s(0)
+_LOOK_MS, _WINDOW_MS = int(resend_s(0) * 1000), int(start_window_s(0) * 1000)
 
 
 def must_close_ms(node: NodeState, at_ms: int) -> int:
@@ -16,8 +16,8 @@ def must_close_ms(node: NodeState, at_ms: int) -> int:
 
 def sent(at_ms: int, patience_s: float) -> Live:
     """A fresh attempt that was just sent for the first time and may be claimed within its window."""
-    patience = max(patience_s, 1.0)
-    return Live(at_ms + int(min(_LOOK_S, patience) * 1000), at_ms + int(min(_WINDOW_S, patience) * 1000))
+    patience_ms = max(int(patience_s * 1000), 1_000)
+    return Live(at_ms + min(_LOOK_MS, patience_ms), at_ms + min(_WINDOW_MS, patience_ms))
 
 
 def claim(node: NodeState, at_ms: int) -> None:

@@ -61,9 +61,13 @@ def dead_source(t: Turn, node: NodeState) -> str | None:
     for ref, may_miss in node.spec.refs.values():
         if ref.node_id is not None and not may_miss:
             source = t.state.nodes[ref.node_id]
+            if source.state is N.COMPLETE:
+                continue
             lacks = source.state is N.SKIPPED and dig(source.output, ref.path) is MISSING
-            without = source.state is not N.COMPLETE and source.output is None
-            if ((without or lacks) and not source.spec.optional) or source.state in (N.CANCELLED, N.COMPENSATED):
+            if ((source.output is None or lacks) and not source.spec.optional) or source.state in (
+                N.CANCELLED,
+                N.COMPENSATED,
+            ):
                 return ref.node_id
     return None
 

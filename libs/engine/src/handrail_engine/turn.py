@@ -23,6 +23,7 @@ from handrail_engine.state import NodeState, Row, WorkflowState
 
 Message = Dispatch | DeadLetter
 _MOVED = EventType.NODE_STATE_CHANGED.value
+_NAMES = {status: status.value for status in NodeStatus}
 _TAKES_ALONG = (ResolutionKind.RETRY, ResolutionKind.SKIP, ResolutionKind.MARK)
 
 
@@ -47,23 +48,30 @@ class Turn:
 
     def emit(self, type_: EventType, meta: dict[str, Any] | None = None, **data: Any) -> Row:
         """Appends one row and folds it. Keys of `data` are the event's own."""
-        return self._append(type_.value, meta, data)
+        s, name = self.state, type_.value
+        return self._append(
+            name, meta, {"event_type": name, "trace_id": s.trace_id, "seq": s.seq + 1, "at": self.at, **data}
+        )
 
     def move(self, node: NodeState, to: NodeStatus, meta: dict[str, Any] | None = None, **data: Any) -> Row:
         """Emits NODE_STATE_CHANGED; `attempt` defaults to the node's."""
-        moved = {"node_id": node.spec.id, "from": node.state.value, "to": to.value, "attempt": node.attempt}
-        return self._append(_MOVED, meta, moved | data)
+        s = self.state
+        moved = {
+            "event_type": _MOVED,
+            "trace_id": s.trace_id,
+            "seq": s.seq + 1,
+            "at": self.at,
+            "node_id": node.spec.id,
+            "from": _NAMES[node.state],
+            "to": _NAMES[to],
+            "attempt": node.attempt,
+            **data,
+        }
+        return self._append(_MOVED, meta, moved)
 
     def _append(self, type_: str, meta: dict[str, Any] | None, data: dict[str, Any]) -> Row:
         s = self.state
-        seq = s.seq + 1
-        row = Row(
-            seq,
-            type_,
-            {"event_type": type_, "trace_id": s.trace_id, "seq": seq, "at": self.at, **data},
-            meta,
-            self.now.ms,
-        )
+        row = Row(s.seq + 1, type_, data, meta, self.now.ms)
         evolve(s, row)
         self.rows.append(row)
         self.messages.extend(outgoing(s, row))
