@@ -250,12 +250,13 @@ class Batcher:
         b, own = opened.batch, self._own
         counts: dict[int, int] = {}
         last: dict[int, int] = {}
-        dumps, event, stored, sending = orjson.dumps, self._publisher.event, b.rows.append, opened.sendings.append
+        dumps, stored, sendings = orjson.dumps, b.rows.append, opened.sendings
         now = iso(opened.now.ms)
         for entry, rows, messages, cause in opened.decided:
             p, born, trace_id = entry.p, entry.born, entry.state.trace_id
             for m in messages:
-                sending(self._publisher.message(p, m, now))
+                sendings.append(self._publisher.message(p, m, now))
+            told: list[tuple[int, str, bytes, str]] = []
             first = own.held[p].next_pseq + counts.get(p, 0)
             for pseq, row in enumerate(rows, first):
                 seq, type_, body, meta, at_ms = row
@@ -265,10 +266,11 @@ class Batcher:
                         born, trace_id, seq, p, pseq, type_, data, None if meta is None else dumps(meta), cause, at_ms
                     )
                 )
-                sending(event(p, pseq, trace_id, seq, type_, data, body["at"]))
+                told.append((seq, type_, data, body["at"]))
                 if type_ != EventType.NODE_STATE_CHANGED:
                     about(row, entry, b)
             if rows:
+                sendings += self._publisher.events(p, first, trace_id, told)
                 counts[p] = counts.get(p, 0) + len(rows)
                 last[id(entry)] = first + len(rows) - 1
         for entry in opened.touched.values():

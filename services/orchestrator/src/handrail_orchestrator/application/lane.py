@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 import structlog
@@ -36,7 +36,7 @@ class Sending(NamedTuple):
 
 
 class Lane:
-    """`put` what was committed; `run` sends it. `prepare` makes the record as it is sent; `acknowledged` hears of each
+    """`put` what was committed; `run` sends it. `prepare` makes the record as it is sent, where it is not sent as it is; `acknowledged` hears of each
     that the bus has taken or refused for good, in order. With a lane behind it (`onward`) this one sends the tasks and
     hands on the rest, in order, once the tasks among it were tried. `every_s` keeps its sends so far apart, unless one
     carries something hurried: each wakes everybody who reads."""
@@ -44,7 +44,7 @@ class Lane:
     def __init__(
         self,
         bus: Bus,
-        prepare: Callable[[Sending], Awaitable[Outgoing]],
+        prepare: Callable[[Sending], Awaitable[Outgoing]] | None,
         acknowledged: Callable[[Sending], None],
         onward: Lane | None = None,
         every_s: float = 0.0,
@@ -58,11 +58,10 @@ class Lane:
         self._producer: Producer | None = None
         self._stopping = False
 
-    def put(self, sendings: Iterable[Sending]) -> None:
+    def put(self, sendings: Sequence[Sending]) -> None:
         """Queues records."""
-        behind = len(self.queue)
         self.queue.extend(sendings)
-        if self._pace.every_s and any(self.queue[i].hurried for i in range(behind, len(self.queue))):
+        if self._pace.every_s and any(s.hurried for s in sendings):
             self._pace.hurry()
         if self.queue:
             self.idle.clear()
@@ -116,12 +115,13 @@ class Lane:
 
     async def _send(self, batch: list[Sending]) -> int:
         """How many, from the first, need not be sent again."""
+        prepare = self._prepare
         try:
             if self._producer is None:
                 self._producer = await self._bus.producer()
             producer = self._producer  # a stop lets it go while tasks are prepared: closed, it refuses
             crashpoint("K5")
-            messages = [await self._prepare(s) for s in batch]
+            messages = [s.message if prepare is None else await prepare(s) for s in batch]
             if armed("K6"):  # somebody wants to see us die with half of it produced
                 await producer.send(messages[: (len(messages) + 1) // 2])
                 crashpoint("K6")

@@ -70,6 +70,8 @@ class Places:
     @staticmethod
     def settle(state: WorkflowState, before: Mapping[str, int], room: dict[str, int], changed: dict[str, int]) -> None:
         """Counts what a decision took and gave back."""
+        if before == state.places:
+            return
         for key in {*before, *state.places}:
             more = state.places.get(key, 0) - before.get(key, 0)
             if more:

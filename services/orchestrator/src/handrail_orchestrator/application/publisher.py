@@ -50,12 +50,6 @@ def _type(event_type: str) -> bytes:
     return ce_type(event_type).encode()
 
 
-@lru_cache(maxsize=1024)  # a batch tells of a workflow several times
-def _workflow(tenant: str, trace_id: str) -> tuple[bytes, bytes]:
-    """The key and the subject of what is told of a workflow."""
-    return workflow_key(tenant, trace_id).encode(), trace_id.encode()
-
-
 class Publisher:
     """`put` what was committed; `run` sends it; `published(p)` says how far it got."""
 
@@ -66,7 +60,7 @@ class Publisher:
         self._tenant = tenant
         self._partitions = partitions
         self._blobs = blobs
-        self._news = Lane(bus, _as_it_is, self._acknowledged, every_s=NEWS_EVERY_S)
+        self._news = Lane(bus, None, self._acknowledged, every_s=NEWS_EVERY_S)
         self._tasks = Lane(bus, self._resolved, lambda _: None, self._news)
         self._lanes = (self._tasks, self._news)
         self._published: dict[int, int] = {}
@@ -76,10 +70,17 @@ class Publisher:
 
     def event(self, p: int, pseq: int, trace_id: str, seq: int, type_: str, data: bytes, at: str) -> Sending:
         """The record of a journal row."""
-        key, subject = _workflow(self._tenant, trace_id)
-        ce_id = event_ce_id(self._tenant, trace_id, seq).encode()
-        headers = plain_headers(ce_id, _type(type_), _SOURCE, subject, at.encode())
-        return Sending(Outgoing(topics.EVENTS, key, data, headers, p), p, pseq, False, type_ in _AWAITED)
+        return self.events(p, pseq, trace_id, ((seq, type_, data, at),))[0]
+
+    def events(self, p: int, first: int, trace_id: str, rows: Iterable[tuple[int, str, bytes, str]]) -> list[Sending]:
+        """The records of rows (seq, type, data, at) of one workflow that follow each other, from pseq `first` on."""
+        tenant, topic, made = self._tenant, topics.EVENTS, list[Sending]()
+        key, subject = workflow_key(tenant, trace_id).encode(), trace_id.encode()
+        for pseq, (seq, type_, data, at) in enumerate(rows, first):
+            ce_id = event_ce_id(tenant, trace_id, seq).encode()
+            headers = plain_headers(ce_id, _type(type_), _SOURCE, subject, at.encode())
+            made.append(Sending(Outgoing(topic, key, data, headers, p), p, pseq, False, type_ in _AWAITED))
+        return made
 
     def message(self, p: int, m: Dispatch | DeadLetter, at: str) -> Sending:
         """The record of a task or a dead letter."""
@@ -231,10 +232,6 @@ def _encoded(d: Dispatch) -> bytes:
     if d.approval is not None:
         said["approval"] = d.approval
     return orjson.dumps(said)
-
-
-async def _as_it_is(s: Sending) -> Outgoing:
-    return s.message
 
 
 def _reference(value: Any) -> str | None:

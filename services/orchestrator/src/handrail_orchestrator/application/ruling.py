@@ -84,8 +84,9 @@ class Ruling:
         pass."""
         for state, rows in committed:
             for row in rows:
-                if row.type == EventType.NODE_STATE_CHANGED and row.meta and row.meta.get("outcome") in _ENDS:
-                    self._count(state.nodes[row.data["node_id"]], row.meta["outcome"] == "ok")
+                outcome = row.meta.get("outcome") if row.meta else None
+                if outcome in _ENDS and row.type == EventType.NODE_STATE_CHANGED:
+                    self._count(state.nodes[row.data["node_id"]], outcome == "ok")
 
     def _count(self, node: NodeState, ok: bool) -> None:
         actions = {node.spec.action, node.granted["action"]} if node.granted is not None else {node.spec.action}
