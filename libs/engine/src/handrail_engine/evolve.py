@@ -238,7 +238,7 @@ def _first_life(s: WorkflowState, node: NodeState, row: Row, old: NodeStatus, ne
                 node.off, s.off = True, s.off + 1
         case _:
             pass
-    if new is not NodeStatus.DEAD_LETTERED:
+    if node.dead_letter is not None and new is not NodeStatus.DEAD_LETTERED:
         _letter(s, node, None)
     if new is NodeStatus.RETRYING:
         node.look_up = bool(meta.get("look_up"))

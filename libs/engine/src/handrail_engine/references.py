@@ -110,7 +110,7 @@ def _inside(stored: Mapping[str, Any], path: tuple[str, ...]) -> Any:
 def resolve(value: Any, look_up: Callable[[str], Any]) -> Any:
     """The value with every reference replaced by what `look_up(text)` answers; MISSING becomes the default, else null."""
     if isinstance(value, dict):
-        if FROM in value and set(value) <= {FROM, "default"}:
+        if FROM in value and (len(value) == 1 or set(value) == {FROM, "default"}):
             found = look_up(value[FROM])
             if found is MISSING:
                 return value.get("default")

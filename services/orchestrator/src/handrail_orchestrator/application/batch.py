@@ -211,7 +211,8 @@ class Batcher:
                 continue
             rows.extend(answer.rows)
             messages.extend(answer.messages)
-            opened.batch.blobs.extend((mark, trace_id, "application/json", body) for mark, body in answer.blobs)
+            if answer.blobs:
+                opened.batch.blobs.extend((mark, trace_id, "application/json", body) for mark, body in answer.blobs)
             cause = cause or item.causation
         opened.take(taken)
         if entry is not None:

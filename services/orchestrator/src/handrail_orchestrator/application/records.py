@@ -154,9 +154,8 @@ def summary(entry: Entry) -> Summary | None:
     """
     s = entry.state
     wake = s.next_wake()
-    status = s.status.value
     earlier = wake is not None and (entry.stored_wake_ms is None or wake < entry.stored_wake_ms)
-    if status == entry.stored_status and not earlier:
+    if s.status == entry.stored_status and not earlier:
         return None
     counts = {str(k): v for k, v in s.counts.items() if v}
     return Summary(
@@ -165,7 +164,7 @@ def summary(entry: Entry) -> Summary | None:
         born=entry.born,
         blueprint=s.blueprint,
         intent=s.intent,
-        status=status,
+        status=s.status.value,
         labels=orjson.dumps(s.labels),
         counts=orjson.dumps(counts),
         seq=s.seq,
