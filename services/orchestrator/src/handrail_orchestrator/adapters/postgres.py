@@ -299,8 +299,8 @@ class PostgresStore(TrackRecord):
         return e
 
     def arguments(self, b: Batch) -> tuple[Any, ...]:
-        """The parameters of the one statement."""
-        pos, rows, sums = b.positions, b.rows, b.summaries
+        """The parameters of the one statement. Rows and summaries go by the places of their fields, as their types have them."""
+        pos = b.positions
         return (
             self._member,
             [x.p for x in pos],
@@ -311,29 +311,8 @@ class PostgresStore(TrackRecord):
             self._lease_s,
             [x.bus_id for x in pos],
             b.tenant,
-            [r.born for r in rows],
-            [r.trace_id for r in rows],
-            [r.seq for r in rows],
-            [r.p for r in rows],
-            [r.pseq for r in rows],
-            [r.type for r in rows],
-            [r.data.decode() for r in rows],
-            [r.meta.decode() if r.meta is not None else None for r in rows],
-            [r.causation for r in rows],
-            [r.at_ms for r in rows],
-            [s.trace_id for s in sums],
-            [s.p for s in sums],
-            [s.born for s in sums],
-            [s.blueprint for s in sums],
-            [s.intent for s in sums],
-            [s.status for s in sums],
-            [s.labels.decode() for s in sums],
-            [s.counts.decode() for s in sums],
-            [s.seq for s in sums],
-            [s.created_ms for s in sums],
-            [s.updated_ms for s in sums],
-            [s.ended_ms for s in sums],
-            [s.wake_ms for s in sums],
+            b.rows,
+            b.summaries,
             [n for n, _ in b.commands],
             [pseq for _, pseq in b.commands],
             [x.batch for x in pos],

@@ -9,30 +9,25 @@ WITH cas AS (
          published_upto = greatest(t.published_upto, u.published),
          lease_until = clock_timestamp() + make_interval(secs => $7)
     FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $8::text[],
-                $35::bigint[]) AS u(p, epoch, next_pseq, published, offsets, bus_id, batch)
+                $14::bigint[]) AS u(p, epoch, next_pseq, published, offsets, bus_id, batch)
    WHERE t.p = u.p AND t.epoch = u.epoch AND t.owner = $1 AND t.batch >= u.batch RETURNING t.p
 ), fence AS MATERIALIZED (
   SELECT handrail.fence((SELECT count(*) FROM cas), cardinality($2::int[])) AS ok
 ), j AS (
   INSERT INTO handrail.journal (born, tenant, trace_id, seq, p, pseq, type, data, meta, causation, at)
-  SELECT born, $9, trace_id, seq, p, pseq, type, data::json, meta::json, causation, to_timestamp(at / 1000.0)
-    FROM fence, unnest($10::int[], $11::text[], $12::int[], $13::int[], $14::bigint[], $15::text[], $16::text[], $17::text[],
-                $18::text[], $19::bigint[]) AS r(born, trace_id, seq, p, pseq, type, data, meta, causation, at)
-   WHERE fence.ok
+  SELECT born, $9, trace_id, seq, p, pseq, type, data, meta, causation, to_timestamp(at_ms / 1000.0)
+    FROM fence, unnest($10::handrail.stored_row[]) WHERE fence.ok
 ), w AS (
   INSERT INTO handrail.workflow AS t (tenant, trace_id, p, born, blueprint, intent, status, labels, counts, seq, created_at,
                                       updated_at, ended_at, wake_at)
-  SELECT $9, trace_id, p, born, blueprint, intent, status, labels::jsonb, counts::json, seq, to_timestamp(created / 1000.0),
-         to_timestamp(updated / 1000.0), to_timestamp(ended / 1000.0), to_timestamp(wake / 1000.0)
-    FROM fence, unnest($20::text[], $21::int[], $22::int[], $23::text[], $24::text[], $25::text[], $26::text[], $27::text[],
-                $28::int[], $29::bigint[], $30::bigint[], $31::bigint[], $32::bigint[])
-         AS s(trace_id, p, born, blueprint, intent, status, labels, counts, seq, created, updated, ended, wake)
-   WHERE fence.ok
+  SELECT $9, trace_id, p, born, blueprint, intent, status, labels, counts, seq, to_timestamp(created_ms / 1000.0),
+         to_timestamp(updated_ms / 1000.0), to_timestamp(ended_ms / 1000.0), to_timestamp(wake_ms / 1000.0)
+    FROM fence, unnest($11::handrail.summary[]) WHERE fence.ok
   ON CONFLICT (tenant, trace_id) DO UPDATE SET status = excluded.status, counts = excluded.counts, seq = excluded.seq,
      updated_at = excluded.updated_at, ended_at = excluded.ended_at, wake_at = excluded.wake_at
 ), c AS (
   UPDATE handrail.command t SET applied_pseq = u.pseq
-    FROM fence, unnest($33::bigint[], $34::bigint[]) AS u(n, pseq) WHERE fence.ok AND t.n = u.n
+    FROM fence, unnest($12::bigint[], $13::bigint[]) AS u(n, pseq) WHERE fence.ok AND t.n = u.n
 )
 SELECT ok FROM fence
 """
