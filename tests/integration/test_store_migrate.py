@@ -94,6 +94,24 @@ async def test_journal_weeks_are_made_ahead_and_follow_the_clock(empty_database:
         await pool.close()
 
 
+async def test_every_week_of_the_journal_is_sampled_sparingly(empty_database: str) -> None:
+    await upgrade(empty_database, 4)
+    pool = await connect.pool(empty_database, app="test")
+    try:
+        async with pool.acquire() as connection:
+            await clock.advance(connection, 7 * 86_400_000)
+            await ensure_journal_weeks(connection)
+            otherwise = await connection.fetch(
+                "SELECT attrelid::regclass::text, attname FROM pg_attribute WHERE attnum > 0 AND NOT attisdropped"
+                " AND attstattarget IS DISTINCT FROM 10 AND (attrelid IN ('handrail.command'::regclass,"
+                " 'handrail.idempotency'::regclass) OR attrelid IN (SELECT inhrelid FROM pg_inherits"
+                " WHERE inhparent = 'handrail.journal'::regclass))"
+            )
+        assert otherwise == []
+    finally:
+        await pool.close()
+
+
 async def test_a_week_with_rows_in_the_default_partition_is_left_there(empty_database: str) -> None:
     await upgrade(empty_database, 4)
     pool = await connect.pool(empty_database, app="test")
