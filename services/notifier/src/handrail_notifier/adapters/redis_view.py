@@ -24,6 +24,7 @@ from handrail_contracts.live import (
     stream_key,
     view_key,
 )
+from handrail_notifier.adapters.pipelining import answers
 from handrail_notifier.application.ports import Key, Row, Snapshot, Unavailable, Write, Written
 
 # Events that follow each other, and what all of them change. Answers how many of them were there already, -1 for a gap.
@@ -164,15 +165,17 @@ class RedisView:
 
     async def _run(self, writes: Sequence[Write]) -> list[Any]:
         sha = (await self._load())[0]
-        pipe = self._redis.pipeline(transaction=False)
+        commands: list[list[Any]] = []
         for key, rows, delta in writes:
-            args: list[Any] = [rows[0].seq, ENDED_TTL_S if delta.ended else 0, len(rows), len(delta.fields)]
+            args: list[Any] = ["EVALSHA", sha, 2, view_key(*key), stream_key(*key)]
+            args += (rows[0].seq, ENDED_TTL_S if delta.ended else 0, len(rows), len(delta.fields))
             for row in rows:
                 args += (row.type, row.data)
             for name, value in delta.fields.items():
                 args += (name, value)
-            pipe.evalsha(sha, 2, view_key(*key), stream_key(*key), *args, *delta.removed)
-        return await pipe.execute(raise_on_error=False)
+            args += delta.removed
+            commands.append(args)
+        return await answers(self._redis, commands)
 
     async def _load(self) -> tuple[str, str]:
         if self._sha is None:
