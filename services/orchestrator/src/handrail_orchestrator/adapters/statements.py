@@ -15,13 +15,13 @@ WITH cas AS (
   SELECT handrail.fence((SELECT count(*) FROM cas), cardinality($2::int[])) AS ok
 ), j AS (
   INSERT INTO handrail.journal (born, tenant, trace_id, seq, p, pseq, type, data, meta, causation, at)
-  SELECT born, $9, trace_id, seq, p, pseq, type, data, meta, causation, to_timestamp(at_ms / 1000.0)
+  SELECT born, $9, trace_id, seq, p, pseq, type, data, meta, causation, to_timestamp(at_ms / 1000::float8)
     FROM fence, unnest($10::handrail.stored_row[]) WHERE fence.ok
 ), w AS (
   INSERT INTO handrail.workflow AS t (tenant, trace_id, p, born, blueprint, intent, status, labels, counts, seq, created_at,
                                       updated_at, ended_at, wake_at)
-  SELECT $9, trace_id, p, born, blueprint, intent, status, labels, counts, seq, to_timestamp(created_ms / 1000.0),
-         to_timestamp(updated_ms / 1000.0), to_timestamp(ended_ms / 1000.0), to_timestamp(wake_ms / 1000.0)
+  SELECT $9, trace_id, p, born, blueprint, intent, status, labels, counts, seq, to_timestamp(created_ms / 1000::float8),
+         to_timestamp(updated_ms / 1000::float8), to_timestamp(ended_ms / 1000::float8), to_timestamp(wake_ms / 1000::float8)
     FROM fence, unnest($11::handrail.summary[]) WHERE fence.ok
   ON CONFLICT (tenant, trace_id) DO UPDATE SET status = excluded.status, counts = excluded.counts, seq = excluded.seq,
      updated_at = excluded.updated_at, ended_at = excluded.ended_at, wake_at = excluded.wake_at
