@@ -36,10 +36,10 @@ class Sending(NamedTuple):
 
 
 class Lane:
-    """`put` what was committed; `run` sends it. `prepare` makes the record as it is sent, where it is not sent as it is; `acknowledged` hears of each
-    that the bus has taken or refused for good, in order. With a lane behind it (`onward`) this one sends the tasks and
-    hands on the rest, in order, once the tasks among it were tried. `every_s` keeps its sends so far apart, unless one
-    carries something hurried: each wakes everybody who reads."""
+    """`put` what was committed; `run` sends it. `prepare` makes the record as it is sent, where that is not as it was put;
+    `acknowledged` hears of each that the bus has taken or refused for good, in order. With a lane behind it (`onward`) this
+    one sends the tasks and hands on the rest, in order, once the tasks among it were tried. `every_s` keeps its sends so far
+    apart, unless one carries something hurried: each wakes everybody who reads."""
 
     def __init__(
         self,
