@@ -18,7 +18,7 @@ from handrail.engines.valkey import LocalValkey
 from handrail_notifier.adapters.packing import packed
 from handrail_notifier.adapters.pipelining import answers
 
-TIMEOUT_S = 0.4
+TIMEOUT_S = 2.0
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 INCR = [["INCR", "n"]] * 4
 
@@ -72,7 +72,7 @@ async def test_slow_answers_have_the_timeout_each() -> None:
     async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asked(reader)
         for i in range(4):
-            await asyncio.sleep(TIMEOUT_S / 2)
+            await asyncio.sleep(TIMEOUT_S * 0.4)
             writer.write(b":%d\r\n" % i)
         writer.close()
 
