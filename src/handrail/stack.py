@@ -20,12 +20,15 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
+import psutil
+
 from handrail.engines.addresses import require_port
 from handrail.engines.errors import EngineStartFailed
 from handrail.engines.kafka import LocalKafka
 from handrail.engines.postgres import LocalPostgres
 from handrail.engines.valkey import LocalValkey
 from handrail_runtime.bus_kafka import KafkaBus
+from handrail_runtime.errors import Misconfigured
 from handrail_runtime.lifecycle import backoff
 from handrail_runtime.topic_plan import topic_plan
 from handrail_store import migrate
@@ -201,6 +204,11 @@ class Stack:
         while time.monotonic() < deadline:
             with contextlib.suppress(URLError, OSError, TimeoutError):
                 if await asyncio.to_thread(_status, url) == 200:
+                    if not _listens(part):  # two that start at once both found the port free
+                        raise Misconfigured(
+                            f"Expected {part.name} to answer at {url}, but another process does. "
+                            "Stop what listens there, or choose another with --port."
+                        )
                     return
             await asyncio.sleep(0.1)
         raise EngineStartFailed(
@@ -245,6 +253,14 @@ async def partitions_of(dsn: str, asked: int | None) -> int:
 def _status(url: str) -> int:
     with urlopen(url, timeout=2) as answer:
         return answer.status
+
+
+def _listens(part: Part) -> bool:
+    try:
+        found = psutil.Process(part.pid).net_connections("tcp") if part.pid is not None else []
+    except psutil.NoSuchProcess:
+        return False
+    return any(c.status == psutil.CONN_LISTEN and c.laddr.port == part.port for c in found if c.laddr)
 
 
 async def _ended(part: Part) -> None:
