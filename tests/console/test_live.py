@@ -228,6 +228,9 @@ async def test_a_new_workflow_appears_in_the_list_and_waits_while_somebody_point
         news = page.get_by_test_id("news")
         await expect(news).to_have_text("1 new: show")
         await expect(rows).to_have_count(2)
+        await news.hover()  # on its way there the pointer has left the rows
+        await page.wait_for_timeout(300)
+        await expect(rows).to_have_count(2)
         await news.click()
         await expect(rows).to_have_count(3)
         shown = await rows.evaluate_all("rows => rows.map(row => row.dataset.trace)")

@@ -20,7 +20,8 @@ const TOP_PX = 120;
 
 /**
  * What to show of `all` (newest first), and how many newer rows wait for `show`. Rows that are held stay where they are,
- * also when the answer has moved on, and follow what is known of them. `hand` goes on what surrounds the rows.
+ * also when the answer has moved on, and follow what is known of them. `hand` goes on what surrounds the rows, `reach` on what
+ * surrounds them and whatever calls `show`: a pointer on its way there has not left.
  */
 export function useHeldBack<T extends Row>(all: readonly T[], { key, reading, old }: Options) {
   const [pointed, setPointed] = useState(false);
@@ -37,9 +38,11 @@ export function useHeldBack<T extends Row>(all: readonly T[], { key, reading, ol
     items,
     waiting,
     show: () => setHeld({ key, rows: all }),
-    hand: {
+    reach: {
       onPointerEnter: () => setPointed(true),
       onPointerLeave: () => setPointed(false),
+    },
+    hand: {
       onFocus: () => setFocused(true),
       onBlur: (event: FocusEvent) => setFocused(event.currentTarget.contains(event.relatedTarget as Node | null)),
     },

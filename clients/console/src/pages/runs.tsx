@@ -49,7 +49,7 @@ export default function RunsPage() {
   });
   const all = list.data?.pages.flatMap((page) => page.items) ?? [];
   useListLive(all, list.isSuccess);
-  const { items, waiting, show, hand } = useHeldBack(all, {
+  const { items, waiting, show, reach, hand } = useHeldBack(all, {
     key: [status, blueprint, q, label].join("\n"),
     reading: (list.data?.pages.length ?? 0) > 1,
     old: list.isPlaceholderData,
@@ -67,12 +67,14 @@ export default function RunsPage() {
       {list.isError ? <Failed error={list.error} again={() => void list.refetch()} /> : null}
       {list.isPending ? <Skeleton lines={8} /> : null}
       {list.isSuccess && items.length === 0 ? <Empty title={filtered ? text.runs.empty : text.runs.emptyAll} /> : null}
-      {waiting > 0 ? (
-        <button type="button" className="button news" onClick={show} data-testid="news">
-          <ArrowUp size={16} aria-hidden /> {text.runs.waiting(waiting)}
-        </button>
-      ) : null}
-      <div {...hand}>{items.length > 0 ? <Table items={items} /> : null}</div>
+      <div {...reach}>
+        {waiting > 0 ? (
+          <button type="button" className="button news" onClick={show} data-testid="news">
+            <ArrowUp size={16} aria-hidden /> {text.runs.waiting(waiting)}
+          </button>
+        ) : null}
+        <div {...hand}>{items.length > 0 ? <Table items={items} /> : null}</div>
+      </div>
       {list.hasNextPage ? (
         <button type="button" className="button" onClick={() => void list.fetchNextPage()} disabled={list.isFetchingNextPage}>
           {text.runs.more}
