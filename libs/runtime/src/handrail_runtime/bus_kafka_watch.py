@@ -87,8 +87,6 @@ class Watch:
 
     async def _stands_still(self) -> bool:
         positions = await self._positions()
-        if not positions:
-            return False
         ranges = await self._control.ranges(positions)
         behind = {tp: at for tp, at in positions.items() if ranges[tp].start <= at < ranges[tp].end}
         stuck = {tp: at for tp, at in behind.items() if self._behind.get(tp) == at}
