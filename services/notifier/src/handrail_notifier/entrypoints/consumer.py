@@ -34,6 +34,9 @@ _log = structlog.get_logger(__name__)
 
 GROUP = "handrail-notifier-projection"
 READ_S = 0.5
+FAN_OUT_MOST, UNWATCHED_EVERY_S = 2000, 0.05
+"""How far apart the fan-out's reads are while nobody watches anything: each wakes the broker, for records that are only
+handed on to Redis. Who begins to watch waits once for what is left of it."""
 PROJECT_MOST, PROJECT_EVERY_S = 1000, 0.05
 """How far apart reads for Redis are while events come in a stream (a full one is followed at once). Streams only begin there,
 and what it lacks then comes from the journal."""
@@ -88,15 +91,16 @@ class FanOut:
     async def run(self, stopping: asyncio.Event) -> None:
         """Reads until told to stop. After trouble it begins at the end again, and what was missed comes from the journal; as
         long as the bus is away, so does everything."""
-        delays = backoff()
+        delays, pace = backoff(), Pace(UNWATCHED_EVERY_S)
         while not stopping.is_set():
+            await pace.rest()
             try:
                 if self._reader is None:
                     self._missed = True
                     await self.open()
                     _log.info("bus_reader_reopened", action="fan_out")
                 assert self._reader is not None
-                records = await self._reader.read(2000, READ_S)
+                records = await self._reader.read(FAN_OUT_MOST, READ_S)
                 delays = backoff()
             except BusError as e:
                 _log.warning("bus_reader_failed", action="fan_out", kind=type(e).__name__, reason=str(e)[:200])
@@ -107,7 +111,14 @@ class FanOut:
             self.take(records)
             if self._missed:
                 await self._catch_up()
+            if 0 < len(records) < FAN_OUT_MOST and not self._watched:
+                pace.turned()
         await self.close()
+
+    @property
+    def _watched(self) -> bool:
+        """Somebody looks at something, or did a moment ago."""
+        return len(self._rings) > 0 or self._inbox.active or self._bundles.wants_accepted
 
     def take(self, records: Sequence[Record]) -> None:
         """Hands records to the rings that they belong to; for all others the key is enough, undecoded."""

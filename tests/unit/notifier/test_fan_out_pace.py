@@ -1,0 +1,128 @@
+"""While nobody watches, the fan-out takes its events in handfuls; while somebody does, it takes each as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from tests.waiting import wait_until
+
+from handrail_contracts import topics
+from handrail_notifier.application.recent import Recent
+from handrail_notifier.entrypoints import consumer
+from handrail_notifier.entrypoints.consumer import FanOut
+from handrail_runtime.bus_memory import MemoryBus
+from handrail_runtime.ports import Outgoing, Record
+
+
+@dataclass
+class Lookers:
+    """What the fan-out asks: how many workflows are watched, whether the inbox is, whether a list or a label is."""
+
+    workflows: int = 0
+    active: bool = False
+    wants_accepted: bool = False
+    offered: list[Record] = field(default_factory=list[Record])
+
+    def __len__(self) -> int:
+        return self.workflows
+
+    def find(self, record_key: bytes | None) -> None:
+        """None of the records belongs to a watched workflow."""
+
+    def offer(self, record: Record) -> None:
+        self.offered.append(record)
+
+
+class Counted(Recent):
+    """Counts what the projection of this process was handed."""
+
+    taken = 0
+
+    def offer(self, records: Iterable[Record]) -> None:
+        self.taken += len(list(records))
+
+
+@dataclass
+class Running:
+    bus: MemoryBus
+    recent: Counted
+
+    async def send(self, count: int = 1) -> None:
+        messages = [Outgoing(topics.EVENTS, b"k", b"x") for _ in range(count)]
+        assert not any(await (await self.bus.producer()).send(messages))
+
+    async def takes(self, count: int) -> None:
+        """Waits until so many were taken in all."""
+        await wait_until(lambda: self.recent.taken == count, description=f"{count} taken")
+
+
+@asynccontextmanager
+async def running(lookers: Lookers) -> AsyncGenerator[Running]:
+    bus = MemoryBus()
+    await bus.ensure_topics({topics.EVENTS: (2, {}), topics.PROGRESS: (2, {})})
+    recent = Counted()
+    asked: Any = lookers
+    fan_out = FanOut(bus, asked, asked, asked, recent)
+    await fan_out.open()
+    task = asyncio.create_task(fan_out.run(asyncio.Event()))
+    try:
+        yield Running(bus, recent)
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+@pytest.fixture
+def never(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A distance that no test lives to see the end of."""
+    monkeypatch.setattr(consumer, "UNWATCHED_EVERY_S", 3600.0)
+
+
+@pytest.mark.usefixtures("never")
+async def test_while_nobody_watches_what_follows_a_read_waits_for_the_next() -> None:
+    async with running(Lookers()) as it:
+        await it.send()
+        await it.takes(1)
+        await it.send()
+        for _ in range(200):
+            await asyncio.sleep(0)
+        assert it.recent.taken == 1
+
+
+async def test_it_waits_for_the_distance_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer, "UNWATCHED_EVERY_S", 0.01)
+    async with running(Lookers()) as it:
+        for n in range(1, 6):
+            await it.send()
+            await it.takes(n)
+
+
+@pytest.mark.usefixtures("never")
+@pytest.mark.parametrize(
+    "look",
+    [
+        pytest.param(lambda of: setattr(of, "workflows", 1), id="a workflow"),
+        pytest.param(lambda of: setattr(of, "active", True), id="the inbox"),
+        pytest.param(lambda of: setattr(of, "wants_accepted", True), id="a list or a label"),
+    ],
+)
+async def test_while_somebody_watches_nothing_waits(look: Callable[[Lookers], None]) -> None:
+    lookers = Lookers()
+    look(lookers)
+    async with running(lookers) as it:
+        for n in range(1, 4):
+            await it.send()
+            await it.takes(n)
+
+
+@pytest.mark.usefixtures("never")
+async def test_a_full_read_is_followed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer, "FAN_OUT_MOST", 2)
+    async with running(Lookers()) as it:
+        await it.send(5)
+        await it.takes(5)
