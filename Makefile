@@ -3,7 +3,7 @@
 PY := .venv/bin/python
 SHELL := /bin/sh
 
-.PHONY: help setup console demo stack test sim torture torture-long check lint format members bench bench-compare bench-sse soak grow lock clean
+.PHONY: help setup console demo stack test sim torture torture-long skew check lint format members bench bench-compare bench-sse soak grow lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,9 @@ torture: setup  ## The long proofs: kills, races, simulation (at most 40 minutes
 
 torture-long: setup  ## The long proofs for a night: more seeds, more kills
 	HANDRAIL_TORTURE=long $(PY) -m pytest -m torture -q --timeout 36000
+
+skew: setup  ## An older version beside this one under load, exchanged every ten seconds: OLD=<commit>
+	$(PY) -m tests.torture.version_skew --old $(or $(OLD),$(error Expected the older version, as in: make skew OLD=HEAD~20))
 
 check: lint members test  ## What CI runs, without the long proofs
 

@@ -58,6 +58,8 @@ class Proc:
     process: asyncio.subprocess.Process | None = None
     stopping: bool = False
     armed: str | None = None
+    python: str = sys.executable
+    """Whose packages it runs; what is set here counts from its next start on."""
     _minder: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -71,7 +73,7 @@ class Proc:
                 environment["HANDRAIL_CRASHPOINT"] = self.armed
             with self.log.open("ab") as log:
                 self.process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", self.module, env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+                    self.python, "-m", self.module, env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
                     preexec_fn=_dies_with_us,
                 )  # fmt: skip
             code = await self.process.wait()
