@@ -13,6 +13,8 @@ from tests.notifier_rig import PARTITIONS, Rig, Wire, running, topics_for
 from tests.waiting import wait_until
 
 from handrail_contracts.view import WorkflowView
+from handrail_notifier.adapters.redis_view import read_state
+from handrail_notifier.entrypoints import consumer
 from handrail_runtime.bus_memory import MemoryBus
 from handrail_store import connect, migrate
 
@@ -197,3 +199,30 @@ async def test_queries_that_ask_for_nothing_or_too_much_are_refused(rig: Rig) ->
         await wait_until(lambda client=client: client.closed, description="the answer")
         assert (client.status, json.loads(client.body)["type"]) == (status, f"/problems/{code}")
     assert rig.notifier.rings.find(f"{rig.source.tenant}/nobody".encode()) is None
+
+
+@pytest.mark.parametrize("opened", ["/events?started=true", "/inbox/events"])
+async def test_who_comes_while_events_gather_is_told_of_nothing_that_was_over_before(
+    opened: str, pool: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody watches, so the fan-out lets events gather: it reads them before the stream begins, not into it."""
+    monkeypatch.setattr(consumer, "UNWATCHED_EVERY_S", 3600.0)
+    bus = MemoryBus()
+    await topics_for(bus)
+    async with running(pool=pool, bus=bus, redis_url=redis_url, tenant=f"gathers{len(opened)}") as rig:
+        await rig.source.both(story("gathers-1").events)
+
+        async def projected() -> bool:
+            return await read_state(rig.redis, rig.source.tenant, "gathers-1") is not None
+
+        await wait_until(projected, description="the fan-out has read, and lets events gather")
+        over = story("gathers-2")
+        over.paused("p2", "a")
+        over.resolved("p2")
+        await rig.source.publish(over.events)
+        client = await rig.open(opened)
+        later = story("gathers-3")
+        later.paused("p3", "a")
+        await rig.source.both(later.events)
+        await wait_until(lambda: "gathers-3" in client.body.decode(), description="what comes now is told")
+        assert "gathers-2" not in client.body.decode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +16,7 @@ from handrail_notifier.application.recent import Recent
 from handrail_notifier.entrypoints import consumer
 from handrail_notifier.entrypoints.consumer import FanOut
 from handrail_runtime.bus_memory import MemoryBus
-from handrail_runtime.ports import Outgoing, Record
+from handrail_runtime.ports import BusError, Outgoing, Reader, Record, TopicPartition
 
 
 @dataclass
@@ -47,10 +47,31 @@ class Counted(Recent):
         self.taken += len(list(records))
 
 
+class Slow:
+    """A reader that brings one record a read, as a broker's answers come one after the other; and breaks when told to."""
+
+    def __init__(self, inner: Reader) -> None:
+        self._inner, self.broken = inner, False
+
+    def assign(self, positions: Mapping[TopicPartition, int | None]) -> None:
+        self._inner.assign(positions)
+
+    async def read(self, max_records: int, timeout_s: float) -> list[Record]:
+        if self.broken:
+            raise BusError("Expected records, but the bus is away.")
+        await asyncio.sleep(0.002)
+        return await self._inner.read(1, timeout_s)
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
 @dataclass
 class Running:
     bus: MemoryBus
+    reader: Slow
     recent: Counted
+    fan_out: FanOut
 
     async def send(self, count: int = 1) -> None:
         messages = [Outgoing(topics.EVENTS, b"k", b"x") for _ in range(count)]
@@ -64,6 +85,13 @@ class Running:
 @asynccontextmanager
 async def running(lookers: Lookers) -> AsyncGenerator[Running]:
     bus = MemoryBus()
+    slow = Slow(await bus.reader())
+
+    async def reader() -> Reader:
+        return slow
+
+    of_bus: Any = bus
+    of_bus.reader = reader
     await bus.ensure_topics({topics.EVENTS: (2, {}), topics.PROGRESS: (2, {})})
     recent = Counted()
     asked: Any = lookers
@@ -71,7 +99,7 @@ async def running(lookers: Lookers) -> AsyncGenerator[Running]:
     await fan_out.open()
     task = asyncio.create_task(fan_out.run(asyncio.Event()))
     try:
-        yield Running(bus, recent)
+        yield Running(bus, slow, recent, fan_out)
     finally:
         task.cancel()
         await asyncio.wait({task})
@@ -122,7 +150,64 @@ async def test_while_somebody_watches_nothing_waits(look: Callable[[Lookers], No
 
 @pytest.mark.usefixtures("never")
 async def test_a_full_read_is_followed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer, "FAN_OUT_MOST", 2)
+    monkeypatch.setattr(consumer, "FAN_OUT_MOST", 1)
     async with running(Lookers()) as it:
         await it.send(5)
         await it.takes(5)
+
+
+@pytest.mark.usefixtures("never")
+async def test_who_begins_to_watch_is_told_of_nothing_that_was_published_before() -> None:
+    async with running(Lookers()) as it:
+        await it.send()
+        await it.takes(1)
+        await it.send(2)
+        await asyncio.gather(it.fan_out.attend(), it.fan_out.attend())
+        assert it.recent.taken == 3
+        for n in (4, 5):  # and nothing rests while their stream is being opened
+            await it.send()
+            await it.takes(n)
+
+
+@pytest.mark.usefixtures("never")
+async def test_who_comes_where_nothing_gathers_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer, "WELCOME_S", 3600.0)
+    monkeypatch.setattr(consumer, "READ_S", 3600.0)
+    async with running(Lookers()) as it:
+        await asyncio.sleep(0.02)  # it is reading now, and nothing comes
+        await it.fan_out.attend()
+        await it.send()
+        await it.takes(1)
+
+
+@pytest.mark.usefixtures("never")
+async def test_a_silent_bus_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer, "WELCOME_S", 3600.0)
+    async with running(Lookers()) as it:
+        await it.send()
+        await it.takes(1)
+        await it.fan_out.attend()  # nothing came, and after two short reads that is known
+        assert it.recent.taken == 1
+
+
+@pytest.mark.usefixtures("never")
+async def test_a_broken_bus_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer, "WELCOME_S", 3600.0)
+    lookers = Lookers()
+    async with running(lookers) as it:
+        await it.send()
+        await it.takes(1)
+        it.reader.broken = True
+        await it.fan_out.attend()
+
+
+@pytest.mark.usefixtures("never")
+async def test_a_bus_that_does_not_answer_keeps_nobody_waiting_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer, "WELCOME_S", 0.05)
+    monkeypatch.setattr(consumer, "SETTLE_S", 3600.0)
+    async with running(Lookers()) as it:
+        await it.send()
+        await it.takes(1)
+        await it.fan_out.attend()
+        await it.send()
+        await it.takes(2)

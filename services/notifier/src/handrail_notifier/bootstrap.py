@@ -122,7 +122,12 @@ class Notifier:
             required=settings.tickets == "required",
         )
         streams = Streams(
-            self.hub, frames, tickets, max_streams=settings.max_streams, send_timeout_s=settings.send_timeout_s
+            self.hub,
+            frames,
+            tickets,
+            self._fan_out.attend,
+            max_streams=settings.max_streams,
+            send_timeout_s=settings.send_timeout_s,
         )
         self.app: ASGIApp = create_app(
             {

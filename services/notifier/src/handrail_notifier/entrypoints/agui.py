@@ -69,6 +69,7 @@ class AguiRun:
             refusal = self._streams.refusal(request, methods=("POST",)) or _unusable(order, path)
             if refusal is not None:
                 raise Refused(refusal)
+            await self._streams.attend()
             watched = await self._held(order, request)
         except Refused as refused:
             await refused.response(scope, receive, send)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, cast
 
 from sse_starlette.sse import EventSourceResponse, SendTimeoutError
@@ -35,10 +35,19 @@ RETRY_AFTER_S = 2
 
 
 class Streams:
-    """Opens streams on a hub and refuses what cannot be one."""
+    """Opens streams on a hub and refuses what cannot be one. `attend` returns once live events are read as they come."""
 
-    def __init__(self, hub: Hub, frames: Frames, tickets: Tickets, *, max_streams: int, send_timeout_s: float) -> None:
-        self.hub, self._frames, self._tickets = hub, frames, tickets
+    def __init__(
+        self,
+        hub: Hub,
+        frames: Frames,
+        tickets: Tickets,
+        attend: Callable[[], Awaitable[None]],
+        *,
+        max_streams: int,
+        send_timeout_s: float,
+    ) -> None:
+        self.hub, self._frames, self._tickets, self.attend = hub, frames, tickets, attend
         self._max_streams, self._send_timeout_s = max_streams, send_timeout_s
         self._cache = ChunkCache()
         # On the hot route the connection is closed at the end: nobody may keep it for a next request.
@@ -60,16 +69,19 @@ class Streams:
         return None
 
     async def admit(self, request: Request, stream: str) -> Response | None:
-        """Why this request may not have `stream`, if so: a ticket that is missing or opens nothing. It is spent here."""
+        """Why this request may not have `stream`, if so: a ticket that is missing or opens nothing. It is spent here. Whoever
+        is let in finds live events attended to."""
         ticket, path = request.query_params.get("ticket"), request.url.path[:120]
         challenge = {"www-authenticate": 'Ticket realm="/sse-tickets"'}
         if ticket is None:
             if not self._tickets.required:
+                await self.attend()
                 return None
             detail = "Expected ?ticket=, but there is none. Order one with POST /sse-tickets; it opens a stream once."
             return problem_response("ticket-required", detail, instance=path, headers=challenge)
         try:
             if await self._tickets.redeem(ticket, stream):
+                await self.attend()
                 return None
         except Unavailable:
             return unavailable(path)
