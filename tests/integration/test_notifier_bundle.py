@@ -14,7 +14,7 @@ from tests.waiting import wait_until
 
 from handrail_contracts.view import WorkflowView
 from handrail_notifier.adapters.redis_view import read_state
-from handrail_notifier.entrypoints import consumer
+from handrail_notifier.application import gathering
 from handrail_runtime.bus_memory import MemoryBus
 from handrail_store import connect, migrate
 
@@ -206,7 +206,7 @@ async def test_who_comes_while_events_gather_is_told_of_nothing_that_was_over_be
     opened: str, pool: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody watches, so the fan-out lets events gather: it reads them before the stream begins, not into it."""
-    monkeypatch.setattr(consumer, "UNWATCHED_EVERY_S", 3600.0)
+    monkeypatch.setattr(gathering, "EVERY_S", 3600.0)
     bus = MemoryBus()
     await topics_for(bus)
     async with running(pool=pool, bus=bus, redis_url=redis_url, tenant=f"gathers{len(opened)}") as rig:

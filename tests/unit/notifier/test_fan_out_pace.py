@@ -12,6 +12,7 @@ import pytest
 from tests.waiting import wait_until
 
 from handrail_contracts import topics
+from handrail_notifier.application import gathering
 from handrail_notifier.application.recent import Recent
 from handrail_notifier.entrypoints import consumer
 from handrail_notifier.entrypoints.consumer import FanOut
@@ -108,7 +109,7 @@ async def running(lookers: Lookers) -> AsyncGenerator[Running]:
 @pytest.fixture
 def never(monkeypatch: pytest.MonkeyPatch) -> None:
     """A distance that no test lives to see the end of."""
-    monkeypatch.setattr(consumer, "UNWATCHED_EVERY_S", 3600.0)
+    monkeypatch.setattr(gathering, "EVERY_S", 3600.0)
 
 
 @pytest.mark.usefixtures("never")
@@ -123,7 +124,7 @@ async def test_while_nobody_watches_what_follows_a_read_waits_for_the_next() -> 
 
 
 async def test_it_waits_for_the_distance_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer, "UNWATCHED_EVERY_S", 0.01)
+    monkeypatch.setattr(gathering, "EVERY_S", 0.01)
     async with running(Lookers()) as it:
         for n in range(1, 6):
             await it.send()
@@ -171,7 +172,7 @@ async def test_who_begins_to_watch_is_told_of_nothing_that_was_published_before(
 
 @pytest.mark.usefixtures("never")
 async def test_who_comes_where_nothing_gathers_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer, "WELCOME_S", 3600.0)
+    monkeypatch.setattr(gathering, "WELCOME_S", 3600.0)
     monkeypatch.setattr(consumer, "READ_S", 3600.0)
     async with running(Lookers()) as it:
         await asyncio.sleep(0.02)  # it is reading now, and nothing comes
@@ -182,7 +183,7 @@ async def test_who_comes_where_nothing_gathers_waits_for_nothing(monkeypatch: py
 
 @pytest.mark.usefixtures("never")
 async def test_a_silent_bus_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer, "WELCOME_S", 3600.0)
+    monkeypatch.setattr(gathering, "WELCOME_S", 3600.0)
     async with running(Lookers()) as it:
         await it.send()
         await it.takes(1)
@@ -192,7 +193,7 @@ async def test_a_silent_bus_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.usefixtures("never")
 async def test_a_broken_bus_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer, "WELCOME_S", 3600.0)
+    monkeypatch.setattr(gathering, "WELCOME_S", 3600.0)
     lookers = Lookers()
     async with running(lookers) as it:
         await it.send()
@@ -203,8 +204,8 @@ async def test_a_broken_bus_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.usefixtures("never")
 async def test_a_bus_that_does_not_answer_keeps_nobody_waiting_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer, "WELCOME_S", 0.05)
-    monkeypatch.setattr(consumer, "SETTLE_S", 3600.0)
+    monkeypatch.setattr(gathering, "WELCOME_S", 0.05)
+    monkeypatch.setattr(gathering, "SETTLE_S", 3600.0)
     async with running(Lookers()) as it:
         await it.send()
         await it.takes(1)

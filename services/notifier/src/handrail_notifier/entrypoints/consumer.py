@@ -17,6 +17,7 @@ from handrail_contracts.codec import Undecodable
 from handrail_contracts.envelope import ce_type, header
 from handrail_contracts.events import TERMINAL_EVENTS, EventType
 from handrail_notifier.application.bundle import Bundles
+from handrail_notifier.application.gathering import Gathering
 from handrail_notifier.application.inbox_feed import InboxFeed
 from handrail_notifier.application.ports import LiveStore, Unavailable
 from handrail_notifier.application.projection import Projection
@@ -34,13 +35,7 @@ _log = structlog.get_logger(__name__)
 
 GROUP = "handrail-notifier-projection"
 READ_S = 0.5
-FAN_OUT_MOST, UNWATCHED_EVERY_S = 2000, 0.05
-"""How far apart the fan-out's reads are while nobody watches anything: each wakes the broker, for records that are only
-handed on to Redis (ADR 0048)."""
-WELCOME_S, SETTLE_S = 0.5, 0.02
-"""Who begins to watch waits so long at most for what was published before; a read for that, for what may be under way."""
-ABOUT_TO_S = 2.0
-"""So long after somebody came nothing rests, although no stream of theirs may stand yet."""
+FAN_OUT_MOST = 2000
 PROJECT_MOST, PROJECT_EVERY_S = 1000, 0.05
 """How far apart reads for Redis are while events come in a stream (a full one is followed at once). Streams only begin there,
 and what it lacks then comes from the journal."""
@@ -58,8 +53,8 @@ class FanOut:
     """Reads all of `handrail.events` and `handrail.progress` from the end and hands each watched workflow its own, the inbox
     what concerns operators, and `recent` all events. `heard` is called when outbound channels may have something to tell.
 
-    While nobody watches, what comes gathers between two reads. Who is about to watch awaits `attend` first, and then looks
-    where things stand: nothing that was over before is told afterwards."""
+    While nobody watches, what comes gathers between two reads. Who is about to watch awaits `attend` (`Gathering.attend`)
+    first, and then looks where things stand: nothing that was over before is told afterwards."""
 
     def __init__(
         self,
@@ -74,10 +69,8 @@ class FanOut:
         self._recent, self._heard = recent, heard
         self._reader: Reader | None = None
         self._missed = False
-        self._pace, self._gathering = Pace(UNWATCHED_EVERY_S), False
-        self._came_at = float("-inf")
-        self._welcome: asyncio.Future[None] | None = None
-        self._to_read = 0
+        self._gathering = Gathering(self._watched)
+        self.attend = self._gathering.attend
         self._skipped = counter("sse_undecodable_records", "Records of watched workflows that could not be read")
 
     async def open(self) -> None:
@@ -104,21 +97,18 @@ class FanOut:
         long as the bus is away, so does everything."""
         delays = backoff()
         while not stopping.is_set():
-            if self._gathering:
-                await self._pace.rest()
-                self._gathering = False
+            await self._gathering.rest()
             try:
                 if self._reader is None:
                     self._missed = True
                     await self.open()
                     _log.info("bus_reader_reopened", action="fan_out")
                 assert self._reader is not None
-                wait_s = READ_S if self._welcome is None else SETTLE_S
-                records = await self._reader.read(FAN_OUT_MOST, wait_s)
+                records = await self._reader.read(FAN_OUT_MOST, self._gathering.patience_s(READ_S))
                 delays = backoff()
             except BusError as e:
                 _log.warning("bus_reader_failed", action="fan_out", kind=type(e).__name__, reason=str(e)[:200])
-                self._let_in()
+                self._gathering.let_in()
                 await self._abandon()
                 await self._catch_up()
                 await _wait(stopping, next(delays))
@@ -126,43 +116,12 @@ class FanOut:
             self.take(records)
             if self._missed:
                 await self._catch_up()
-            if len(records) == FAN_OUT_MOST:
-                continue
-            if self._welcome is not None:
-                self._to_read -= 1
-                if self._to_read == 0:
-                    self._let_in()
-            elif records and not self._watched:
-                self._pace.turned()
-                self._gathering = True
+            self._gathering.was_read(len(records), FAN_OUT_MOST)
         await self.close()
 
-    async def attend(self) -> None:
-        """Returns once what was published before was read, and reads at once from then on, as long as somebody watches. Where
-        the bus is silent it returns all the same: what is missed comes from the journal."""
-        self._came_at = time.monotonic()
-        if self._welcome is None:
-            if not self._gathering:
-                return
-            # Two reads: what is here already, and what the broker holds behind it.
-            self._welcome, self._to_read = asyncio.get_running_loop().create_future(), 2
-            self._pace.hurry()
-        try:
-            async with asyncio.timeout(WELCOME_S):
-                await asyncio.shield(self._welcome)
-        except TimeoutError:
-            _log.info("fan_out_late", action="attend")
-
-    def _let_in(self) -> None:
-        if self._welcome is not None:
-            self._welcome.set_result(None)
-            self._welcome = None
-
-    @property
     def _watched(self) -> bool:
-        """Somebody looks at something, did a moment ago, or is about to."""
-        about_to = time.monotonic() - self._came_at < ABOUT_TO_S
-        return about_to or len(self._rings) > 0 or self._inbox.active or self._bundles.wants_accepted
+        """Somebody looks at something, or did a moment ago."""
+        return len(self._rings) > 0 or self._inbox.active or self._bundles.wants_accepted
 
     def take(self, records: Sequence[Record]) -> None:
         """Hands records to the rings that they belong to; for all others the key is enough, undecoded."""
