@@ -158,6 +158,15 @@ async def test_a_full_read_is_followed_at_once(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.usefixtures("never")
+async def test_what_comes_after_silence_is_taken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer, "READ_S", 0.005)
+    async with running(Lookers()) as it:
+        await asyncio.sleep(0.05)  # some reads that bring nothing
+        await it.send()
+        await it.takes(1)
+
+
+@pytest.mark.usefixtures("never")
 async def test_who_begins_to_watch_is_told_of_nothing_that_was_published_before() -> None:
     async with running(Lookers()) as it:
         await it.send()
@@ -187,6 +196,7 @@ async def test_a_silent_bus_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch
     async with running(Lookers()) as it:
         await it.send()
         await it.takes(1)
+        monkeypatch.setattr(consumer, "READ_S", 3600.0)
         await it.fan_out.attend()  # nothing came, and after two short reads that is known
         assert it.recent.taken == 1
 
