@@ -3,7 +3,7 @@
 PY := .venv/bin/python
 SHELL := /bin/sh
 
-.PHONY: help setup console demo stack test sim torture torture-long skew check lint format members bench bench-compare bench-sse soak grow lock clean
+.PHONY: help setup console demo stack test sim torture torture-long skew check lint format members bench bench-compare bench-pair bench-sse soak grow lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -67,6 +67,9 @@ bench: setup  ## W1-W7: WORKLOAD=diamond,chain10,resume,fanout,big,accept,rehydr
 
 bench-compare: setup  ## Ours, Restate, LangGraph and DBOS in turn, one ratio per figure (QUICK=1: Restate alone, three minutes)
 	$(PY) -m benchmarks.compare $(BENCH)
+
+bench-pair: setup  ## This tree beside an older one, both up at once and driven in turn: OLD=<commit>
+	$(PY) -m benchmarks.pair --old $(or $(OLD),$(error Expected the older version, as in: make bench-pair OLD=HEAD~5)) $(BENCH)
 
 soak: setup  ## 1,000 node executions per second for MINUTES=5: rate, flat memory, age of events, dead rows
 	$(PY) -m benchmarks.soak

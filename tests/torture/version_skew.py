@@ -20,34 +20,13 @@ from collections import Counter
 from itertools import cycle
 from pathlib import Path
 
+from benchmarks.older import OlderUnavailable, checked_out
+
 from handrail.engines.kafka import LocalKafka
 from handrail.engines.postgres import LocalPostgres
 from tests.torture.checker.invariants import judge
 from tests.torture.lab import Lab, Proc, lab
 from tests.waiting import wait_until
-
-ROOT = Path(__file__).parents[2]
-
-
-async def checked_out(revision: str, folder: Path) -> Path:
-    """A clone at that revision with what it needs installed. Raises RuntimeError with what the failing command said."""
-    tree = folder / "old"
-    await _said("git", "clone", "-q", str(ROOT), str(tree))
-    await _said("git", "checkout", "-q", revision, within=tree)
-    named = await _said("git", "log", "-1", "--format=%h %s", within=tree)
-    print(f"old: {named.strip()}; installing what it needs", flush=True)
-    await _said("make", "setup", within=tree)
-    return tree
-
-
-async def _said(*command: str, within: Path = ROOT) -> str:
-    process = await asyncio.create_subprocess_exec(
-        *command, cwd=within, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    told, _ = await process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"Expected `{' '.join(command)}` to work, but: {told.decode(errors='replace')[-2000:]}")
-    return told.decode(errors="replace")
 
 
 async def exchanged(proc: Proc, python: str, number: int) -> None:
@@ -122,7 +101,7 @@ async def main() -> int:
     with tempfile.TemporaryDirectory(prefix="handrail-skew-") as made:
         try:
             tree = await checked_out(o.old, Path(made))
-        except RuntimeError as e:
+        except OlderUnavailable as e:
             print(e, file=sys.stderr)
             return 2
         return await verdict(tree, Path(made), o.seconds, o.every)
