@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import statistics
@@ -31,8 +32,8 @@ class Side:
     def __init__(self, tree: Path, at: int, log: Path) -> None:
         self._tree, self._at, self._log = tree, at, log
 
-    async def start(self) -> None:
-        """Returns when it is ready. Raises RuntimeError with the end of what it said."""
+    async def start(self) -> Row:
+        """Its versions, when it is ready. Raises RuntimeError with the end of what it said."""
         python, script = self._tree / ".venv" / "bin" / "python", ROOT / "benchmarks" / "slices.py"
         with self._log.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -40,7 +41,7 @@ class Side:
                 env={**os.environ, "PYTHONPATH": str(self._tree), "BENCH_PORT": str(self._at)},
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             )  # fmt: skip
-        await self._answer()
+        return await self._answer()
 
     async def slice(self, workload: str, at: int, seconds: float) -> Row:
         """Its figures under that load."""
@@ -110,15 +111,13 @@ async def main() -> int:
             return 2
         old = Side(tree, port() + 40, Path(made) / "old.log")
         new = Side(ROOT, port() + 80, Path(made) / "new.log")
-        for side in (old, new):
-            await side.start()
-        try:
+        async with contextlib.AsyncExitStack() as stop:
+            for name, side in (("old", old), ("new", new)):
+                print(f"{name}: {json.dumps(await side.start())}", flush=True)
+                stop.push_async_callback(side.stop)
             for workload in a.workloads.split(","):
                 for at in map(int, a.levels.split(",")):
                     await compared(old, new, workload, at, a.slices, a.seconds)
-        finally:
-            for side in (old, new):
-                await side.stop()
     return 0
 
 

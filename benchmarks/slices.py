@@ -13,16 +13,16 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.load import STEPS, closed_loop, percentile
-from benchmarks.machine import Cpu
+from benchmarks.machine import Cpu, versions
 from benchmarks.targets import stack
 from benchmarks.workloads import nodes, run_through, start
 
 
 async def main() -> None:
-    """Says `{}` when it is ready; answers each `{"workload", "at", "seconds"}` with its figures; ends with the input."""
+    """Says its versions when it is ready; answers each `{"workload", "at", "seconds"}` with its figures; ends with the input."""
     with tempfile.TemporaryDirectory(prefix="handrail-pair-") as folder:
         async with stack(Path(folder)) as target:
-            print("{}", flush=True)
+            print(json.dumps(versions(**target.engines)), flush=True)
             while line := await asyncio.to_thread(sys.stdin.readline):
                 asked = json.loads(line)
                 body = start(nodes(asked["workload"]))
