@@ -1,34 +1,44 @@
-"""An older version of this project beside the one that is here: a clone with what it needs installed."""
+"""Commands over this version of the project and an older one: `--old` says which, and both are there while they work."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from benchmarks.peers.environment import ROOT, PeerUnavailable, run
+
+Work = Callable[[argparse.Namespace, Path, Path], Awaitable[int]]
 
 
-class OlderUnavailable(RuntimeError):
-    """It cannot be had; says what the failing command said."""
-
-
-async def checked_out(revision: str, folder: Path) -> Path:
-    """A clone at that revision, with its own packages in its own `.venv`. Raises OlderUnavailable."""
-    tree = folder / "old"
-    await _said("git", "clone", "-q", str(ROOT), str(tree))
-    await _said("git", "checkout", "-q", revision, within=tree)
-    named = await _said("git", "log", "-1", "--format=%h %s", within=tree)
-    print(f"old: {named.strip()}; installing what it needs", flush=True)
-    await _said("make", "setup", within=tree)
-    return tree
-
-
-async def _said(*command: str, within: Path = ROOT) -> str:
-    process = await asyncio.create_subprocess_exec(
-        *command, cwd=within, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+def command(parser: argparse.ArgumentParser, work: Work) -> int:
+    """Parses, then awaits `work` with what was said, the older version's tree and a folder for the time of it. Answers what
+    `work` does, or 2 when the older version cannot be had."""
+    parser.add_argument(
+        "--old", required=True, metavar="REVISION", help="the older version: anything that git can check out"
     )
-    told, _ = await process.communicate()
-    if process.returncode:
-        said = told.decode(errors="replace")[-2000:]
-        raise OlderUnavailable(f"Expected `{' '.join(command)}` to work, but: {said}")
-    return told.decode(errors="replace")
+    return asyncio.run(_with_both(parser.parse_args(), work))
+
+
+async def _with_both(said: argparse.Namespace, work: Work) -> int:
+    with tempfile.TemporaryDirectory(prefix="handrail-older-") as made:
+        try:
+            tree = await _checked_out(said.old, Path(made))
+        except PeerUnavailable as e:
+            print(e, file=sys.stderr)
+            return 2
+        return await work(said, tree, Path(made))
+
+
+async def _checked_out(revision: str, folder: Path) -> Path:
+    """A clone at that revision, with its own packages in its own `.venv`."""
+    tree = folder / "old"
+    await run(["git", "clone", "-q", str(ROOT), str(tree)])
+    await run(["git", "checkout", "-q", revision], within=tree)
+    named = await run(["git", "log", "-1", "--format=%h %s"], within=tree)
+    print(f"old: {named}; installing what it needs", flush=True)
+    await run(["make", "setup"], within=tree)
+    return tree

@@ -14,12 +14,13 @@ import json
 import os
 import statistics
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.older import ROOT, OlderUnavailable, checked_out
+from benchmarks import older
+from benchmarks.load import percentile
+from benchmarks.peers.environment import ROOT
 from benchmarks.targets import port
 
 WARM_S = 8.0
@@ -65,9 +66,9 @@ class Side:
 
 def told(pairs: Sequence[tuple[Row, Row]], name: str, of: Callable[[Row], float]) -> str:
     """A line: both medians, and the ratio of each pair."""
-    ratios = sorted(of(new) / max(1e-9, of(old)) for old, new in pairs)
+    ratios = [of(new) / max(1e-9, of(old)) for old, new in pairs]
     each = [statistics.median(of(pair[side]) for pair in pairs) for side in (0, 1)]
-    low, high = ratios[len(ratios) // 4], ratios[len(ratios) * 3 // 4]
+    low, high = percentile(ratios, 25), percentile(ratios, 75)
     return f"  {name:16} {each[0]:9.3f} → {each[1]:9.3f}   {statistics.median(ratios):.2f} [{low:.2f} {high:.2f}]"
 
 
@@ -92,34 +93,28 @@ async def compared(old: Side, new: Side, workload: str, at: int, slices: int, se
         print(told(pairs, f"cpu {name}", lambda row, name=name: row["cpu_ms"][name]), flush=True)
 
 
-async def main() -> int:
-    """Parses, starts both, compares; 2 when the older version cannot be had."""
+async def pair(said: argparse.Namespace, tree: Path, folder: Path) -> int:
+    """Starts both, compares."""
+    old, new = Side(tree, port() + 40, folder / "old.log"), Side(ROOT, port() + 80, folder / "new.log")
+    async with contextlib.AsyncExitStack() as stop:
+        for name, side in (("old", old), ("new", new)):
+            print(f"{name}: {json.dumps(await side.start())}", flush=True)
+            stop.push_async_callback(side.stop)
+        for workload in said.workloads.split(","):
+            for at in map(int, said.levels.split(",")):
+                await compared(old, new, workload, at, said.slices, said.seconds)
+    return 0
+
+
+def main() -> int:
+    """Parses, compares; 2 when the older version cannot be had."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument(
-        "--old", required=True, metavar="REVISION", help="the older version: anything that git can check out"
-    )
     p.add_argument("--workloads", default="diamond", help="of diamond, chain10 (default diamond)")
     p.add_argument("--levels", default="1,100", help="concurrencies (default 1,100)")
     p.add_argument("--slices", type=int, default=14, help="pairs of slices (default 14)")
     p.add_argument("--seconds", type=float, default=2, help="of a slice (default 2)")
-    a = p.parse_args()
-    with tempfile.TemporaryDirectory(prefix="handrail-pair-") as made:
-        try:
-            tree = await checked_out(a.old, Path(made))
-        except OlderUnavailable as e:
-            print(e, file=sys.stderr)
-            return 2
-        old = Side(tree, port() + 40, Path(made) / "old.log")
-        new = Side(ROOT, port() + 80, Path(made) / "new.log")
-        async with contextlib.AsyncExitStack() as stop:
-            for name, side in (("old", old), ("new", new)):
-                print(f"{name}: {json.dumps(await side.start())}", flush=True)
-                stop.push_async_callback(side.stop)
-            for workload in a.workloads.split(","):
-                for at in map(int, a.levels.split(",")):
-                    await compared(old, new, workload, at, a.slices, a.seconds)
-    return 0
+    return older.command(p, pair)
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    sys.exit(main())

@@ -10,11 +10,13 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from benchmarks.load import STEPS, closed_loop, percentile
 from benchmarks.machine import Cpu, versions
-from benchmarks.targets import stack
+from benchmarks.targets import Target, stack
 from benchmarks.workloads import nodes, run_through, start
 
 
@@ -25,15 +27,15 @@ async def main() -> None:
             print(json.dumps(versions(**target.engines)), flush=True)
             while line := await asyncio.to_thread(sys.stdin.readline):
                 asked = json.loads(line)
-                body = start(nodes(asked["workload"]))
-
-                async def one(_: int, body: object = body) -> None:
-                    await run_through(target, body)  # type: ignore[arg-type]
-
+                one = partial(_one, target, start(nodes(asked["workload"])))
                 with Cpu({**target.roots, "driver": os.getpid()}) as cpu:
                     wall, latencies = await closed_loop(one, 10**9, asked["at"], asked["seconds"])
                 found = {"per s": len(latencies) / wall, "p50 ms": percentile(latencies, 50) * 1e3}
                 print(json.dumps({**found, **cpu.per(len(latencies) * STEPS[asked["workload"]])}), flush=True)
+
+
+async def _one(target: Target, body: Callable[[str], bytes], _: int) -> None:
+    await run_through(target, body)
 
 
 if __name__ == "__main__":

@@ -44,8 +44,8 @@ async def python_of(peer: str) -> Path:
         return python
     uv = shutil.which("uv") or str(ROOT / ".tools" / "uv" / "bin" / "uv")
     print(f"# installing {peer} into {venv}", flush=True)
-    await _run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(venv)])
-    await _run([uv, "pip", "install", "--quiet", "--python", str(python), *PYTHON[peer]])
+    await run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(venv)])
+    await run([uv, "pip", "install", "--quiet", "--python", str(python), *PYTHON[peer]])
     done.write_text(wanted)
     return python
 
@@ -62,16 +62,19 @@ async def restate_server() -> Path:
         home.mkdir(parents=True, exist_ok=True)
         (home / "package.json").write_text('{"private": true}')
         print(f"# installing Restate {RESTATE} into {home}", flush=True)
-        await _run(["npm", "install", "--silent", "--prefix", str(home), f"@restatedev/restate-server@{RESTATE}"])
+        await run(["npm", "install", "--silent", "--prefix", str(home), f"@restatedev/restate-server@{RESTATE}"])
     if not program.exists():
         raise PeerUnavailable(f"Expected a build of Restate's server for this machine, but {program} is not there.")
     return program
 
 
-async def _run(command: list[str]) -> None:
+async def run(command: list[str], within: Path | None = None) -> str:
+    """What it printed, trimmed. Raises PeerUnavailable with the end of that where it fails."""
     process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        *command, cwd=within, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     told, _ = await process.communicate()
+    text = told.decode(errors="replace").strip()
     if process.returncode:
-        raise PeerUnavailable(f"Expected {command[0]} to succeed, but: {told.decode(errors='replace').strip()[-300:]}")
+        raise PeerUnavailable(f"Expected {command[0]} to succeed, but: {text[-300:]}")
+    return text

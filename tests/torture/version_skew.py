@@ -14,13 +14,12 @@ import contextlib
 import os
 import signal
 import sys
-import tempfile
 import time
 from collections import Counter
 from itertools import cycle
 from pathlib import Path
 
-from benchmarks.older import OlderUnavailable, checked_out
+from benchmarks import older
 
 from handrail.engines.kafka import LocalKafka
 from handrail.engines.postgres import LocalPostgres
@@ -55,8 +54,9 @@ async def take_turns(it: Lab, new: str, old: str, seconds: float, every_s: float
     return begun
 
 
-async def verdict(tree: Path, folder: Path, seconds: float, every_s: float) -> int:
+async def verdict(said: argparse.Namespace, tree: Path, folder: Path) -> int:
     """Runs both versions on engines of their own; 0, or 1 with what was broken."""
+    os.environ.pop("PYTHONPATH", None)  # or the old version would import the new one
     old = str(tree / ".venv" / "bin" / "python")
     async with contextlib.AsyncExitStack() as stop:
         kafka = await LocalKafka.start(folder / "kafka", on_progress=print)
@@ -70,7 +70,7 @@ async def verdict(tree: Path, folder: Path, seconds: float, every_s: float) -> i
         try:
             for name in ("o2", "a2"):
                 await exchanged(it.procs[name], old, signal.SIGTERM)
-            begun = await take_turns(it, sys.executable, old, seconds, every_s)
+            begun = await take_turns(it, sys.executable, old, said.seconds, said.every)
         finally:
             over.set()
             await load
@@ -88,24 +88,13 @@ async def verdict(tree: Path, folder: Path, seconds: float, every_s: float) -> i
     return 0
 
 
-async def main() -> int:
-    """Parses, prepares the older version, prints the verdict; 2 when it cannot be had."""
+def main() -> int:
+    """Parses, prints the verdict; 2 when the older version cannot be had."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument(
-        "--old", required=True, metavar="REVISION", help="the older version: anything that git can check out"
-    )
     p.add_argument("--seconds", type=float, default=120, help="how long (default 120)")
     p.add_argument("--every", type=float, default=10, help="seconds between two exchanges (default 10)")
-    o = p.parse_args()
-    os.environ.pop("PYTHONPATH", None)  # or the old version would import the new one
-    with tempfile.TemporaryDirectory(prefix="handrail-skew-") as made:
-        try:
-            tree = await checked_out(o.old, Path(made))
-        except OlderUnavailable as e:
-            print(e, file=sys.stderr)
-            return 2
-        return await verdict(tree, Path(made), o.seconds, o.every)
+    return older.command(p, verdict)
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    sys.exit(main())
