@@ -84,6 +84,11 @@ class Proc:
             elif not self.stopping:
                 await asyncio.sleep(0.3)
 
+    @property
+    def pid(self) -> int:
+        """Its process, 0 before the first."""
+        return 0 if self.process is None else self.process.pid
+
     def signal(self, number: int) -> None:
         if self.process is not None and self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):

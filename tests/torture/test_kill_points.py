@@ -19,7 +19,7 @@ import pytest
 from handrail.engines.kafka import LocalKafka
 from tests.engines import fresh_database
 from tests.torture.checker.invariants import judge
-from tests.torture.lab import Lab, lab
+from tests.torture.lab import Lab, P, lab
 from tests.waiting import wait_until
 
 HITS = int(os.environ.get("HANDRAIL_KILL_HITS", "25" if os.environ.get("HANDRAIL_TORTURE") == "long" else "5"))
@@ -82,19 +82,19 @@ async def _leave_when_told(it: Lab, over: asyncio.Event) -> None:
     asked: dict[str, int] = {}
     while not over.is_set():
         for proc in it.procs.values():
-            pid = proc.process.pid if proc.process is not None else 0
+            pid = proc.pid
             if proc.armed == "K9" and asked.get(proc.name) != pid and await _owns(it, pid):
                 asked[proc.name] = pid
                 await asyncio.sleep(1.0)
-                if proc.process is not None and proc.process.pid == pid:
+                if proc.pid == pid:
                     proc.signal(signal.SIGTERM)
         await asyncio.sleep(0.2)
 
 
 async def _owns(it: Lab, pid: int) -> bool:
-    """Whether the orchestrator of this process, whose name ends with its id and eight hexadecimal digits, owns a partition."""
+    """Whether the orchestrator of this process owns a partition."""
     held = "SELECT count(*) FROM handrail.partition WHERE lease_until > clock_timestamp() AND owner ~ $1"
-    return bool(await it.pool.fetchval(held, f"-{pid}-[0-9a-f]{{8}}$"))
+    return bool(await it.pool.fetchval(held, _ending_with(pid)))
 
 
 async def test_zombies_are_fenced(postgres_server: str, broker: LocalKafka, tmp_path: Path) -> None:
@@ -106,15 +106,17 @@ async def test_zombies_are_fenced(postgres_server: str, broker: LocalKafka, tmp_
         stopped: Counter[str] = Counter()
         for _ in range(HITS):
             for name in ("o1", "a1", "o2", "a2"):
-                epochs = await it.pool.fetchval("SELECT sum(epoch) FROM handrail.partition")
-                it.procs[name].signal(signal.SIGSTOP)
+                proc = it.procs[name]
+                if name.startswith("o"):  # what owns nothing has nothing to lose: this one may have started last
+                    await wait_until(lambda x=proc: _owns(it, x.pid), description=f"{name} owns a partition")
+                proc.signal(signal.SIGSTOP)
                 if name.startswith("o"):  # until somebody else has taken what it owned
                     await wait_until(
-                        lambda e=epochs: _moved(it, e), description="its partitions have moved", timeout_s=60
+                        lambda x=proc: _moved(it, x.pid), description="its partitions have moved", timeout_s=60
                     )
                 else:
                     await asyncio.sleep(2.0)  # twice its leases: that they are over is what this is about
-                it.procs[name].signal(signal.SIGCONT)
+                proc.signal(signal.SIGCONT)
                 stopped[name] += 1
                 n = len(it.names)
                 await wait_until(lambda n=n: len(it.names) > n + 3, description="work goes on", timeout_s=60)
@@ -124,5 +126,12 @@ async def test_zombies_are_fenced(postgres_server: str, broker: LocalKafka, tmp_
         print(f"zombies: {dict(stopped)} stopped and resumed, {len(it.names)} workflows")
 
 
-async def _moved(it: Lab, epochs: int) -> bool:
-    return await it.pool.fetchval("SELECT sum(epoch) FROM handrail.partition") > epochs
+async def _moved(it: Lab, pid: int) -> bool:
+    """Whether nothing is this process's any more, and everything somebody else's."""
+    others = "SELECT count(*) FROM handrail.partition WHERE owner !~ $1"
+    return await it.pool.fetchval(others, _ending_with(pid)) == P
+
+
+def _ending_with(pid: int) -> str:
+    """What the name of an orchestrator in this process ends with: its id and eight hexadecimal digits."""
+    return f"-{pid}-[0-9a-f]{{8}}$"
