@@ -61,28 +61,41 @@ def _pause_where(wanted: PauseFilter, bind: Any) -> list[str]:
     return where
 
 
-async def inbox(connection: AnyConnection, tenant: str, wanted: PauseFilter, page: Page) -> Rows:
+async def inbox(
+    connection: AnyConnection, tenant: str, wanted: PauseFilter, page: Page, *, total_up_to: int
+) -> tuple[Rows, int]:
     """Pauses with their workflow (`w_…`) and decision (`d_…`): open ones by `opened_at`, resolved ones by `closed_at`,
-    newest first."""
-    arguments: list[Any] = [tenant, page.limit]
+    newest first; and how many the same filter finds on all pages, where counting stops at `total_up_to`."""
+    if wanted.q and page.at is None:  # what a search has found for the count, its first page shows
+        rows = await _shown(connection, tenant, wanted, page, max(page.limit, total_up_to))
+        return rows, min(rows[0]["found"], total_up_to) if rows else 0
+    rows = await _shown(connection, tenant, wanted, page, page.limit)
+    return rows, await _total(connection, tenant, wanted, total_up_to)
+
+
+async def _shown(connection: AnyConnection, tenant: str, wanted: PauseFilter, page: Page, most: int) -> Rows:
+    """The page, and with each row of it how many up to `most` were `found`, of which it shows the first."""
+    arguments: list[Any] = [tenant, most]
 
     def bind(value: Any) -> str:
         arguments.append(value)
         return f"${len(arguments)}"
 
-    at = "closed_at" if wanted.state == "resolved" else "opened_at"
+    at = _time(wanted)
     where = _pause_where(wanted, bind)
     if page.at is not None:
         where.append(f"({at}, pause_id) < ({bind(page.at)}::timestamptz, {bind(page.id)}::text)")
     return await connection.fetch(
-        f"WITH {_picked(wanted, where, at, bind)} SELECT {_PAUSE} FROM picked"
-        f" JOIN handrail.pause p ON p.pause_id = picked.pause_id{_JOINED} ORDER BY p.{at} DESC, p.pause_id DESC",
+        f"WITH {_picked(wanted, where, bind)},"
+        f" page AS (SELECT pause_id FROM picked ORDER BY {at} DESC, pause_id DESC LIMIT {bind(page.limit)})"
+        f" SELECT {_PAUSE}, (SELECT count(*) FROM picked) AS found FROM page"
+        f" JOIN handrail.pause p ON p.pause_id = page.pause_id{_JOINED} ORDER BY p.{at} DESC, p.pause_id DESC",
         *arguments,
     )
 
 
-async def inbox_total(connection: AnyConnection, tenant: str, wanted: PauseFilter, most: int) -> int:
-    """How many pauses the same filter finds; counting stops at `most`."""
+async def _total(connection: AnyConnection, tenant: str, wanted: PauseFilter, most: int) -> int:
+    """How many pauses the filter finds; counting stops at `most`."""
     arguments: list[Any] = [tenant, most]
 
     def bind(value: Any) -> str:
@@ -91,19 +104,23 @@ async def inbox_total(connection: AnyConnection, tenant: str, wanted: PauseFilte
 
     where = _pause_where(wanted, bind)
     if wanted.q:
-        at = "closed_at" if wanted.state == "resolved" else "opened_at"
-        statement = f"WITH {_picked(wanted, where, at, bind)} SELECT count(*) FROM picked"
+        statement = f"WITH {_picked(wanted, where, bind)} SELECT count(*) FROM picked"
     else:
         statement = f"SELECT count(*) FROM (SELECT FROM handrail.pause WHERE {' AND '.join(where)} LIMIT $2) AS counted"
     return int(await connection.fetchval(statement, *arguments))
 
 
-def _picked(wanted: PauseFilter, where: list[str], at: str, bind: Any) -> str:
-    """The CTE `picked`: which pauses the page shows."""
-    rows = " AND ".join(where)
+def _time(wanted: PauseFilter) -> str:
+    """By which time the list is ordered."""
+    return "closed_at" if wanted.state == "resolved" else "opened_at"
+
+
+def _picked(wanted: PauseFilter, where: list[str], bind: Any) -> str:
+    """The CTE `picked`: the newest `$2` pauses that are found."""
+    rows, at = " AND ".join(where), _time(wanted)
     if not wanted.q:
         order = f"ORDER BY {at} DESC, pause_id DESC"
-        return f"picked AS MATERIALIZED (SELECT pause_id FROM handrail.pause WHERE {rows} {order} LIMIT $2)"
+        return f"picked AS MATERIALIZED (SELECT pause_id, {at} FROM handrail.pause WHERE {rows} {order} LIMIT $2)"
     text, columns = search.said("told", wanted.q, bind), f"pause_id, told, {at}"
     return search.page("picked", "handrail.pause", columns, rows=rows, narrowed=text, at=at, id_="pause_id")
 

@@ -170,7 +170,7 @@ async def workflows(connection: AnyConnection, tenant: str, wanted: WorkflowFilt
 
     rows: list[str] = ["tenant = $1"]
     ordered: list[str] = []
-    narrowed: list[str] = []
+    narrowed: list[search.Condition | str] = []
     if wanted.blueprint is not None:
         ordered.append(f"blueprint = {bind(wanted.blueprint)}")
     merged = list(ordered)
@@ -178,7 +178,7 @@ async def workflows(connection: AnyConnection, tenant: str, wanted: WorkflowFilt
     if statuses:
         ordered.append(f"status = ANY({bind(statuses)}::text[])")
     for name, value in wanted.labels:
-        narrowed.append(f"labels @> jsonb_build_object({bind(name)}::text, {bind(value)}::text)")
+        narrowed.append(f"labels @> {bind({name: value})}::jsonb")
     if wanted.q:
         narrowed.append(search.said_or_named(wanted.q, bind))
     if page.at is not None:
@@ -188,7 +188,7 @@ async def workflows(connection: AnyConnection, tenant: str, wanted: WorkflowFilt
     else:
         every_status = statuses or list(WorkflowStatus)
         begun = _merged([*rows, *merged], bind(every_status)) if ordered else _walked(rows)
-    every = " AND ".join(["true", *rows[1:], *ordered, *narrowed])
+    every = search.Condition.all_of(["true", *rows[1:], *ordered, *narrowed]).by_row
     return await connection.fetch(
         f"WITH {begun},{_WAITING} SELECT * FROM (SELECT * FROM begun UNION ALL"
         f" (SELECT {_SUMMARY} FROM waiting WHERE {every} {_NEWEST} LIMIT $2)) AS both_kinds {_NEWEST} LIMIT $2",
@@ -209,7 +209,7 @@ def _merged(rows: list[str], statuses: str) -> str:
     )
 
 
-def _searched(rows: list[str], ordered: list[str], narrowed: list[str], *, one_status: bool) -> str:
+def _searched(rows: list[str], ordered: list[str], narrowed: list[search.Condition | str], *, one_status: bool) -> str:
     """Searched among those of one status where one is asked for; else every filter is one of the search."""
     if one_status:
         rows = [*rows, *ordered]
@@ -220,7 +220,7 @@ def _searched(rows: list[str], ordered: list[str], narrowed: list[str], *, one_s
         "handrail.workflow",
         _SUMMARY,
         rows=" AND ".join(rows),
-        narrowed=" AND ".join(narrowed),
+        narrowed=search.Condition.all_of(narrowed),
         at="created_at",
         id_="trace_id",
     )

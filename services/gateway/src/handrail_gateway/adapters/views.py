@@ -70,8 +70,7 @@ class PostgresViews:
             wanted.q,
         )
         async with self._database.connection() as c:
-            rows = await desk.inbox(c, tenant, narrowed, _page(page))
-            return rows, await desk.inbox_total(c, tenant, narrowed, total_up_to)
+            return await desk.inbox(c, tenant, narrowed, _page(page), total_up_to=total_up_to)
 
     async def pause(self, tenant: str, pause_id: str) -> Row | None:
         """See the port."""
