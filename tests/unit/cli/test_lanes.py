@@ -40,7 +40,7 @@ def read_back(rows: list[Row]) -> dict[str, set[str]]:
 
 
 @given(dags())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_the_edges_can_be_read_off_the_drawing(dag: Dag) -> None:
     rows = draw(dag)
     if rows and rows[0].before.strip().isdigit():
@@ -49,7 +49,7 @@ def test_the_edges_can_be_read_off_the_drawing(dag: Dag) -> None:
 
 
 @given(dags(30))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_node_has_one_line_and_all_lines_are_equally_wide(dag: Dag) -> None:
     rows = draw(dag)
     assert sorted(row.node_id for row in rows) == sorted(dag)
@@ -61,7 +61,7 @@ def test_every_node_has_one_line_and_all_lines_are_equally_wide(dag: Dag) -> Non
 
 
 @given(dags(30))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_levels_are_longest_ways(dag: Dag) -> None:
     graph = nx.DiGraph()
     graph.add_nodes_from(dag)

@@ -82,7 +82,7 @@ def test_progress_stands_beside_a_node_that_works() -> None:
     states=st.lists(st.sampled_from([s.value for s in NodeStatus]), min_size=1, max_size=60),
     room=st.integers(1, 30),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_where_there_is_less_room_than_nodes_those_that_matter_are_kept_and_none_is_forgotten(
     states: list[str], room: int
 ) -> None:

@@ -93,7 +93,7 @@ def story(effect: EffectClass) -> Saga:
     )
 
 
-@settings(max_examples=400, deadline=None, database=None)
+@settings(max_examples=400, database=None)
 @given(st.sampled_from(EffectClass), st.booleans(), steps)
 def test_whatever_comes_is_answered(effect: EffectClass, planner: bool, what: list[tuple[int, Any]]) -> None:
     s = Saga(intent="do it") if planner else story(effect)

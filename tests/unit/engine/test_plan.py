@@ -66,7 +66,7 @@ def test_too_many_edges_and_too_long_a_fan_in_are_refused() -> None:
     assert problems(*long, node("z", *(n["id"] for n in long))) == [("dag-too-large", "/nodes/2000/depends_on")]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 2**32))
 def test_cycles_are_found_exactly_where_a_reference_implementation_finds_them(seed: int) -> None:
     rng = Random(seed)
@@ -168,7 +168,7 @@ def test_nodes_are_put_into_an_order_in_which_each_comes_after_what_it_depends_o
     assert [n["id"] for n in compile_plan(plan, AnyAgent())["nodes"]] == ["a", "b", "c"]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 2**32))
 def test_every_compiled_plan_is_in_topological_order(seed: int) -> None:
     rng = Random(seed)

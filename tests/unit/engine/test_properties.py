@@ -64,7 +64,7 @@ EXAMPLES = int(os.environ.get("HANDRAIL_PROPERTY_EXAMPLES", "2000"))
 Patch = pytest.MonkeyPatch
 
 
-@settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES, database=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**48))
 def test_every_property_holds_in_every_world(seed: int) -> None:
     judge(World(seed).run())

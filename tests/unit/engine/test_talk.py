@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from handrail_contracts.events import MAX_EVENT_BYTES
@@ -87,7 +87,6 @@ def test_not_even_with_all_the_evidence_of_earlier_attempts() -> None:
     assert (s.sent()[-1].conversation or [])[-1]["role"] == "user"
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 60_000), max_size=12))
 def test_the_newest_lines_are_kept_and_the_others_counted(sizes: list[int]) -> None:
     lines = [{"role": "user", "text": f"{i}" + "x" * size, "at": "t"} for i, size in enumerate(sizes)]
@@ -156,7 +155,6 @@ def test_what_was_accepted_before_a_pause_closed_is_written_down_after_it() -> N
     assert isinstance(s.do(Say("p-unknown", "operator", "bye")), Rejection)
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(["agent", "operator", "user", "escalate", "back", "owner"]), max_size=14))
 def test_no_agent_message_passes_while_a_person_holds_the_conversation(steps: list[str]) -> None:
     """Kills: no check in `say`; a check of the named pause only, not of the node's; `talks` not folded."""

@@ -167,7 +167,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     length=st.integers(0, 2500),
     snapshot=st.integers(0, 2500),

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from handrail_agents.catalog.refund import refund_triggers
@@ -85,7 +85,6 @@ async def test_without_data_nothing_fires() -> None:
     assert await ids("fraud! a person!", triggers=Triggers(), confidence=0.0, status="lost") == []
 
 
-@settings(deadline=None)
 @given(st.text(max_size=300))
 async def test_any_text_is_scored_the_same_every_time(text: str) -> None:
     a, b = await T.fired(user(text)), await T.fired(user(text))

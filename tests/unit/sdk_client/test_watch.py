@@ -84,7 +84,7 @@ SCRIPTS: dict[str, Script] = {
 
 
 @given(names=st.lists(st.sampled_from(sorted(SCRIPTS)), max_size=6), seed=st.integers(0, 10_000))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 async def test_whatever_the_network_does_every_event_comes_once_in_order(names: list[str], seed: int) -> None:
     events = ended(seed)
     async with FakeHandrail(events) as fake:
@@ -95,7 +95,7 @@ async def test_whatever_the_network_does_every_event_comes_once_in_order(names: 
 
 
 @given(names=st.lists(st.sampled_from(sorted(SCRIPTS)), max_size=6), visible=st.integers(0, 12))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 async def test_a_watch_from_a_snapshot_ends_with_the_state_of_the_server(names: list[str], visible: int) -> None:
     events = story()
     async with FakeHandrail(events, visible=visible) as fake, Client(fake.url) as client:
