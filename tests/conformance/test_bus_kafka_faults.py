@@ -20,6 +20,7 @@ from aiokafka.record.util import calc_crc32c
 
 from handrail.engines import kafka
 from handrail.engines.kafka import LocalKafka, Mode
+from handrail_runtime import memory
 from handrail_runtime.bus_kafka import KafkaBus
 from handrail_runtime.bus_kafka_salvage import unreadable
 from handrail_runtime.bus_kafka_session import _Fetch, _Session
@@ -271,6 +272,26 @@ async def test_a_record_that_cannot_be_decoded_comes_out_as_one_to_quarantine_an
 
     member = await bus.group_reader("g", ["t"])
     _check_salvaged(await _read_until(member, b"after"))
+
+
+@pytest.mark.parametrize("group", [False, True])
+async def test_a_process_without_memory_does_not_read_past_what_it_could_not_take(
+    bus: KafkaBus, monkeypatch: pytest.MonkeyPatch, group: bool
+) -> None:
+    await _until_sent(bus, b"1")
+    reader: Any = await (bus.group_reader("g", ["t"]) if group else bus.reader())
+    if not group:
+        reader.assign({("t", 0): 0})
+
+    async def no_memory(**_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reader._consumer, "getmany", no_memory)
+        patch.setattr(memory, "ENOUGH_BYTES", 2**62)  # as if there were none
+        with pytest.raises(MemoryError):
+            await reader.read(100, 0.2)
+    assert [record.value for record in await _read_until(reader, b"1")] == [b"1"]
 
 
 @pytest.mark.kafka

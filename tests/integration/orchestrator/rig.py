@@ -137,11 +137,23 @@ class Rig:
         await o.stop()
         await self._running.pop(o)
 
+    async def ended(self, o: Orchestrator) -> None:
+        """It ends by itself; raises what it ended with. Its process would be gone: its leases run out at once."""
+        task = self._running.pop(o)
+        try:
+            async with asyncio.timeout(30):
+                await task
+        finally:
+            await self._left()
+
     async def crash(self, o: Orchestrator) -> None:
         """As SIGKILL: nothing is given back, nothing is flushed. Its leases run out at once, so that the test need not wait."""
         task = self._running.pop(o)
         task.cancel()
         await asyncio.wait({task})
+        await self._left()
+
+    async def _left(self) -> None:
         await self.pool.execute("UPDATE handrail.partition SET lease_until = clock_timestamp() - interval '1 s'")
         await self.pool.execute("DELETE FROM handrail.member")
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 import orjson
+import pytest
 import pytest_asyncio
 from structlog.testing import capture_logs
 from tests.integration.orchestrator.rig import DIAMOND, P, Rig, failed, node, ok, rig_on, started
@@ -21,6 +22,7 @@ from handrail_engine.inputs import PanicPause
 from handrail_engine.plan import compile_plan
 from handrail_orchestrator.adapters.postgres import PostgresStore
 from handrail_orchestrator.application.ports import CommitUnknown
+from handrail_runtime import memory
 from handrail_runtime.ports import Outgoing
 from handrail_store import intake
 
@@ -445,6 +447,28 @@ async def test_an_input_that_breaks_the_rules_parks_its_workflow_and_no_other(ri
     await rig.until("later", "COMPLETED")
 
 
+async def test_rules_that_find_no_memory_end_their_orchestrator_and_park_nobody(rig: Rig, monkeypatch) -> None:
+    import handrail_orchestrator.application.batch as batch
+
+    real = batch.decide
+
+    def explode(state, what, now):
+        if isinstance(what, Result):
+            raise MemoryError
+        return real(state, what, now)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batch, "decide", explode)
+        patch.setattr(memory, "ENOUGH_BYTES", 2**62)  # as if there were none
+        first = await rig.orchestrator()
+        await rig.start("w")
+        with pytest.raises(MemoryError):
+            await rig.ended(first)
+    await rig.orchestrator()
+    await rig.until("w", "COMPLETED")
+    assert await rig.pool.fetchval("SELECT count(*) FROM handrail.quarantine") == 0
+
+
 async def test_a_workflow_that_no_record_has_parked_has_one_whose_replay_lets_it_go_on(rig: Rig, monkeypatch) -> None:
     """A person's order, or time alone, may park too: `handrail quarantine replay` must be a way on."""
     import handrail_orchestrator.application.batch as batch
@@ -515,6 +539,29 @@ async def test_a_journal_that_cannot_be_folded_parks_its_workflow_and_no_other(r
     await rig.pool.execute("UPDATE handrail.workflow SET parked_reason = NULL, wake_at = handrail.clock()")
     await rig.send(rig.record(ok(rig.tasks[0])))
     await rig.until("bad", "COMPLETED")
+
+
+async def test_a_journal_that_finds_no_memory_is_folded_by_the_next_owner(rig: Rig, monkeypatch) -> None:
+    import handrail_orchestrator.application.loading as loading
+
+    def explode(tenant, trace_id, rows, onto=None):
+        raise MemoryError
+
+    rig.answer = lambda task: None
+    first = await rig.orchestrator()
+    await rig.start("w", [node("a")])
+    await wait_until(lambda: rig.tasks, description="its task was sent")
+    await rig.crash(first)
+    with monkeypatch.context() as patch:
+        patch.setattr(loading, "fold", explode)
+        patch.setattr(memory, "ENOUGH_BYTES", 2**62)  # as if there were none
+        second = await rig.orchestrator()
+        await rig.send(rig.record(ok(rig.tasks[0])))
+        with pytest.raises(MemoryError):
+            await rig.ended(second)
+    await rig.orchestrator()
+    await rig.until("w", "COMPLETED")
+    assert await rig.pool.fetchval("SELECT count(*) FROM handrail.quarantine") == 0
 
 
 async def test_the_stored_state_is_the_fold_of_the_journal(rig: Rig) -> None:

@@ -6,9 +6,11 @@ import asyncio
 import ctypes
 from pathlib import Path
 
+import orjson
 import pytest
 
-from handrail_runtime.memory import Heap, keep_small
+from handrail_runtime import memory
+from handrail_runtime.memory import Heap, keep_small, ran_out
 from handrail_runtime.testing import wait_until
 
 needs_glibc = pytest.mark.skipif(Heap.of_this_process() is None, reason="no glibc here")
@@ -47,3 +49,25 @@ async def test_what_lies_below_a_block_in_use_is_given_back() -> None:
 
 async def test_without_such_a_heap_there_is_nothing_to_do() -> None:
     await asyncio.wait_for(keep_small(None), 10)
+
+
+def test_only_a_process_without_memory_has_run_out_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not ran_out(MemoryError("an input that asks for too much"))
+    assert not ran_out(ValueError())
+    monkeypatch.setattr(memory, "ENOUGH_BYTES", 2**62)  # as if there were none
+    assert ran_out(MemoryError())
+    assert not ran_out(ValueError())
+    with pytest.raises(orjson.JSONDecodeError) as no_json:
+        orjson.loads(b"{")
+    assert not ran_out(no_json.value)
+    # as an orchestrator met it under RLIMIT_AS
+    with pytest.raises(ValueError, match="invalid input") as wrapped:
+        try:
+            raise MemoryError
+        except MemoryError:
+            raise ValueError("invalid input for query argument $10")  # noqa: B904  as asyncpg does
+    assert ran_out(wrapped.value)
+    itself = ValueError()
+    itself.__cause__ = itself  # what `raise translated(e) from e` makes of an error that stays as it is
+    assert not ran_out(itself)
+    assert ran_out(orjson.JSONDecodeError("Not enough memory to allocate buffer for parsing", "", 0))

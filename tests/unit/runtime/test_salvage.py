@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import struct
 
+import pytest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handrail_runtime.bus_kafka_salvage import readable, spread, unreadable
+from handrail_runtime import memory
+from handrail_runtime.bus_kafka_salvage import PlainBatch, readable, spread, unreadable
 from handrail_runtime.ports import Record
 
 _TP = ("t", 3)
@@ -93,7 +95,25 @@ def test_a_batch_whose_checksum_is_wrong_is_one_stand_in_and_what_follows_is_rea
     assert after == 3
 
 
-@settings(max_examples=1000, deadline=None)
+def test_bytes_are_not_blamed_where_no_memory_is_left_to_read_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def out_of_memory(*_: object) -> None:
+        raise MemoryError
+
+    data = _batch(0, [b"a"])
+    monkeypatch.setattr(PlainBatch, "_maybe_uncompress", out_of_memory)
+    assert _told(readable(_TP, 0, data, 100)[0]) == [(0, None, True)]  # it asks for more than any record may take
+    monkeypatch.setattr(memory, "ENOUGH_BYTES", 2**62)  # as if there were none
+    with pytest.raises(MemoryError):
+        readable(_TP, 0, data, 100)
+    monkeypatch.undo()
+    monkeypatch.setattr(PlainBatch, "_read_msg", out_of_memory)
+    assert _told(readable(_TP, 0, data, 100)[0]) == [(0, None, True)]
+    monkeypatch.setattr(memory, "ENOUGH_BYTES", 2**62)
+    with pytest.raises(MemoryError):
+        readable(_TP, 0, data, 100)
+
+
+@settings(max_examples=1000)
 @given(data=st.data())
 def test_damage_of_any_kind_never_raises_and_always_gets_on(data: st.DataObject) -> None:
     sound = bytearray(_batch(0, [b"value %d" % i for i in range(6)]))

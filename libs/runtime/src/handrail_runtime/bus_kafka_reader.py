@@ -25,6 +25,7 @@ from aiokafka.structs import TopicPartition as KafkaPartition
 from handrail_runtime.bus_kafka_control import Control
 from handrail_runtime.bus_kafka_salvage import spread
 from handrail_runtime.bus_kafka_watch import Watch
+from handrail_runtime.memory import ran_out
 from handrail_runtime.ports import BusError, OffsetOutOfRange, Record, TopicPartition
 
 _log = structlog.get_logger(__name__)
@@ -80,7 +81,9 @@ class KafkaReader:
             self._apply()  # what was fetched beside the fault is lost inside the library: read it again
             self._watch.failed()
             raise BusError(f"Expected records, but: {type(e).__name__} {e}") from e
-        except Exception as e:  # noqa: BLE001  # whatever foreign bytes make the decoder raise must not stop a partition
+        except Exception as e:  # whatever foreign bytes make the decoder raise must not stop a partition
+            if ran_out(e):
+                raise
             return await self._salvage(e, max_records)
         if not batches:
             self._watch.idle()
@@ -181,7 +184,9 @@ class KafkaGroupReader:
         except KafkaError as e:
             self._watch.failed()
             raise BusError(f"Expected records, but: {type(e).__name__} {e}") from e
-        except Exception as e:  # noqa: BLE001  # as in KafkaReader.read
+        except Exception as e:  # as in KafkaReader.read
+            if ran_out(e):
+                raise
             return await self._salvage(e, max_records)
         if not batches:
             self._watch.idle()

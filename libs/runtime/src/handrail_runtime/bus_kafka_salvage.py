@@ -19,6 +19,7 @@ from aiokafka.record.default_records import (
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import decode_varint_py as decode_varint  # the compiled one reads beyond the buffer
 
+from handrail_runtime.memory import ran_out
 from handrail_runtime.ports import Record, TopicPartition
 
 UNREADABLE = "handrail-unreadable"
@@ -64,7 +65,9 @@ def _batch(tp: TopicPartition, base: int, magic: int, data: bytes) -> Iterator[t
             yield None, batch.next_offset
             return
         batch._maybe_uncompress()
-    except Exception as e:  # noqa: BLE001  # foreign bytes may break the decoder in any way; each means "unreadable"
+    except Exception as e:  # foreign bytes may break the decoder in any way; each means "unreadable"
+        if ran_out(e):
+            raise
         yield _stand_in(tp, base, data, e, 0), base + 1
         return
     yield from _records(tp, batch)
@@ -82,7 +85,9 @@ def _records(tp: TopicPartition, batch: Any) -> Iterator[tuple[Record | None, in
                 raise ValueError("an offset outside its batch would leap over sound records")
             offset = r.offset
             record = Record(*tp, offset, r.key, r.value, tuple(r.headers), r.timestamp)
-        except Exception as e:  # noqa: BLE001  # as above
+        except Exception as e:  # as above
+            if ran_out(e):
+                raise
             # The next offset that is free, not the one that the damaged bytes claim: it must not leap either.
             offset = next_offset
             record = _stand_in(tp, offset, _step_over(batch, start), e, batch.first_timestamp)

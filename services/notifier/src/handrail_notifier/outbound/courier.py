@@ -14,6 +14,7 @@ from handrail_notifier.outbound.notices import GiveUp, Notice, TryLater, delay_s
 from handrail_notifier.outbound.queue import Queue
 from handrail_runtime.crashpoints import crashpoint
 from handrail_runtime.lifecycle import backoff
+from handrail_runtime.memory import ran_out
 from handrail_runtime.telemetry import counter
 
 _log = structlog.get_logger(__name__)
@@ -91,7 +92,9 @@ class Courier:
             _log.info("notice_put_off", reason=str(e)[:200], again_in_s=round(wait, 1), **said)
             self._told.labels(notice.channel, "later").inc()
             await self._queue.later(notice.id, wait, str(e))
-        except Exception:  # noqa: BLE001  a fault of ours in one notice must not end the streams
+        except Exception as e:  # a fault of ours in one notice must not end the streams
+            if ran_out(e):
+                raise
             _log.exception("notice_parked", **said)
             await self._queue.park(notice.id, "a fault of ours; see the log")
         else:

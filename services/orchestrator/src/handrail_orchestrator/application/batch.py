@@ -39,6 +39,7 @@ from handrail_orchestrator.application.snapshots import Snapshots
 from handrail_orchestrator.application.wakeups import Wakeups
 from handrail_orchestrator.application.work import Item, Work, given_up_by
 from handrail_runtime.crashpoints import crashpoint
+from handrail_runtime.memory import ran_out
 from handrail_runtime.telemetry import counter, histogram
 
 _log = structlog.get_logger(__name__)
@@ -201,7 +202,9 @@ class Batcher:
                 before = dict(entry.state.places)
                 answer = decide(entry.state, what, opened.now)
                 self.places.settle(entry.state, before, opened.room, taken)
-            except Exception as e:  # noqa: BLE001  whatever a record does to the rules, it parks its workflow and no other
+            except Exception as e:  # whatever a record does to the rules, it parks its workflow and no other
+                if ran_out(e):
+                    raise
                 self._parking.park(trace_id, entry, items, e, opened)
                 return
             if isinstance(answer, Rejection):

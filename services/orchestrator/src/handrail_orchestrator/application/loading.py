@@ -14,6 +14,7 @@ from handrail_engine.state import FOLD_VERSION, Row, WorkflowState
 from handrail_orchestrator.application.cache import Entry
 from handrail_orchestrator.application.ports import Store, Stored
 from handrail_orchestrator.application.snapshots import taken_up
+from handrail_runtime.memory import ran_out
 
 _log = structlog.get_logger(__name__)
 
@@ -33,7 +34,9 @@ class Loading:
         for stored in await self._store.load(rest, FOLD_VERSION) if rest else ():
             try:
                 found[stored.trace_id] = self._entry(stored)
-            except Exception as e:  # noqa: BLE001  whatever a journal does to the rules, it stops its workflow and no other
+            except Exception as e:  # whatever a journal does to the rules, it stops its workflow and no other
+                if ran_out(e):
+                    raise
                 if stored.snapshot is None:
                     found[stored.trace_id] = self._broken(stored, e)
                     continue
@@ -43,7 +46,9 @@ class Loading:
             anyway = stored.trace_id in given_up
             try:
                 entry = self._entry(stored, anyway=anyway)
-            except Exception as e:  # noqa: BLE001  as above
+            except Exception as e:  # as above
+                if ran_out(e):
+                    raise
                 entry = self._broken(stored, e)
             entry.parked = stored.parked
             if anyway and (entry.parked or entry.broken is not None):

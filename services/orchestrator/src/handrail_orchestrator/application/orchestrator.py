@@ -29,6 +29,7 @@ from handrail_orchestrator.application.work import Item, Work
 from handrail_runtime.crashpoints import crashpoint
 from handrail_runtime.errors import Misconfigured
 from handrail_runtime.lifecycle import backoff, supervise
+from handrail_runtime.memory import ran_out
 from handrail_runtime.ports import Bus, BusError, OffsetOutOfRange, Reader
 from handrail_runtime.telemetry import counter, gauge
 
@@ -231,7 +232,9 @@ class Orchestrator:
                 await asyncio.sleep(next(delays))
                 if await self._was_committed(before):
                     return  # what it wrote was published and folded from the journal as it was taken anew
-            except Exception as e:  # noqa: BLE001  sorted by kind: the store tells transient from deterministic
+            except Exception as e:  # sorted by kind: the store tells transient from deterministic
+                if ran_out(e):
+                    raise
                 if self._store.is_transient(e):
                     _retried.labels("transient").inc()
                     _log.warning("batch_failed", kind=type(e).__name__, error=str(e)[:200])
@@ -287,7 +290,7 @@ class Orchestrator:
             try:
                 await self._batcher.run(part)
             except Exception as e:
-                if self._store.is_transient(e) or isinstance(e, (Fenced, CommitUnknown)):
+                if self._store.is_transient(e) or isinstance(e, (Fenced, CommitUnknown)) or ran_out(e):
                     raise
                 await self._batcher.park(part, trace_id, e)
         rest = Work(offsets=work.offsets, unread=work.unread)

@@ -25,6 +25,7 @@ from handrail_orchestrator.application.places import Places
 from handrail_orchestrator.application.publisher import Publisher
 from handrail_orchestrator.application.records import look_again, quarantined
 from handrail_orchestrator.application.work import Item, given_up_by
+from handrail_runtime.memory import ran_out
 from handrail_runtime.ports import Record
 
 _log = structlog.get_logger(__name__)
@@ -83,7 +84,9 @@ class Parking:
         before = dict(entry.state.places)
         try:
             answer = self._wind_down(entry, order, opened)
-        except Exception as e:  # noqa: BLE001  whatever the rules do with it, this workflow ends, and no other is touched
+        except Exception as e:  # whatever the rules do with it, this workflow ends, and no other is touched
+            if ran_out(e):
+                raise
             _log.error("workflow_ended_by_force", trace_id=trace_id, kind=type(e).__name__, error=str(e)[:200])
             self._force(entry, order, f"{type(e).__name__}: {e}"[:200], opened)
             return
