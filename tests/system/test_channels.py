@@ -98,11 +98,17 @@ async def test_a_button_pressed_in_slack_decides_and_everybody_hears_of_it(desk:
     await wait_until(thread, description="the end is told where it was decided", timeout_s=30)
     assert "COMPLETED_WITH_SKIPS" in thread()[0]["text"]
     kinds = ["handrail.workflow_paused_hitl", "handrail.hitl_resolved", "handrail.workflow_completed"]
-    hooks = [h for h in desk.office.hooks if h["data"]["trace_id"] == "press"]
-    assert sorted(h["type"] for h in hooks) == sorted(kinds)
-    assert len({h["id"] for h in hooks}) == 3
-    mails = [m for m in desk.office.mails if "press" in m]
-    assert any("Decide here: " + desk.up.url + "/console/workflows/press" in m for m in mails)
+
+    def hooks() -> list[dict[str, Any]]:
+        return [h for h in desk.office.hooks if h["data"]["trace_id"] == "press"]
+
+    def mailed() -> bool:
+        return any("Decide here: " + desk.up.url + "/console/workflows/press" in m for m in desk.office.mails)
+
+    await wait_until(lambda: len(hooks()) >= 3, description="the webhook hears of all three", timeout_s=30)
+    assert sorted(h["type"] for h in hooks()) == sorted(kinds)
+    assert len({h["id"] for h in hooks()}) == 3
+    await wait_until(mailed, description="the mail says where to decide", timeout_s=30)
 
 
 async def test_what_was_decided_elsewhere_closes_the_message_and_a_stale_button_is_told(desk: Desk) -> None:
