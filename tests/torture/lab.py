@@ -121,7 +121,7 @@ class Lab:
 
     async def prepare(self) -> None:
         await migrate.upgrade(self.dsn, P)
-        self.pool = await connect.pool(self.dsn, app="lab", max_size=12)
+        self.pool = await connect.pool(self.dsn, app="lab", max_size=12, statement_timeout_ms=60_000)
         await simulators(self.pool)
 
     async def begin(self, orchestrators: int, agents: int) -> None:
@@ -220,9 +220,9 @@ class Lab:
         )  # fmt: skip
         await self._command(c, trace_id, "decide", {"pause_id": pause_id}, f"decide-{pause_id}")
 
-    async def load(self, until: asyncio.Event, every_s: float = 0.15, most: int = 3_000) -> None:
+    async def load(self, until: asyncio.Event, every_s: float = 0.15) -> None:
         """Starts workflows and decides pauses until told to stop."""
-        while not until.is_set() and len(self.names) < most:
+        while not until.is_set():
             await self.start(f"w{len(self.names)}")
             if len(self.names) % 3 == 0:
                 await self.press()
@@ -247,10 +247,12 @@ class Lab:
         """Waits until everything has ended and is read, then reads it all."""
         await wait_until(self.all_ended, description="every workflow has ended and is published", timeout_s=240)
         bus = KafkaBus(self.bootstrap, client_id="lab")
+        h = History([], [])
 
         async def read_all() -> bool:
+            nonlocal h
             async with self.pool.acquire() as c:
-                h = await read(c, bus)
+                h = await read(c, bus, accepted=self.accepted, least_ended=len(self.names), **more)
             return all(
                 x.offsets.get(t, (0, None))[0] >= end
                 for x in h.partitions
@@ -260,8 +262,7 @@ class Lab:
 
         try:
             await wait_until(read_all, description="every input is read to its end", timeout_s=60)
-            async with self.pool.acquire() as c:
-                return await read(c, bus, accepted=self.accepted, least_ended=len(self.names), **more)
+            return h  # this one: what is read anew may end with an answer that came late, and is not read yet
         finally:
             await bus.close()
 

@@ -245,7 +245,7 @@ async def test_a_crowd_that_is_cut_off_again_and_again_has_no_hole_and_asks_post
     story.accepted()
     while len(story.events) < 40 * (ROUNDS + 1):
         story.add("RESULT_IGNORED", node_id="a", attempt=1, reason="late")
-    settings: dict[str, Any] = {"recheck_s": 3600.0}
+    settings: dict[str, Any] = {"recheck_s": 3600.0, "start_timeout_s": 120.0}
     async with running(pool=Counting(), bus=bus, redis_url=valkey.url, tenant="crowd", **settings) as rig:
         proxy = await TcpProxy("127.0.0.1", rig.port, seed=3).start()
         await rig.source.both(story.events[:40])

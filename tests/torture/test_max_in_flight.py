@@ -41,6 +41,10 @@ class Narrow:
             self.open += 1
             self.most = max(self.most, self.open)
             try:
+                for _ in range(500):  # until it was seen that so many may be open at once, or five seconds
+                    if self.most >= LIMIT:
+                        break
+                    await asyncio.sleep(0.01)
                 await asyncio.sleep(0.03)
                 return await world.ledger.do(ctx, inputs)
             finally:

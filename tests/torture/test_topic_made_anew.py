@@ -59,7 +59,12 @@ async def test_results_whose_topic_is_made_anew_are_adopted_and_every_workflow_e
         await it.registered()
         over = asyncio.Event()
         load = asyncio.create_task(it.load(over, every_s=0.2))
-        await wait_until(lambda: len(it.names) > 12, description="work is under way", timeout_s=60)
+        ended = "SELECT count(*) FROM handrail.workflow WHERE ended_at IS NOT NULL"
+
+        async def under_way() -> bool:
+            return await it.pool.fetchval(ended) > 3
+
+        await wait_until(under_way, description="results have been read", timeout_s=60)
         before = _adopted()
         admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap_servers)
         await admin.start()

@@ -1,10 +1,12 @@
 // @vitest-environment happy-dom
-import { act, cleanup, renderHook, waitFor } from "@testing-library/react";
+import { act, cleanup, configure, renderHook, waitFor } from "@testing-library/react";
 import { createElement, type ReactNode } from "react";
 import { afterEach, expect, test } from "vitest";
 import { Client, type WorkflowEvent, WorkflowView } from "../src/index.js";
 import { HandrailProvider, useInbox, useWorkflow } from "../src/react.js";
 import { events } from "./recordings.js";
+
+configure({ asyncUtilTimeout: 10_000 }); // a second may pass while this process only waits for a core
 
 const STORY = events("onboarding-manual-sku");
 

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.system.house import free_port
 
-from handrail.engines.addresses import LOOPBACK, free_port
+from handrail.engines.addresses import LOOPBACK
 from handrail.stack import Options, Part, Stack
 from handrail_runtime.errors import Misconfigured
 

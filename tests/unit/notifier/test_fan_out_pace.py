@@ -166,7 +166,11 @@ async def test_what_comes_after_silence_is_taken_at_once(monkeypatch: pytest.Mon
 
 
 @pytest.mark.usefixtures("never")
-async def test_who_begins_to_watch_is_told_of_nothing_that_was_published_before() -> None:
+async def test_who_begins_to_watch_is_told_of_nothing_that_was_published_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gathering, "WELCOME_S", 3600.0)
+    monkeypatch.setattr(gathering, "ABOUT_TO_S", 3600.0)
     async with running(Lookers()) as it:
         await it.send()
         await it.takes(1)

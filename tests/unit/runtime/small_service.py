@@ -34,7 +34,7 @@ class Small:
         if self._behaviour == "run returns":
             return
         await self._stopping.wait()
-        if self._behaviour == "run hangs":
+        if self._behaviour in ("run hangs", "run hangs long"):
             await asyncio.Event().wait()
         print("drained", flush=True)
 
@@ -53,6 +53,7 @@ if __name__ == "__main__":
     _, given_port, given_behaviour = sys.argv
 
     async def make() -> int:
-        return await serve(Small(given_behaviour), port=int(given_port) or None, drain_s=1.0)
+        drain_s = 60.0 if given_behaviour == "run hangs long" else 1.0
+        return await serve(Small(given_behaviour), port=int(given_port) or None, drain_s=drain_s)
 
     main(make)

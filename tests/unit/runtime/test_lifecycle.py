@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from tests.system.house import free_port
 
 from handrail_runtime.errors import PartEnded
 from handrail_runtime.lifecycle import backoff, supervise
@@ -96,7 +97,7 @@ async def test_a_signal_while_starting_ends_it() -> None:
 
 
 async def test_a_second_signal_does_not_wait_for_the_drain() -> None:
-    async with _process("run hangs") as process:
+    async with _process("run hangs long") as process:
         assert await _line(process) == "running"
         process.terminate()
         assert await _line(process) == "stopped"
@@ -112,6 +113,7 @@ async def test_health_is_served_while_it_runs_and_a_taken_port_is_one_plain_line
             code, _, err = await _ended(process)
         assert code == 78
         assert f"Expected the port {port} on 127.0.0.1 to be free" in err
+    port = free_port()
     async with _process("well", port) as process:
         assert await _line(process) == "running"
         assert await _status(port, "/healthz") == 200
@@ -121,8 +123,7 @@ async def test_health_is_served_while_it_runs_and_a_taken_port_is_one_plain_line
 
 
 async def test_it_is_not_ready_before_it_has_started() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     async with _process("start hangs", port) as process:
         assert await _line(process) == "starting"
         assert (await _status(port, "/healthz"), await _status(port, "/readyz")) == (200, 503)
