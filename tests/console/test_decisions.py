@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.async_api import expect
 
 from tests.console.rig import PATIENCE_MS, Console
@@ -122,3 +123,23 @@ async def test_a_conversation_is_handed_back_and_the_agent_goes_on_with_what_was
         await expect(page.locator(".bubble[data-role=operator]")).to_contain_text("on its way")
     state = await console.wait(trace_id, lambda s: s["status"] == "COMPLETED")
     assert (state["nodes"][0]["attempt"], state["nodes"][0]["state"]) == (2, "COMPLETE")
+
+
+@pytest.mark.parametrize("place", ["workflows/{trace_id}?tab=intervene&pause={pause_id}", "inbox?pause={pause_id}"])
+async def test_what_an_option_would_do_follows_what_happens_beside_it(console: Console, place: str) -> None:
+    """Another branch goes on while somebody reads: what is undone then is what the page says then."""
+    nodes = [
+        {"id": "broken", "inputs": {"outcomes": ["fatal:NO"]}},
+        {"id": "other", "effect_class": "idempotent", "inputs": {"outcomes": ["fatal:NO", "ok"]}},
+    ]
+    trace_id = await console.plan(nodes)
+    state = await console.wait(trace_id, lambda s: len(s["pauses"]) == 2)
+    waiting = {pause["node_id"]: pause["pause_id"] for pause in state["pauses"]}
+    async with console.desk() as desk:
+        page = await desk.open(place.format(trace_id=trace_id, pause_id=waiting["broken"]))
+        effect = page.locator(f"[data-pause={waiting['broken']}] [data-option=RES_ABORT_SAGA] .effect")
+        await expect(effect).to_contain_text("broken")
+        await expect(effect).not_to_contain_text("undoes")
+        body = {"action_id": "RES_RETRY", "pause_id": waiting["other"]}
+        await console.call("POST", f"/workflows/{trace_id}/resume", body)
+        await expect(effect).to_contain_text("undoes other")

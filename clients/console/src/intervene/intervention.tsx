@@ -26,10 +26,12 @@ interface Props {
   open: boolean;
   stale: boolean;
   workflow: string;
+  /** How far the workflow has come, where that is followed here: what an option would do changes with it. */
+  cursor?: string | undefined;
   onAgain: () => void;
 }
 
-export function Intervention({ pause, resolved, open, stale, workflow, onAgain }: Props) {
+export function Intervention({ pause, resolved, open, stale, workflow, cursor, onAgain }: Props) {
   const over = resolved !== null || !open;
   const watched = useRef<string | null>(null);
   useEffect(() => {
@@ -61,7 +63,7 @@ export function Intervention({ pause, resolved, open, stale, workflow, onAgain }
       )}
       <Context pause={pause} />
       <AttemptHistory pause={pause} />
-      {over ? null : <Options key={pause.pause_id} pause={pause} stale={stale} onAgain={onAgain} />}
+      {over ? null : <Options key={pause.pause_id} pause={pause} stale={stale} cursor={cursor} onAgain={onAgain} />}
       {over ? null : <Deadline pause={pause} />}
     </article>
   );

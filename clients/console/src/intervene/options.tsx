@@ -1,10 +1,10 @@
 /** Exactly the offered buttons, in their order; each says what it would do before it is pressed. */
 
 import type { Pause, Preview, Resolution } from "@handrail/client";
-import { useQuery } from "@tanstack/react-query";
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useId, useMemo, useRef, useState } from "react";
 import { client } from "../live/client.js";
-import { useNarrow, useOnline } from "../live/hooks.js";
+import { useCalm, useNarrow, useOnline } from "../live/hooks.js";
 import { usePreferences } from "../live/preferences.js";
 import { curl } from "../model/curl.js";
 import { consequence, touchesIrreversible } from "../model/effects.js";
@@ -26,11 +26,18 @@ export const WORD = "undo";
 interface Props {
   pause: Pause;
   stale: boolean;
+  /** How far the workflow has come, where that is followed; else what an option would do is asked again now and then. */
+  cursor: string | undefined;
   onAgain: () => void;
 }
 
-export function Options({ pause, stale, onAgain }: Props) {
+/** What an option would do changes while other branches go on: asked again so often at most where the workflow is followed, so often where it is not. */
+const FOLLOWED_MS = 500;
+const NOT_FOLLOWED_MS = 3_000;
+
+export function Options({ pause, stale, cursor, onAgain }: Props) {
   const { phase, press, forget } = useDecision(pause);
+  const calm = useCalm(cursor, FOLLOWED_MS);
   const [chosen, setChosen] = useState<string | null>(null);
   const [comment, setComment] = useState("");
   const [commentError, setCommentError] = useState("");
@@ -100,6 +107,7 @@ export function Options({ pause, stale, onAgain }: Props) {
             n={i + 1}
             pause={pause}
             resolution={each}
+            cursor={calm}
             chosen={chosen === each.action_id}
             phase={phase}
             disabled={disabled}
@@ -202,6 +210,7 @@ interface OptionProps {
   n: number;
   pause: Pause;
   resolution: Resolution;
+  cursor: string | undefined;
   chosen: boolean;
   phase: Phase;
   disabled: boolean;
@@ -212,9 +221,9 @@ interface OptionProps {
 }
 
 function Option(props: OptionProps) {
-  const { n, pause, resolution, chosen, phase, disabled, choose, send, register, comment } = props;
+  const { n, pause, resolution, cursor, chosen, phase, disabled, choose, send, register, comment } = props;
   const { action_id: action, display_text: label, requires_input: asks, style } = resolution;
-  const preview = usePreview(pause, action);
+  const preview = usePreview(pause, action, cursor);
   const proposed = resolution.kind === "edit" ? proposedArgs(pause) : undefined;
   const form = useMemo(() => (asks ? formOf(resolution.input_schema, proposed) : null), [asks, resolution.input_schema, proposed]);
   const [raw, setRaw] = useState<Raw>(() => (form ? rawOf(form) : {}));
@@ -308,11 +317,14 @@ function Option(props: OptionProps) {
   );
 }
 
-function usePreview(pause: Pause, actionId: string) {
+function usePreview(pause: Pause, actionId: string, cursor: string | undefined) {
   return useQuery<Preview>({
-    queryKey: ["preview", pause.trace_id, pause.pause_id, actionId],
+    queryKey: ["preview", pause.trace_id, pause.pause_id, actionId, cursor],
     queryFn: ({ signal }) => client.preview(pause.trace_id, pause.pause_id, actionId, { signal }),
+    placeholderData: keepPreviousData,
+    refetchInterval: cursor === undefined ? NOT_FOLLOWED_MS : false,
     retry: 1,
     staleTime: 2_000,
+    gcTime: 10_000,
   });
 }

@@ -1,6 +1,6 @@
 /** React's side of what is live. */
 
-import { useEffect, useMemo, useState, useSyncExternalStore } from "react";
+import { useEffect, useMemo, useRef, useState, useSyncExternalStore } from "react";
 import { useStore } from "zustand";
 import { type Desk, desk, deskHeardAt } from "./desk.js";
 import { type Run, RunFeed } from "./run.js";
@@ -63,6 +63,29 @@ function started(everyMs: number) {
 }
 
 const rounded = (everyMs: number): number => Math.floor(Date.now() / everyMs) * everyMs;
+
+/** What changes at any pace, followed at most once in `everyMs`. */
+export function useCalm<T>(value: T, everyMs: number): T {
+  const [calm, setCalm] = useState(value);
+  const latest = useRef(value);
+  const timer = useRef<ReturnType<typeof setTimeout> | null>(null);
+  useEffect(() => {
+    latest.current = value;
+    if (value === calm) return;
+    timer.current ??= setTimeout(() => {
+      timer.current = null;
+      setCalm(latest.current);
+    }, everyMs);
+  }, [value, calm, everyMs]);
+  useEffect(
+    () => () => {
+      if (timer.current !== null) clearTimeout(timer.current);
+      timer.current = null;
+    },
+    [],
+  );
+  return calm;
+}
 
 export function useMedia(query: string): boolean {
   const list = useMemo(() => window.matchMedia(query), [query]);

@@ -90,7 +90,7 @@ function Shown(props: { run: Run; state: WorkflowState; feed: RunFeed; stale: bo
   const panel = node ? (
     <NodePanel node={node} state={state} events={run.events} progress={run.progress[node.id]} onClose={() => closePanel(node.id)} />
   ) : null;
-  const intervention = current ? <Pauses current={current} all={pauses} stale={stale} title={title} feed={feed} /> : null;
+  const intervention = current ? <Pauses current={current} all={pauses} stale={stale} title={title} cursor={state.cursor} feed={feed} /> : null;
   const side = wide ? (panel ?? intervention) : panel;
   return (
     <>
@@ -210,8 +210,8 @@ function usePausesShown(state: WorkflowState, events: readonly WorkflowEvent[]):
   }, [state.pauses, events]);
 }
 
-function Pauses(props: { current: ShownPause; all: readonly ShownPause[]; stale: boolean; title: string; feed: RunFeed }) {
-  const { current, all, stale, title, feed } = props;
+function Pauses(props: { current: ShownPause; all: readonly ShownPause[]; stale: boolean; title: string; cursor: string; feed: RunFeed }) {
+  const { current, all, stale, title, cursor, feed } = props;
   return (
     <div className="pauses">
       {all.length > 1 ? (
@@ -227,7 +227,7 @@ function Pauses(props: { current: ShownPause; all: readonly ShownPause[]; stale:
           </select>
         </label>
       ) : null}
-      <Intervention pause={current.pause} open={current.open} resolved={current.resolved} stale={stale} workflow={title} onAgain={() => feed.again()} />
+      <Intervention pause={current.pause} open={current.open} resolved={current.resolved} stale={stale} workflow={title} cursor={cursor} onAgain={() => feed.again()} />
     </div>
   );
 }
