@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 
 async def wait_until(
@@ -21,3 +22,8 @@ async def wait_until(
             return
         assert loop.time() < deadline, f"Expected within {timeout_s:g} s: {description}"
         await asyncio.sleep(0.02)
+
+
+def nothing_moves(state: dict[str, Any]) -> bool:
+    """Whether no step is under way in a workflow's state: while one waits for a person, those of other branches may be."""
+    return not any(n["state"] in ("SCHEDULED", "IN_PROGRESS") for n in state["nodes"])

@@ -257,6 +257,7 @@ async def test_a_late_answer_comes_when_lease_and_limit_have_passed_in_silence(r
     def beats(task: Task) -> int:
         return sum(h.trace_id == task.trace_id for h in rig.heartbeats)
 
+    await rig.answer(late, Outcome.STARTED)
     await wait_until(lambda: beats(other) >= 8, description="that limit passed twice, shown by another", timeout_s=30)
     assert [r.outcome for r in rig.of(late)] == [Outcome.STARTED]
     assert beats(late) == 0
@@ -678,7 +679,10 @@ async def test_a_stop_lets_attempts_finish_and_leaves_the_rest_to_others(rig: Ri
     await rig.send(*tasks)
     await wait_until(lambda: len(stage.runs) == 2, description="both slots taken", timeout_s=30)
     running = {trace for trace, _, _ in stage.runs}
+    slots = first._worker.slots
+    await wait_until(lambda: slots._waiting > 0, description="others wait")  # pyright: ignore[reportPrivateUsage]
     stopping = asyncio.create_task(rig.stop(first))
+    await wait_until(lambda: slots._waiting == 0, description="they are left to others")  # pyright: ignore[reportPrivateUsage]
     for gate in gates:
         gate.set()
     await stopping

@@ -14,7 +14,7 @@ from playwright.async_api import Browser, BrowserContext, Page, Playwright, asyn
 from tests import engines
 from tests.engines import chromium
 from tests.system.house import Up
-from tests.waiting import wait_until
+from tests.waiting import nothing_moves, wait_until
 
 ROOT = Path(__file__).parents[2]
 BUILT = ROOT / "services/gateway/src/handrail_gateway/console"
@@ -114,9 +114,9 @@ class Console:
         return (await self.call("POST", "/workflows", {"plan": {"nodes": made}, **more}))["trace_id"]
 
     async def paused(self, *, trace_id: str | None = None, **more: Any) -> tuple[str, dict[str, Any]]:
-        """A workflow that waits for a person, and its pause."""
+        """A workflow that waits for a person while nothing runs beside that, and its pause."""
         trace_id = await self.start(trace_id=trace_id, **more)
-        state = await self.wait(trace_id, lambda s: bool(s["pauses"]))
+        state = await self.wait(trace_id, lambda s: bool(s["pauses"]) and nothing_moves(s))
         return trace_id, state["pauses"][0]
 
     async def wait(self, trace_id: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
@@ -124,8 +124,11 @@ class Console:
         found: dict[str, Any] = {}
 
         async def holds() -> bool:
-            found.update(await self.call("GET", f"/workflows/{trace_id}/state"))
-            return condition(found)
+            async with httpx2.AsyncClient(base_url=self.url, trust_env=False, timeout=30) as http:
+                answer = await http.get(f"/workflows/{trace_id}/state")
+            assert answer.status_code in (200, 503), answer.text  # 503: not now
+            found.update(answer.json() if answer.status_code == 200 else {})
+            return answer.status_code == 200 and condition(found)
 
         await wait_until(holds, description=f"{trace_id} is as wanted", timeout_s=PATIENCE_MS / 1000)
         return found

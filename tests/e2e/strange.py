@@ -14,6 +14,8 @@ from uuid import uuid4
 
 import httpx2
 
+from tests.waiting import nothing_moves
+
 ENDS = {
     "COMPLETED",
     "COMPLETED_WITH_SKIPS",
@@ -67,10 +69,17 @@ class Strange:
     def until(self, trace_id: str, holds: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
         """The first state in which it holds."""
         deadline = time.monotonic() + self.patience_s
-        while not holds(state := self.state(trace_id)):
-            assert time.monotonic() < deadline, f"never {what}: {json.dumps(state)[:2000]}"
+        while True:
+            answer = self.get(f"/workflows/{trace_id}/state")
+            assert answer.status_code in (200, 503), answer.text  # 503: not now
+            if answer.status_code == 200 and holds(answer.json()):
+                return answer.json()
+            assert time.monotonic() < deadline, f"never {what}: {answer.text[:2000]}"
             time.sleep(0.05)
-        return state
+
+    def at_rest(self, trace_id: str) -> dict[str, Any]:
+        """The first open pause, once nothing runs beside it any more: steps of other branches may be under way while one waits."""
+        return self.until(trace_id, lambda s: bool(s["pauses"]) and nothing_moves(s), "paused and at rest")["pauses"][0]
 
     def paused(self, trace_id: str) -> dict[str, Any]:
         """The first open pause, once there is one."""

@@ -37,10 +37,10 @@ def test_a_start_is_a_202_with_location_and_links_and_the_state_answers_at_once(
 
 def test_lists_are_newest_first_and_pages_neither_repeat_nor_miss(handrail: Strange) -> None:
     label = fresh()
-    started = [
-        handrail.start(plan={"nodes": [script("a")]}, trace_id=f"{label}-{n}", labels={"l": label}) for n in range(5)
-    ]
-    for name in started:
+    started: list[str] = []
+    for n in range(5):  # one after the other, so that their times say in which order
+        name = handrail.start(plan={"nodes": [script("a")]}, trace_id=f"{label}-{n}", labels={"l": label})
+        started.append(name)
         handrail.ended(name)
     found: list[str] = []
     cursor = ""
@@ -74,7 +74,7 @@ def test_the_journal_is_oldest_first_and_pages_by_seq(handrail: Strange) -> None
 
 def test_every_read_answers_what_its_row_says(handrail: Strange) -> None:
     name = handrail.onboard()
-    pause = handrail.paused(name)
+    pause = handrail.at_rest(name)
     preview = handrail.get(f"/workflows/{name}/pauses/{pause['pause_id']}/preview/RES_ABORT_SAGA").json()
     assert set(preview) >= {"action_id", "status_after", "nodes", "undo"}
     changed = {n["node_id"] for n in preview["nodes"]}
@@ -164,7 +164,7 @@ def test_the_service_describes_itself(handrail: Strange) -> None:
 
 
 def test_the_panic_button_pauses_a_running_workflow_and_resume_goes_on(handrail: Strange) -> None:
-    name = handrail.start(plan={"nodes": [script("a", duration_ms=700), script("b", "a")]})
+    name = handrail.start(plan={"nodes": [script("a", duration_ms=5000), script("b", "a")]})
     assert handrail.post(f"/workflows/{name}/pause", {"comment": "stop, please"}).status_code == 202
     pause = handrail.paused(name)
     assert (pause["kind"], pause["failed_agent"], pause["node_id"]) == ("manual", None, None)
@@ -320,7 +320,7 @@ def test_actor_and_channel_are_recorded(handrail: Strange) -> None:
 
 def test_a_get_changes_nothing(handrail: Strange) -> None:
     name = handrail.onboard()
-    pause = handrail.paused(name)["pause_id"]
+    pause = handrail.at_rest(name)["pause_id"]
     before = handrail.state(name, history=True)
     for path in (
         f"/workflows/{name}/explain",

@@ -91,7 +91,7 @@ def test_the_vendor_link_that_a_person_gives(handrail: Strange) -> None:
 
 def test_the_abort_that_undoes_in_reverse(handrail: Strange) -> None:
     name = handrail.onboard()
-    handrail.paused(name)
+    handrail.at_rest(name)
     assert handrail.resume(name, "RES_ABORT_SAGA").status_code == 202
     ended = handrail.ended(name)
     assert ended["status"] == "COMPENSATED"
@@ -113,7 +113,7 @@ def test_the_undo_that_fails_and_the_person_who_decides(handrail: Strange) -> No
     }
     names = {action: handrail.onboard(fail_compensation="email") for action in ends}
     for name in names.values():
-        handrail.paused(name)
+        handrail.at_rest(name)
         assert handrail.resume(name, "RES_ABORT_SAGA").status_code == 202
     for action, name in names.items():
         pause = handrail.until(
@@ -242,7 +242,7 @@ def test_the_simulator_does_as_its_script_says(handrail: Strange) -> None:
             "action": "script",
             "effect_class": "idempotent",
             "retry": {"max_attempts": 3, "initial_delay_s": 0.01},
-            "timeouts": {"lease_s": 1.0, "start_to_close_s": 2},
+            "timeouts": {"start_to_close_s": 10},
             "inputs": inputs,
         }
 

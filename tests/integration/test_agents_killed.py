@@ -193,7 +193,6 @@ async def test_a_worker_killed_amid_its_tasks_costs_attempts_and_doubles_no_effe
             return all(any(w.has(name) for name in owner.workers.values()) for w in workers)
 
         await wait_until(both, description="both workers work", timeout_s=60)
-        await owner.begin(TASKS)
         victim = workers[0]
 
         def amid() -> list[str]:
@@ -202,7 +201,12 @@ async def test_a_worker_killed_amid_its_tasks_costs_attempts_and_doubles_no_effe
                 if line.claimed and line.end is None and victim.has(owner.workers.get(key, ""))
             ]  # fmt: skip
 
-        await wait_until(amid, description="the victim is amid a task")
+        async def caught() -> bool:
+            if all(line.end for line in owner.lines.values()):
+                await owner.begin(TASKS)
+            return bool(amid())
+
+        await wait_until(caught, description="the victim is amid a task", timeout_s=60)
         held = amid()
         assert await victim.end(signal.SIGKILL) == -signal.SIGKILL
         await wait_until(

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import orjson
+import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 from tests.engines import drop_database, fresh_database
@@ -15,6 +16,7 @@ from tests.integration.gateway_rig import RESOLUTIONS, Rig, accepted, moved, pla
 from handrail_contracts.answers import Preview, State
 from handrail_contracts.live import LiveView, view_key
 from handrail_contracts.view import WorkflowView
+from handrail_gateway.adapters import projection
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -257,8 +259,9 @@ async def test_explain_tells_what_was_spent_and_the_narrowest_budget(rig: Rig) -
 
 
 async def test_a_projection_in_redis_spares_the_long_fold_and_is_completed_by_the_journal(
-    rig: Rig, redis_url: str
+    rig: Rig, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(projection, "_PATIENCE_S", 30.0)
     trace_id = await rig.workflow([accepted(), planned("a"), *attempts(1200)], status="RUNNING")
     events = await journal(rig, trace_id)
     redis = Redis.from_url(redis_url)

@@ -260,7 +260,7 @@ async def test_an_event_that_the_journal_does_not_have_is_not_shown(rig: Rig) ->
     assert client.ids == [1, 2, 3, 4, 5, 6]
     watched = rig.notifier.rings.find(f"{rig.source.tenant}/forged".encode())
     assert watched is not None
-    assert watched.seen == 6, "Expected the ring to owe its clients no more than the journal has."
+    await wait_until(lambda: watched.seen == 6, description="the ring owes its clients no more than the journal has")
 
 
 async def test_a_view_in_redis_that_is_ahead_of_the_journal_is_not_believed(rig: Rig) -> None:

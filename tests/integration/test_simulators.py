@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from handrail_simulators import Withdrawn, World, ensure, ledger
+from handrail_simulators import Withdrawn, World, effects, ensure, ledger
 from handrail_simulators.bank import Refused
 from handrail_store import connect
 
@@ -154,7 +154,10 @@ async def test_of_a_do_and_its_undo_at_once_nothing_stands(pool: Any, what: str)
     assert await worlds[0].bank.balance(by=Asks()) == 1000
 
 
-async def test_where_there_is_no_key_a_call_under_way_is_waited_for(world: World, pool: Any) -> None:
+async def test_where_there_is_no_key_a_call_under_way_is_waited_for(
+    world: World, pool: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(effects, "SETTLES_S", 3.0)
     undo = asyncio.create_task(world.ledger.undo(Asks(undo_order=0), keyless=True))
     found = asyncio.create_task(world.ledger.find(Asks()))
     await asyncio.sleep(0.2)

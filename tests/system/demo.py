@@ -49,7 +49,7 @@ class Demo:
         await wait_until(self._ready, description="every part of handrail up is ready", timeout_s=60)
 
     async def _ready(self) -> bool:
-        async with httpx2.AsyncClient(trust_env=False, timeout=5) as http:
+        async with httpx2.AsyncClient(trust_env=False, timeout=30) as http:
             return (await http.get(self.url + "/readyz")).status_code == 200
 
     async def kill(self) -> None:

@@ -14,7 +14,7 @@ from handrail.stack import Options, Stack
 from handrail_contracts.view import WorkflowView
 from tests.system.demo import Demo
 from tests.system.house import Up, free_ports
-from tests.waiting import wait_until
+from tests.waiting import nothing_moves, wait_until
 
 PERSON: dict[str, Any] = {"order_id": "12345", "message": "I was charged twice, I want a person"}
 
@@ -29,7 +29,7 @@ async def until(http: httpx2.AsyncClient, trace_id: str, status: str) -> dict[st
     async def there() -> bool:
         nonlocal found
         found = await state(http, trace_id)
-        return found["status"] == status
+        return found["status"] == status and nothing_moves(found)
 
     await wait_until(there, description=f"{trace_id} is {status}", timeout_s=90)
     return found

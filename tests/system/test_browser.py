@@ -17,7 +17,7 @@ from handrail_runtime.testing import TcpProxy
 from handrail_sdk.client import Client
 from tests.engines import chromium, missing, required
 from tests.journals import canonical
-from tests.system.house import Up, free_port, script
+from tests.system.house import Up, script
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(
@@ -63,17 +63,17 @@ class House:
             await client.resume(trace_id, "RES_SKIP")
 
     async def state(self, trace_id: str) -> dict[str, Any]:
-        async with httpx2.AsyncClient() as http:
+        async with httpx2.AsyncClient(timeout=30) as http:
             return (await http.get(f"{self.up.url}/workflows/{trace_id}/state")).json()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[House]:
-    port, stranger = free_port(), free_port()
+    servers = [await asyncio.start_server(_page, "127.0.0.1", 0) for _ in range(2)]
+    port, stranger = (server.sockets[0].getsockname()[1] for server in servers)
     site = f"http://127.0.0.1:{port}"
     up = Up(tmp_path_factory.mktemp("browser") / "data", HANDRAIL_CORS_ORIGINS=site, HANDRAIL_LOG_LEVEL="debug")
     await up.start()
-    servers = [await asyncio.start_server(_page, "127.0.0.1", at) for at in (port, stranger)]
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         yield House(up, site, f"http://127.0.0.1:{stranger}", await browser.new_context())
@@ -158,7 +158,7 @@ async def test_forms_and_blind_requests_of_another_site_order_nothing(house: Hou
       frame.onload = () => done("answered"); form.submit(); setTimeout(() => done("blocked"), 5000);
     })"""
     await page.evaluate(form, f"{house.up.url}/workflows")
-    async with httpx2.AsyncClient() as http:
+    async with httpx2.AsyncClient(timeout=30) as http:
         assert (await http.get(f"{house.up.url}/workflows/csrf/state")).status_code == 404
         assert (await http.post(f"{house.up.url}/workflows", json=order)).status_code == 202, "it was worth refusing"
     await page.close()

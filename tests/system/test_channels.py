@@ -70,6 +70,8 @@ async def desk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     await played.start()
     up = Up(tmp_path_factory.mktemp("channels"), port, **played.environment(socket_mode=request.param == "socket"))
     await up.start()
+    if request.param == "socket":
+        await wait_until(lambda: played.listened, description="the notifier listens in Socket Mode")
     async with Client(up.url) as client:
         yield Desk(up, played, client)
     await up.stop()

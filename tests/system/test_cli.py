@@ -142,6 +142,12 @@ async def test_the_panic_button_pauses_and_a_cancel_ends(demo: Demo) -> None:
     file = demo.data.parent / "plan.json"
     file.write_text(json.dumps(plan))
     trace_id = (await demo.handrail("run", "--plan", str(file), "--json")).json["trace_id"]
+    async with demo.client() as client:
+
+        async def begun() -> bool:
+            return any(n.state in ("SCHEDULED", "IN_PROGRESS") for n in (await client.state(trace_id)).nodes)
+
+        await wait_until(begun, description="it has begun")
     seen = await demo.handrail("cancel", trace_id, "--preview")
     assert seen.code == 0
     assert "after: Pending → ⊘ Cancelled" in seen.out

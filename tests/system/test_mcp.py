@@ -45,6 +45,15 @@ async def call(client: Client, name: str, **arguments: Any) -> dict[str, Any]:
     return result.structured_content
 
 
+async def insist(client: Client, name: str, **arguments: Any) -> dict[str, Any]:
+    """Calls again while another call with the same key is under way."""
+    while True:
+        result = await client.call_tool(name, arguments)
+        if not result.is_error or result.structured_content["type"] != "/problems/request-in-progress":
+            assert not result.is_error, result.content
+            return result.structured_content
+
+
 async def until(client: Client, trace_id: str, **wanted: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
 
@@ -77,7 +86,7 @@ async def test_an_agent_asks_for_a_person_and_gets_the_conversation_back(url: st
         assert (seen["pause_id"], seen["conversation"][0]["text"]) == (pause_id, "I dispute it")
         pending = await call(client, "list_pending", kind="escalation")
         assert pause_id in [p["pause_id"] for p in pending["items"]]
-        async with httpx2.AsyncClient(base_url=url, trust_env=False) as http:
+        async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30) as http:
             said = {"role": "operator", "text": "I have refunded it."}
             assert (await http.post(f"/pauses/{pause_id}/messages", json=said)).status_code == 202
             pressed = await call(client, "resolve", pause_id=pause_id, action_id="RES_HAND_BACK", comment="done")
@@ -107,7 +116,7 @@ async def test_a_refusal_is_a_result_from_which_a_model_can_learn(url: str) -> N
 
 async def test_once_per_idempotency_key_and_the_first_decision_is_the_only_one(url: str) -> None:
     async with Client(f"{url}/mcp") as client:
-        asked = [call(client, "escalate_to_human", **ASKED, idempotency_key="call-1") for _ in range(4)]
+        asked = [insist(client, "escalate_to_human", **ASKED, idempotency_key="call-1") for _ in range(4)]
         opened = {o["pause_id"]: o for o in await asyncio.gather(*asked)}
         assert len(opened) == 1
         ((pause_id, told),) = opened.items()
@@ -121,7 +130,7 @@ async def test_once_per_idempotency_key_and_the_first_decision_is_the_only_one(u
 
 async def test_pages_of_other_origins_and_rebound_names_are_refused(url: str) -> None:
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
-    async with httpx2.AsyncClient(base_url=url, trust_env=False) as http:
+    async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30) as http:
         accept = {"Accept": "application/json, text/event-stream"}
         for headers, code in (
             ({"Origin": "https://evil.example"}, "foreign-origin"),
@@ -151,7 +160,7 @@ async def test_a_published_agent_framework_hands_over_by_itself(url: str) -> Non
     assert offered == {"escalate_to_human", "list_pending", "get_workflow", "resolve"}
     heard = str(llm.asked[1]["messages"][-1]["content"])
     assert "has_control" in heard
-    async with httpx2.AsyncClient(base_url=url, trust_env=False) as http:
+    async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30) as http:
 
         async def waiting() -> bool:
             items = (await http.get("/inbox", params={"kind": "escalation"})).json()["items"]
@@ -163,7 +172,7 @@ async def test_a_published_agent_framework_hands_over_by_itself(url: str) -> Non
 async def decide(url: str, seen: set[str], *, hand_back: bool) -> str:
     """A person: says a sentence to the newest escalation, then hands back or answers with it. Answers its pause."""
     text = "It is settled."
-    async with httpx2.AsyncClient(base_url=url, trust_env=False) as http:
+    async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30) as http:
         pause: dict[str, Any] = {}
 
         async def waiting() -> bool:
@@ -189,7 +198,7 @@ async def test_the_examples_run_as_they_stand(
 ) -> None:
     monkeypatch.syspath_prepend(str(EXAMPLES))
     example = importlib.import_module(f"handover_{name}")
-    async with httpx2.AsyncClient(base_url=url, trust_env=False) as http:
+    async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30) as http:
         items = (await http.get("/inbox", params={"kind": "escalation"})).json()["items"]
     async with asyncio.timeout(90), asyncio.TaskGroup() as both:
         person = both.create_task(decide(url, {p["pause_id"] for p in items}, hand_back=hand_back))

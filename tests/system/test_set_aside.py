@@ -35,7 +35,7 @@ async def demo(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Demo]
 async def late_effect(demo: Demo, trace_id: str, node: dict[str, Any]) -> dict[str, Any]:
     """Runs a workflow whose effect comes to light after its end; answers the dead letter."""
     async with demo.client() as client:
-        await client.start(plan={"nodes": [{**node, "inputs": {"outcomes": ["late:7000"]}}]}, trace_id=trace_id)
+        await client.start(plan={"nodes": [{**node, "inputs": {"outcomes": ["late:15000"]}}]}, trace_id=trace_id)
 
         async def paused() -> bool:
             return (await client.state(trace_id)).status == "PAUSED_HITL"

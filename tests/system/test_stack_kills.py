@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -61,8 +59,8 @@ async def test_killing_any_service_at_any_moment_loses_nothing_and_doubles_nothi
             while not begun.done() or count < 12:
                 await asyncio.sleep(seed.uniform(0.2, 0.9))
                 part = seed.choice(list(system.parts.values()))
-                if part.pid is not None:
-                    os.kill(part.pid, signal.SIGKILL)
+                if part.process is not None and part.pid is not None:
+                    part.process.kill()
                     count += 1
             return count
 

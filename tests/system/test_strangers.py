@@ -60,7 +60,7 @@ async def run(*command: str) -> str:
 async def is_whole(up: Up, trace_id: str, events: Sequence[dict[str, Any]]) -> None:
     """Every event once, in order, and their fold is what the server says."""
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
-    async with httpx2.AsyncClient() as http:
+    async with httpx2.AsyncClient(timeout=30) as http:
         state = (await http.get(f"{up.url}/workflows/{trace_id}/state")).json()
     state.pop("history", None)
     assert canonical(WorkflowView(trace_id).apply_all(events).state()) == canonical(state)
@@ -126,7 +126,7 @@ async def test_ag_uis_own_client_starts_a_workflow_answers_its_interrupt_and_run
     assert [i["reason"] for i in told["interrupts"]] == ["handrail:failure"]
     assert told["paused"]["status"] == "PAUSED_HITL"
     assert told["last"]["outcome"] == {"type": "success"}
-    async with httpx2.AsyncClient() as http:
+    async with httpx2.AsyncClient(timeout=30) as http:
         state = (await http.get(f"{up.url}/workflows/agui-thread-1/state?history=true")).json()
     history = state.pop("history")
     assert canonical(told["state"]) == canonical(state)

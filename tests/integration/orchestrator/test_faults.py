@@ -80,7 +80,7 @@ async def test_garbled_answers_park_nobody_and_hold_up_nothing(rig: Rig) -> None
 async def test_a_deadlock_costs_the_owner_a_try_and_nothing_else(rig: Rig) -> None:
     """Somebody locks a partition's row and then a pause, the owner the pause and then the partition."""
     rig.answer = lambda task: None
-    await rig.orchestrator()
+    owner = await rig.orchestrator()
     await rig.start("w", [node("a")])
     await rig.until("w", "RUNNING")
     await rig.command("w", "pause", {})
@@ -94,12 +94,13 @@ async def test_a_deadlock_costs_the_owner_a_try_and_nothing_else(rig: Rig) -> No
             await c.execute(
                 "SET LOCAL deadlock_timeout = '60s'; SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = '60s'"
             )
+            owner._stepped += 60.0  # no renewal of its leases, which would wait for the partition alone
             await c.execute("SELECT FROM handrail.partition WHERE p = $1 FOR UPDATE", p)
             await rig.press("w", "RES_RESUME")
 
             async def waits() -> bool:
                 return await rig.pool.fetchval(
-                    "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%handrail.partition%'"
+                    "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%handrail.fence%'"
                     " AND datname = current_database() AND pid <> pg_backend_pid()"
                 )
 

@@ -203,6 +203,7 @@ async def test_a_partition_that_was_somebody_elses_in_between_is_folded_anew(rig
     o = await rig.orchestrator()
     await rig.start("w", [node("a")])
     await rig.until("w", "RUNNING")
+    await wait_until(lambda: o._cache.get("w"), description="its owner has heard that it is stored")
     remembered = o._cache.get("w")
     assert remembered is not None
     await rig.pool.execute(
@@ -584,7 +585,7 @@ async def test_an_effect_that_comes_to_light_after_the_end_waits_among_the_dead_
 
     rig.answer = slow
     await rig.orchestrator()
-    await rig.start("w", [node("a", timeouts={"lease_s": 0.2, "start_to_close_s": 0.2})])
+    await rig.start("w", [node("a", timeouts={"lease_s": 2.0, "start_to_close_s": 2.0})])
     await wait_until(lambda: late, description="a was sent")
     await rig.send(rig.record(started(late[0])))
     await rig.command("w", "cancel", {"compensate": False})

@@ -142,5 +142,8 @@ async def test_a_snapshot_that_cannot_be_stored_stops_nothing(rig: Rig) -> None:
         await rig.orchestrator()
         await rig.start("w", CHAIN)
         await rig.until("w", "COMPLETED")
-    assert "snapshot_not_stored" in [t["event"] for t in told]
+        await wait_until(
+            lambda: any(t["event"] == "snapshot_not_stored" for t in told),
+            description="it is told that it was not stored",
+        )
     await rig.check()

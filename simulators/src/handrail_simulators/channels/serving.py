@@ -84,6 +84,11 @@ class Serving:
         """Presses a button as this person; over Socket Mode when a notifier listens there. Answers the status."""
         return await self.send(self.office.click(ts, action_id, user))
 
+    @property
+    def listened(self) -> bool:
+        """Whether somebody listens in Socket Mode now."""
+        return any(not s.closed for s in self._sockets)
+
     async def send(self, said: dict[str, Any]) -> int:
         """Delivers an interaction as Slack would."""
         live = [s for s in self._sockets if not s.closed]
