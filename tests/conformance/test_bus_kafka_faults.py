@@ -55,14 +55,19 @@ def _count(name: str) -> float:
     return registry().get_sample_value(f"handrail_{name}_total") or 0.0
 
 
-async def _until_sent(bus: KafkaBus, value: bytes) -> None:
+async def _until_sent(bus: KafkaBus, value: bytes) -> int:
+    """Answers how often it was sent: it lies there once, and once more at most for each acknowledgement that was late."""
     producer = await bus.producer()
+    tries = 0
 
     async def sent() -> bool:
+        nonlocal tries
+        tries += 1
         return await producer.send([Outgoing("t", b"k", value, partition=0)]) == [None]
 
     await wait_until(sent, description="a record acknowledged", timeout_s=60)
     await producer.close()
+    return tries
 
 
 async def _read_until(reader: Reader | GroupReader, value: bytes) -> list[Record]:
@@ -188,10 +193,9 @@ async def test_a_reader_whose_fetching_ended_silently_connects_anew(bus: KafkaBu
     await _read_until(reader, b"1")
     before = _count("bus_readers_rebuilt")
     _end_fetching(reader)
-    await _until_sent(bus, b"2")
-    assert {record.value for record in await _read_until(reader, b"2")} == {
-        b"2"
-    }  # sent again where its answer was late
+    tries = await _until_sent(bus, b"2")
+    values = [record.value for record in await _read_until(reader, b"2")]
+    assert values == [b"2"] * len(values) and len(values) <= tries
     assert _count("bus_readers_rebuilt") == before + 1
 
 
@@ -280,7 +284,7 @@ async def test_a_record_that_cannot_be_decoded_comes_out_as_one_to_quarantine_an
 async def test_a_process_without_memory_does_not_read_past_what_it_could_not_take(
     bus: KafkaBus, monkeypatch: pytest.MonkeyPatch, group: bool
 ) -> None:
-    await _until_sent(bus, b"1")
+    tries = await _until_sent(bus, b"1")
     reader: Any = await (bus.group_reader("g", ["t"]) if group else bus.reader())
     if not group:
         reader.assign({("t", 0): 0})
@@ -293,7 +297,8 @@ async def test_a_process_without_memory_does_not_read_past_what_it_could_not_tak
         patch.setattr(memory, "ENOUGH_BYTES", 2**62)  # as if there were none
         with pytest.raises(MemoryError):
             await reader.read(100, 0.2)
-    assert {record.value for record in await _read_until(reader, b"1")} == {b"1"}
+    values = [record.value for record in await _read_until(reader, b"1")]
+    assert values == [b"1"] * len(values) and len(values) <= tries
 
 
 @pytest.mark.kafka

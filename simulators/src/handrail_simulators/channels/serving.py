@@ -87,12 +87,14 @@ class Serving:
     @property
     def listened(self) -> bool:
         """Whether somebody listens in Socket Mode now."""
-        return any(not s.closed for s in self._sockets)
+        return bool(self._live())
+
+    def _live(self) -> list[web.WebSocketResponse]:
+        return [s for s in self._sockets if not s.closed]
 
     async def send(self, said: dict[str, Any]) -> int:
         """Delivers an interaction as Slack would."""
-        live = [s for s in self._sockets if not s.closed]
-        if live:
+        if live := self._live():
             await live[-1].send_json(
                 {"type": "interactive", "envelope_id": str(uuid4()), "payload": said, "accepts_response_payload": True}
             )
