@@ -363,6 +363,46 @@ async def test_no_end_and_no_decision_makes_an_event_too_large(rig: Rig) -> None
     assert kept[whole["n0"]["$ref"].rsplit("/", 1)[1]] == {"text": "x" * 300_000}
 
 
+async def test_a_pause_with_a_large_context_is_told_and_holds_nobody_up(rig: Rig) -> None:
+    rig.answer = lambda task: failed(task, retryable=False) if task.trace_id == "w" else ok(task)
+    await rig.orchestrator()
+    context = {f"c{i}": "input.doc" for i in range(10)}
+    await rig.start("w", [node("a", inputs={"doc": "x" * 600_000}, context=context)])
+    await rig.until("w", "PAUSED_HITL")
+    await rig.start("v", DIAMOND)
+    await rig.until("v", "COMPLETED")
+    rows = await rig.rows("w")
+    assert max(len(orjson.dumps(r.data)) for r in rows) <= MAX_EVENT_BYTES
+    ref = next(r.data for r in rows if r.type == "WORKFLOW_PAUSED_HITL")["context_snapshot"]["c7"]["$ref"]
+    body = await rig.pool.fetchval("SELECT body FROM handrail.blob WHERE digest = $1", ref.rsplit("/", 1)[1])
+    assert orjson.loads(body) == "x" * 600_000
+    await rig.check()
+
+
+async def test_a_task_that_no_bus_takes_is_a_failure_that_a_person_sees(rig: Rig) -> None:
+    await rig.orchestrator()
+    button = {"action_id": "RES_DOC", "display_text": "x", "kind": "retry", "sets": "d0", "requires_input": True}
+    docs = {f"d{i}": "x" * 450_000 for i in range(14)}
+    await rig.start("w", [node("a", inputs=docs, resolutions=[{**button, "input_schema": "text"}]), node("b", "a")])
+    await rig.until("w", "PAUSED_HITL")
+    pause = next(r.data for r in await rig.rows("w") if r.type == "WORKFLOW_PAUSED_HITL")
+    assert pause["attempts"][-1]["error"]["code"] == "task-too-large"
+    assert pause["failure_reason"].startswith("The task could not be handed to an agent: it takes 63")
+    assert not [t for t in rig.tasks if t.node_id == "a"]
+    await rig.check()
+
+
+async def test_references_that_are_not_ours_are_data_and_end_nobody(rig: Rig) -> None:
+    await rig.orchestrator()
+    mark = ids.digest(b"1")
+    odd = {"a": {"$ref": f"/workflows/w/blobs/{mark}", "path": 5}, "b": {"$ref": f"/workflows/v/blobs/{mark}"}}
+    rig.answer = lambda task: ok(task, task.inputs)
+    reads = {"x": {"$from": "nodes.a.output.a.path.0", "default": 1}, "y": {"$from": "input.b"}}
+    await rig.start("w", [node("a", inputs=odd), node("b", "a", inputs=reads)], input=odd)
+    await rig.until("w", "COMPLETED")
+    assert [t.inputs for t in rig.tasks] == [odd, {"x": 1, "y": odd["b"]}]
+
+
 async def test_a_dead_letter_that_returns_after_the_end_is_no_stranger(rig: Rig) -> None:
     """With `on_exhausted: skip` the workflow ends before its own dead letter comes back."""
     rig.answer = lambda task: failed(task, retryable=False)

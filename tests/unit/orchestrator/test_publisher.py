@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import zip_longest
 from typing import Any, cast
 
+import orjson
 import pytest
 
 from handrail_contracts.codec import encode
+from handrail_contracts.ids import digest
 from handrail_contracts.plan import EffectClass
-from handrail_contracts.tasks import Task, TaskKind
+from handrail_contracts.tasks import Outcome, Task, TaskKind
 from handrail_engine.outgoing import Dispatch
-from handrail_orchestrator.application.lane import Lane, Sending
+from handrail_orchestrator.application.lane import Lane, NotNow, Sending
 from handrail_orchestrator.application.publisher import Publisher
-from handrail_runtime.ports import BusError, Outgoing, TopicUnknown
+from handrail_runtime.ports import BusError, Outgoing, RecordRefused, TopicUnknown
 from handrail_runtime.testing import wait_until
 
 EVENTS, TASKS = "handrail.events", "handrail.tasks.bot"
@@ -51,14 +53,16 @@ class Gate:
         return [value for t, value in self.sent if t == topic]
 
 
+async def no_blobs(digests: list[str]) -> dict[str, bytes]:
+    raise AssertionError(digests)
+
+
 @asynccontextmanager
-async def publishing() -> AsyncGenerator[tuple[Publisher, Gate]]:
-    gate: Any = Gate()
-
-    async def no_blobs(digests: list[str]) -> dict[str, bytes]:
-        raise AssertionError(digests)
-
-    publisher = Publisher(gate, "default", 4, no_blobs)
+async def publishing(
+    blobs: Callable[[list[str]], Awaitable[dict[str, bytes]]] = no_blobs, gate: Any = None
+) -> AsyncGenerator[tuple[Publisher, Gate]]:
+    gate = gate or Gate()
+    publisher = Publisher(gate, "default", 4, blobs)
     publisher.start_at(1, 0)
     publisher.start_at(2, 0)
     running = asyncio.create_task(publisher.run())
@@ -76,9 +80,11 @@ def event(publisher: Publisher, pseq: int, p: int = 1) -> Sending:
     return publisher.event(p, pseq, "t1", pseq, "NODE_STATE_CHANGED", b"e%d" % pseq, "2026-11-26T18:00:00.000Z")
 
 
-def task(publisher: Publisher, node: str, p: int = 1) -> Sending:
+def task(
+    publisher: Publisher, node: str, p: int = 1, inputs: dict[str, Any] | None = None, kind: TaskKind = TaskKind.EXECUTE
+) -> Sending:
     asked = Dispatch(
-        kind=TaskKind.EXECUTE,
+        kind=kind,
         tenant="default",
         trace_id="t1",
         node_id=node,
@@ -88,7 +94,7 @@ def task(publisher: Publisher, node: str, p: int = 1) -> Sending:
         max_attempts=1,
         effect_key=f"default/t1/{node}/1",
         effect_class=EffectClass.PURE,
-        inputs={},
+        inputs=inputs or {},
         start_before="2026-11-26T18:01:00.000Z",
         lease_s=5,
     )
@@ -272,3 +278,105 @@ async def test_a_producer_that_is_let_go_while_tasks_are_prepared_is_no_end_of_t
     await lane.close()
     go.set()
     await asyncio.wait_for(running, 5)
+
+
+STORED = b'{"a":[1,2]}'
+MARK = digest(STORED)
+OWN = f"/workflows/t1/blobs/{MARK}"
+
+
+async def test_a_task_gets_stored_payloads_of_its_own_workflow_and_nothing_else_is_taken_for_one() -> None:
+    asked: list[list[str]] = []
+
+    async def blobs(digests: list[str]) -> dict[str, bytes]:
+        asked.append(digests)
+        return {MARK: STORED}
+
+    odd = {
+        "other": {"$ref": f"/workflows/t2/blobs/{MARK}"},
+        "schema": {"$ref": "#/blobs/x"},
+        "n": {"$ref": OWN, "path": 5},
+    }
+    async with publishing(blobs) as (publisher, gate):
+        publisher.put([task(publisher, "a", inputs=odd), task(publisher, "b", inputs={"whole": {"$ref": OWN}, **odd})])
+        publisher.put([task(publisher, "c", inputs={"part": {"$ref": OWN, "path": ["a", "1"]}})])
+        await wait_until(lambda: len(gate.of(TASKS)) == 3, description="all were sent")
+    inputs = [orjson.loads(value)["inputs"] for value in gate.of(TASKS)]
+    assert inputs == [odd, {"whole": {"a": [1, 2]}, **odd}, {"part": 2}]
+    assert asked == [[MARK], [MARK]]
+
+
+async def test_tasks_wait_while_the_store_cannot_answer_and_none_is_lost() -> None:
+    away = [3]
+
+    async def blobs(digests: list[str]) -> dict[str, bytes]:
+        away[0] -= 1
+        if away[0] >= 0:
+            raise NotNow("the database restarts")
+        return {MARK: STORED}
+
+    async with publishing(blobs) as (publisher, gate):
+        publisher.put([task(publisher, "a"), task(publisher, "b", inputs={"x": {"$ref": OWN}}), event(publisher, 1)])
+        await wait_until(lambda: len(gate.of(TASKS)) == 2, description="all of it was sent")
+    assert [orjson.loads(v)["node_id"] for v in gate.of(TASKS)] == ["a", "b"]
+    assert away == [-1] and publisher.unsent() == []
+
+
+async def test_a_payload_that_cannot_be_put_in_fails_its_attempt_and_no_other() -> None:
+    async def blobs(digests: list[str]) -> dict[str, bytes]:
+        return {MARK: b"{broken"}
+
+    async with publishing(blobs) as (publisher, gate):
+        publisher.put([task(publisher, "a", inputs={"x": {"$ref": OWN}}), task(publisher, "b"), event(publisher, 1)])
+        await wait_until(lambda: publisher.published(1) == 1, description="what comes behind it goes on")
+    assert [orjson.loads(v)["node_id"] for v in gate.of(TASKS)] == ["b"]
+    [told] = publisher.unsent()
+    assert (told.node_id, told.attempt, told.outcome) == ("a", 1, Outcome.FAILED)
+
+
+class Narrow(Gate):
+    """A bus that takes no record above a size."""
+
+    most = 5_000
+
+    async def send(self, messages: Sequence[Outgoing]) -> list[BusError | None]:
+        outcomes = await super().send(messages)
+        large = RecordRefused("Expected less, but it is more.")
+        return [large if len(m.value or b"") > self.most else o for m, o in zip(messages, outcomes, strict=True)]
+
+
+async def test_an_attempt_whose_task_the_bus_refuses_for_good_has_failed() -> None:
+    big = {"x": "y" * 6_000}
+    async with publishing(gate=Narrow()) as (publisher, _):
+        publisher.put([task(publisher, "a", inputs=big), task(publisher, "b"), event(publisher, 1)])
+        publisher.put([task(publisher, "c", inputs=big, kind=TaskKind.COMPENSATE)])
+        publisher.put([task(publisher, "d", inputs=big, kind=TaskKind.CANCEL), event(publisher, 2)])
+        await wait_until(lambda: publisher.published(1) == 2, description="what comes behind them goes on")
+        told = publisher.unsent()
+    assert [(r.node_id, r.kind, r.effect_key) for r in told] == [
+        ("a", TaskKind.EXECUTE, "default/t1/a/1"),
+        ("c", TaskKind.COMPENSATE, "default/t1/c/1"),
+    ]
+    assert all(r.error and (r.error.code, r.error.retryable) == ("task-too-large", False) for r in told)
+    assert publisher.unsent() == []
+
+
+async def test_a_row_that_is_too_large_for_the_bus_goes_out_cut_and_holds_nobody_up() -> None:
+    row = {
+        "event_type": "WORKFLOW_PAUSED_HITL",
+        "trace_id": "t1",
+        "seq": 7,
+        "pause_id": "p",
+        "context_snapshot": {"doc": "w" * 20_000, "n": 1},
+        "available_resolutions": [{"action_id": "RES_X", "input_schema": {"description": "d" * 9_000}}],
+    }
+    async with publishing(gate=Narrow()) as (publisher, gate):
+        large = publisher.event(1, 1, "t1", 7, "WORKFLOW_PAUSED_HITL", orjson.dumps(row), "2026-11-26T18:00:00.000Z")
+        publisher.put([large, event(publisher, 2), event(publisher, 1, 2)])
+        await wait_until(lambda: publisher.published(1) == 2, description="its own partition goes on")
+        await wait_until(lambda: publisher.published(2) == 1, description="and the others")
+    sent = next(orjson.loads(v) for v in gate.of(EVENTS) if v.startswith(b"{") and len(v) < Narrow.most)
+    at = "/workflows/t1/journal?after=6&limit=1"
+    assert sent["context_snapshot"] == {"doc": {"$ref": at, "bytes": 20_002, "preview": '"' + "w" * 199}, "n": 1}
+    assert sent["available_resolutions"][0]["input_schema"]["description"]["$ref"] == at
+    assert (sent["pause_id"], sent["seq"]) == ("p", 7)

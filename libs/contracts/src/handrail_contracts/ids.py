@@ -11,6 +11,7 @@ import re
 import zlib
 
 TRACE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 AGENT_NAME = r"^[A-Za-z0-9_-]{1,64}$"
 """Agent names are part of a topic name, so Kafka's alphabet rules."""
 

@@ -22,7 +22,7 @@ from handrail_contracts.plan import EffectClass, ResolutionKind
 from handrail_contracts.policy import Decide, action_digest
 from handrail_contracts.tasks import Failure, ProposedAction, Result
 from handrail_engine import compensation, nodes, pauses
-from handrail_engine.evidence import MESSAGE_CHARS, clip
+from handrail_engine.evidence import CODE_CHARS, MESSAGE_CHARS, clip
 from handrail_engine.inputs import Decision
 from handrail_engine.outgoing import resolved_inputs
 from handrail_engine.policies import Facts, Verdict, judge
@@ -32,6 +32,8 @@ from handrail_engine.turn import Turn
 
 FORBIDDEN = "FORBIDDEN_BY_POLICY"
 MOST_PROPOSALS = 20
+DIFF_BYTES, SCHEMA_BYTES = 16 * 1024, 32 * 1024
+"""So much of a pause's event is each side of what changes, and the form in which arguments are edited."""
 MOST_ARGS_BYTES = 48 * 1024
 _JUDGED = "judged"
 APPROVES = (ResolutionKind.APPROVE, ResolutionKind.EDIT)
@@ -284,9 +286,12 @@ def _ask(t: Turn, node: NodeState, v: Verdict, f: Facts, action: dict[str, Any],
     for r in offered:
         if r["kind"] == ResolutionKind.EDIT:
             r["input_schema"] = schema
-    if not whole:
-        action = {**action, "args": shortened(f.args)}
-        offered = [r for r in offered if r["kind"] != ResolutionKind.EDIT]  # what is not seen whole cannot be edited
+    if not whole or args_bytes(schema) > SCHEMA_BYTES:
+        action = action if whole else {**action, "args": shortened(f.args)}
+        offered = [r for r in offered if r["kind"] != ResolutionKind.EDIT]  # only what is seen whole, in a form
+    if action["diff"]:
+        sides = {k: t.fitting(v, DIFF_BYTES) if isinstance(v, dict) else v for k, v in action["diff"].items()}
+        action = {**action, "diff": t.fitting(sides, 2 * DIFF_BYTES)}
     risk: dict[str, Any] = {
         "rule_id": v.rule_id,
         "policy_version": v.version,
@@ -339,6 +344,9 @@ def _unusable(node: NodeState, p: ProposedAction | None) -> Failure | None:
     if sum(1 for word in node.closed.values() if word == "proposed") >= MOST_PROPOSALS:
         text = f"Expected at most {MOST_PROPOSALS} proposals of one node, but there is another."
         return Failure(code="TOO_MANY_PROPOSALS", message=text, retryable=False)
+    if len(p.action) > CODE_CHARS or len(p.domain or "") > CODE_CHARS:
+        text = f"Expected at most {CODE_CHARS} characters as the action and the domain that an agent proposes."
+        return Failure(code="invalid-result", message=text, retryable=False)
     if (took := args_bytes(p.args)) > MOST_ARGS_BYTES:
         text = f"Expected at most {MOST_ARGS_BYTES} bytes of proposed arguments, but there are {took}."
         return Failure(code="proposal-too-large", message=text, retryable=False)

@@ -12,7 +12,7 @@ from handrail_contracts.model import iso, ms_of
 from handrail_contracts.pauses import PauseKind
 from handrail_contracts.plan import EffectClass, OnExhausted
 from handrail_contracts.tasks import Failure, Outcome, Result
-from handrail_engine import budgets, compensation, gates, pauses, planning, room, talk
+from handrail_engine import budgets, compensation, gates, pauses, payloads, planning, room, talk
 from handrail_engine.evidence import clip, shown, told
 from handrail_engine.inputs import Rejection
 from handrail_engine.leases import claim, must_close_ms
@@ -21,10 +21,12 @@ from handrail_engine.marks import ignored_mark, listed_mark
 from handrail_engine.outgoing import look_up
 from handrail_engine.references import MISSING, dig, holds
 from handrail_engine.retry import may_retry, wait_s
+from handrail_engine.spending import COUNTED
 from handrail_engine.state import NodeState
 from handrail_engine.turn import Turn
 
 CLOCKS_DIFFER_MS = 1_000
+USAGE_BYTES = 4 * 1024
 
 
 def consider(t: Turn, node: NodeState) -> None:
@@ -153,8 +155,15 @@ def times_of(t: Turn, node: NodeState, r: Result) -> dict[str, Any]:
         if text is not None and plausible(text, node.scheduled_ms, t.now.ms):
             times[name] = text
     if r.usage is not None:
-        times["usage"] = r.usage
+        times["usage"] = _counted(r.usage)
     return times
+
+
+def _counted(usage: dict[str, Any]) -> dict[str, Any]:
+    """What an attempt took, as its event carries it; of one that is too long the numbers that are counted."""
+    if len(payloads.encoded(usage)) <= USAGE_BYTES:
+        return usage
+    return {k: usage[k] for k in COUNTED if isinstance(usage.get(k), int | float)}
 
 
 def plausible(text: str, from_ms: int, to_ms: int) -> bool:

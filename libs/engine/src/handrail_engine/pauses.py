@@ -23,6 +23,8 @@ from handrail_engine.turn import Turn
 
 SYSTEM = "system"
 TIMEOUT = "system:timeout"
+CONTEXT_BYTES = 24 * 1024
+"""So much of a pause's event is the context; what is larger in it is shown by reference."""
 _WORKFLOW_SCOPED = frozenset({PauseKind.FAILURE, PauseKind.AMBIGUOUS, PauseKind.MANUAL})
 
 
@@ -73,7 +75,7 @@ def open_pause(
     body: dict[str, Any] = {
         "failed_agent": spec.agent if spec else None,
         "failure_reason": reason or error.get("message") or error.get("code") or "A person is needed.",
-        "context_snapshot": context_of(t, node) if node else {},
+        "context_snapshot": t.fitting(context_of(t, node), CONTEXT_BYTES) if node else {},
         "available_resolutions": resolutions,
         "pause_id": pause_id(s.tenant, s.trace_id, s.seq + 1),
         "kind": kind.value,
@@ -263,7 +265,7 @@ def press(t: Turn, pause: PauseState, chosen: dict[str, Any], outcome: str, d: D
         meta["no_deadline"] = True
     if kind is ResolutionKind.RESPOND:
         talk.respond(t, pause, d)
-    close(t, pause, outcome, d.action_id, d.actor, meta, channel=d.channel, comment=d.comment, input=d.input)
+    close(t, pause, outcome, d.action_id, d.actor, meta, channel=d.channel, comment=d.comment, input=t.carried(d.input))
     if kind is ResolutionKind.COMPENSATE and not s.ends:
         reason = d.comment or f"{chosen['display_text']}, by {d.actor}"
         scope = chosen.get("scope") or "workflow"

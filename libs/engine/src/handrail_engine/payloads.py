@@ -42,6 +42,23 @@ def reference(trace_id: str, body: bytes) -> tuple[str, dict[str, Any]]:
     return mark, {REF: at, "bytes": len(body), "preview": body[:_PREVIEW].decode(errors="replace")}
 
 
+def fitting(trace_id: str, members: dict[str, Any], most: int) -> tuple[dict[str, Any], list[tuple[str, bytes]]]:
+    """The members of an object, the largest of them as references until all take no more than `most` bytes, and what is to be
+    stored (digest, body). A name stays where it stands; an object of many small members may stay larger by the references."""
+    if 6 * len(marshal.dumps(members, 2)) <= most:
+        return members, []
+    bodies = {name: encoded(value) for name, value in members.items()}
+    took = sum(map(len, bodies.values()))
+    shown, kept = dict(members), list[tuple[str, bytes]]()
+    for name in sorted(bodies, key=lambda name: len(bodies[name]), reverse=True):
+        if took <= most:
+            break
+        mark, shown[name] = reference(trace_id, bodies[name])
+        kept.append((mark, bodies[name]))
+        took += len(encoded(shown[name])) - len(bodies[name])
+    return shown, kept
+
+
 def with_fields(stored: dict[str, Any], value: Any) -> dict[str, Any]:
     """The reference, with what is small inside `value` at hand."""
     fields = _fields(stored[REF], value, ())

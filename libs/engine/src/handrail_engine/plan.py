@@ -26,6 +26,10 @@ Registry = Mapping[tuple[str, str], Mapping[str, Any]]
 """(agent, action) -> manifest, as table `agent` holds it."""
 
 
+DECLARED_BYTES = 24 * 1024
+"""So much a node may declare of its buttons, of its gate, of the context of its pauses."""
+
+
 @dataclass(frozen=True, slots=True)
 class PlanProblem:
     """One fault of a plan: a problem code, a JSON pointer into the plan, one sentence."""
@@ -173,6 +177,17 @@ def _agents(plan: Plan, registry: Registry) -> Iterator[PlanProblem]:
             )
 
 
+def _too_large(node: Node, at: str) -> Iterator[PlanProblem]:
+    """What a pause shows of a node goes into one event."""
+    for name in ("resolutions", "gate", "context"):
+        if not getattr(node, name):
+            continue
+        declared = node.model_dump_json(include={name}, exclude_unset=True)
+        if (took := len(declared.encode())) > DECLARED_BYTES:
+            text = f"Expected at most {DECLARED_BYTES} bytes of {name}, but {node.id!r} has {took}."
+            yield PlanProblem("validation", f"{at}/{name}", text)
+
+
 def _policies(plan: Plan) -> Iterator[PlanProblem]:
     for i, node in enumerate(plan.nodes):
         at = f"/nodes/{i}"
@@ -193,6 +208,7 @@ def _policies(plan: Plan) -> Iterator[PlanProblem]:
                 f"{at}/timeouts/lease_s",
                 "Expected a lease below start_to_close_s, but it is longer.",
             )
+        yield from _too_large(node, at)
         offered = [r.action_id for r in node.resolutions or ()]
         if len(set(offered)) < len(offered):
             yield PlanProblem("validation", f"{at}/resolutions", "Expected each action_id once, but one stands twice.")

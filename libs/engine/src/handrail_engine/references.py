@@ -6,14 +6,18 @@ without its source; one without takes its node down when the source was skipped.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
+
+from handrail_contracts.ids import DIGEST, TRACE_ID
 
 FROM = "$from"
 REF, PATH, FIELDS = "$ref", "path", "fields"
 """Of a reference to a value stored beside the journal: see `payloads.py`."""
 MISSING: Any = object()
 """What a lookup answers when there is nothing at the path; never a value of a workflow."""
+_STORED = re.compile(rf"/workflows/({TRACE_ID.pattern})/blobs/({DIGEST.pattern})")
 
 
 class Reference(NamedTuple):
@@ -97,8 +101,20 @@ def dig(value: Any, path: tuple[str, ...]) -> Any:
 
 
 def is_stored(value: Any) -> bool:
-    """True for a reference to a value that is stored beside the journal, or to a part of one."""
-    return isinstance(value, dict) and isinstance(value.get(REF), str) and "/blobs/" in value[REF]
+    """True for a reference to a value that is stored beside the journal, or to a part of one. Whatever else holds a `$ref`,
+    somebody's JSON Schema or a reference that is not as we write it, is data like any other."""
+    return stored_at(value) is not None
+
+
+def stored_at(value: Any) -> tuple[str, str] | None:
+    """(trace_id, digest) of what a reference means, or None where the value is no reference."""
+    if not isinstance(value, dict) or not isinstance(at := value.get(REF), str):
+        return None
+    found = _STORED.fullmatch(at)
+    path, fields = value.get(PATH, ()), value.get(FIELDS, {})
+    if found is None or not isinstance(fields, dict) or not isinstance(path, list | tuple):
+        return None
+    return (found[1], found[2]) if all(isinstance(part, str) for part in path) else None
 
 
 def _inside(stored: Mapping[str, Any], path: tuple[str, ...]) -> Any:

@@ -6,6 +6,8 @@ from typing import Any
 
 from handrail_engine.state import WorkflowState
 
+COUNTED = ("input_tokens", "output_tokens", "cost_usd")
+
 
 def spend(s: WorkflowState, usage: Any) -> None:
     """Adds what an attempt took; what is no number is not counted."""

@@ -77,7 +77,7 @@ def _open(t: Turn, node: NodeState, e: Escalation, *, pause_id: str | None = Non
         node,
         reason=clip(e.reason.strip(), MESSAGE_CHARS),
         callback=callback,
-        context_snapshot=e.metadata or pauses.context_of(t, node),
+        context_snapshot=t.fitting(e.metadata or pauses.context_of(t, node), pauses.CONTEXT_BYTES),
         summary=clip(e.summary, MESSAGE_CHARS) or None,
         transcript=newest(lines_of(e.transcript, t.at)),
         **named,
@@ -157,7 +157,7 @@ def respond(t: Turn, pause: PauseState, d: Decision) -> None:
 
 def closed(t: Turn, node: NodeState, response: str | None) -> None:
     """The person is done: the node is complete with what was answered."""
-    t.move(node, N.COMPLETE, {"outcome": "ok"}, output={"response": response}, finished_at=t.at)
+    t.move(node, N.COMPLETE, {"outcome": "ok"}, output=t.carried({"response": response}), finished_at=t.at)
     t.ready_again(node)
 
 

@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from handrail_contracts.events import EventType, NodeStatus
+from handrail_contracts.events import MAX_EVENT_BYTES, EventType, NodeStatus
 from handrail_contracts.model import iso
 from handrail_contracts.plan import ResolutionKind
 from handrail_contracts.tasks import DeadLetter
@@ -25,6 +25,10 @@ Message = Dispatch | DeadLetter
 _MOVED = EventType.NODE_STATE_CHANGED.value
 _NAMES = {status: status.value for status in NodeStatus}
 _TAKES_ALONG = (ResolutionKind.RETRY, ResolutionKind.SKIP, ResolutionKind.MARK)
+
+
+class EventTooLarge(ValueError):
+    """A row that no event can carry: it would hold up all that is published behind it."""
 
 
 @dataclass(slots=True)
@@ -47,11 +51,13 @@ class Turn:
             self.places = dict(self.state.places)
 
     def emit(self, type_: EventType, meta: dict[str, Any] | None = None, **data: Any) -> Row:
-        """Appends one row and folds it. Keys of `data` are the event's own."""
+        """Appends one row and folds it. Keys of `data` are the event's own. Raises EventTooLarge: a wall, for what an event is made
+        of has been made to fit before (`carried`, `fitting`)."""
         s, name = self.state, type_.value
-        return self._append(
-            name, meta, {"event_type": name, "trace_id": s.trace_id, "seq": s.seq + 1, "at": self.at, **data}
-        )
+        event = {"event_type": name, "trace_id": s.trace_id, "seq": s.seq + 1, "at": self.at, **data}
+        if not payloads.is_small(event) and (took := len(payloads.encoded(event))) > MAX_EVENT_BYTES:
+            raise EventTooLarge(f"Expected at most {MAX_EVENT_BYTES} bytes in an event, but {name} has {took}.")
+        return self._append(name, meta, event)
 
     def move(self, node: NodeState, to: NodeStatus, meta: dict[str, Any] | None = None, **data: Any) -> Row:
         """Emits NODE_STATE_CHANGED; `attempt` defaults to the node's."""
@@ -84,6 +90,12 @@ class Turn:
     def taken_along(self, kind: ResolutionKind, d: Decision) -> Decision:
         """The decision with an input that its event can carry; arguments and replies stay as they are, they are read here."""
         return replace(d, input=self.carried(d.input)) if kind in _TAKES_ALONG and d.input is not None else d
+
+    def fitting(self, members: dict[str, Any], most: int) -> dict[str, Any]:
+        """What an event carries of these members: the largest as references until all take at most `most` bytes."""
+        shown, kept = payloads.fitting(self.state.trace_id, members, most)
+        self.blobs.extend(kept)
+        return shown
 
     def carried(self, value: Any) -> Any:
         """What an event carries of this value: itself, or a reference where it is large. The value is stored with the rows."""

@@ -35,9 +35,15 @@ class Sending(NamedTuple):
     hurried: bool = False
 
 
+class NotNow(Exception):
+    """A record cannot be made at this moment; later it can."""
+
+
 class Lane:
-    """`put` what was committed; `run` sends it. `prepare` makes the record as it is sent, where that is not as it was put;
-    `acknowledged` hears of each that the bus has taken or refused for good, in order. With a lane behind it (`onward`) this
+    """`put` what was committed; `run` sends it. `prepare` makes the record as it is sent, where that is not as it was put: it
+    raises NotNow where all has to wait, RecordRefused where this one can never be made. `acknowledged` hears of each that the
+    bus has taken or refused for good, in order; `refused` of those that were refused and mark no place in the journal. A row
+    that the bus refuses is sent as `cut` makes it. With a lane behind it (`onward`) this
     one sends the tasks and hands on the rest, in order, once the tasks among it were tried. `every_s` keeps its sends so far
     apart, unless one carries something hurried: each wakes everybody who reads."""
 
@@ -48,8 +54,11 @@ class Lane:
         acknowledged: Callable[[Sending], None],
         onward: Lane | None = None,
         every_s: float = 0.0,
+        refused: Callable[[Sending, RecordRefused], None] | None = None,
+        cut: Callable[[Outgoing], Outgoing] | None = None,
     ) -> None:
         self._bus, self._prepare, self._acknowledged, self._onward = bus, prepare, acknowledged, onward
+        self._told_refused, self._cut = refused, cut
         self.queue: deque[Sending] = deque()
         self.idle = asyncio.Event()
         self.idle.set()
@@ -115,17 +124,23 @@ class Lane:
 
     async def _send(self, batch: list[Sending]) -> int:
         """How many, from the first, need not be sent again."""
-        prepare = self._prepare
         try:
             if self._producer is None:
                 self._producer = await self._bus.producer()
             producer = self._producer  # a stop lets it go while tasks are prepared: closed, it refuses
             crashpoint("K5")
-            messages = [s.message if prepare is None else await prepare(s) for s in batch]
+            made = [s.message for s in batch] if self._prepare is None else [await self._made(s) for s in batch]
+            messages = [m for m in made if isinstance(m, Outgoing)]
             if armed("K6"):  # somebody wants to see us die with half of it produced
                 await producer.send(messages[: (len(messages) + 1) // 2])
                 crashpoint("K6")
-            outcomes = await producer.send(messages)
+            answers = iter(await producer.send(messages))
+            outcomes = [next(answers) if isinstance(m, Outgoing) else m for m in made]
+            if self._cut is not None:
+                outcomes = [await self._cut_down(producer, s, o) for s, o in zip(batch, outcomes, strict=True)]
+        except NotNow as e:
+            _log.warning("records_not_ready", reason=str(e)[:200])
+            return 0
         except BusError as e:
             _log.warning("publish_failed", error=type(e).__name__)
             await self.close()
@@ -142,10 +157,27 @@ class Lane:
         crashpoint("K8")
         return done
 
+    async def _made(self, sending: Sending) -> Outgoing | RecordRefused:
+        assert self._prepare is not None
+        try:
+            return await self._prepare(sending)
+        except RecordRefused as e:
+            return e
+
+    async def _cut_down(self, producer: Producer, sending: Sending, outcome: BusError | None) -> BusError | None:
+        """A row that is too large for the bus, of a journal from before its events were bounded: nothing behind it may wait
+        for ever, so it goes out with what is large in it left to the journal."""
+        if not sending.pseq or not isinstance(outcome, RecordRefused) or self._cut is None:
+            return outcome
+        _log.error("event_cut_for_bus", topic=sending.message.topic, reason=str(outcome)[:200])
+        return (await producer.send([self._cut(sending.message)]))[0]
+
     def _skippable(self, sending: Sending, outcome: BusError) -> bool:
         if sending.pseq or not isinstance(outcome, (RecordRefused, TopicUnknown)):
             return False
         _refused.labels(sending.message.topic).inc()
+        if isinstance(outcome, RecordRefused) and self._told_refused is not None:
+            self._told_refused(sending, outcome)
         _log.error("task_refused_by_bus", topic=sending.message.topic, reason=str(outcome)[:200])
         return True
 

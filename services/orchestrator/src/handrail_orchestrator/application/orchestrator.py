@@ -19,6 +19,7 @@ from handrail_orchestrator.application.beats import Beats
 from handrail_orchestrator.application.bus_watch import BusWatch
 from handrail_orchestrator.application.cache import Cache
 from handrail_orchestrator.application.inbound import Inbound
+from handrail_orchestrator.application.lane import NotNow
 from handrail_orchestrator.application.ownership import Ownership
 from handrail_orchestrator.application.ports import CommitUnknown, Fenced, Owned, Store
 from handrail_orchestrator.application.publisher import Publisher
@@ -64,7 +65,7 @@ class Orchestrator:
         self._own = Ownership(store, bus, Tail(store, bus, tenant, partitions, self.now_ms), seen_s)
         self._watch = BusWatch(self._own, bus_check_s)
         self._cache, self._wakeups = Cache(cached_nodes), Wakeups()
-        self._publisher = Publisher(bus, tenant, partitions, lambda digests: store.blobs(digests))
+        self._publisher = Publisher(bus, tenant, partitions, self._payloads)
         self._batcher = Batcher(store, self._cache, self._own, self._publisher, self._wakeups, tenant, self.now_ms)
         self._takeover = Takeover(store, self._own, self._publisher, self._batcher, self._wakeups, tenant, self.now_ms)
         self._inbound = Inbound(tenant, partitions)
@@ -75,6 +76,14 @@ class Orchestrator:
         self._stepped = self._polled = self._healthy_at = 0.0
         self._nudged = True
         self._work = Work()  # what was read and is not committed yet: only here, for the reader has moved on
+
+    async def _payloads(self, digests: list[str]) -> dict[str, bytes]:
+        try:
+            return await self._store.blobs(digests)
+        except Exception as e:
+            if not self._store.is_transient(e):
+                raise
+            raise NotNow(f"{type(e).__name__}: {e}") from e
 
     def now_ms(self) -> int:
         """The store's clock in ms: as read last, plus monotonic time since."""
@@ -168,8 +177,8 @@ class Orchestrator:
         """What there is to do. When this fails halfway, what it has read is kept for the next turn."""
         await self._read(work)
         await self._orders(work)
-        for started in self._beats.taken():
-            work.add(started.trace_id, partition(self._tenant, started.trace_id, self._partitions), Item(started))
+        for told in (*self._beats.taken(), *self._publisher.unsent()):
+            work.add(told.trace_id, partition(self._tenant, told.trace_id, self._partitions), Item(told))
         for trace_id in self._wakeups.due(self.now_ms(), self._most):
             work.add(trace_id, partition(self._tenant, trace_id, self._partitions), Item(Wake()))
             crashpoint("K11")

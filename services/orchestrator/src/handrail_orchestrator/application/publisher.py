@@ -3,7 +3,7 @@
 The batch loop never waits for the bus. Everything here may be sent twice and nothing may be sent before it is committed.
 Tasks go first and never wait for an event to be acknowledged: they are all that a workflow waits for. The events behind
 them follow once they were tried, so that a row which counts as published has its tasks out, too. A task that the bus
-refuses is skipped and left to its wake-up; an event is never skipped.
+refuses for good is skipped, and its attempt has failed (`unsent`); an event is never skipped.
 """
 
 from __future__ import annotations
@@ -23,16 +23,19 @@ from handrail_contracts.envelope import Envelope, ce_type, plain_headers, to_hea
 from handrail_contracts.events import TERMINAL_EVENTS, EventType
 from handrail_contracts.ids import attempt_ce_id, event_ce_id, keyed_partition, task_id, workflow_key
 from handrail_contracts.plan import EffectClass
-from handrail_contracts.tasks import DeadLetter, Task, TaskKind
+from handrail_contracts.tasks import DeadLetter, Failure, Outcome, Result, Task, TaskKind
 from handrail_engine.outgoing import Dispatch
-from handrail_engine.references import MISSING, PATH, dig
+from handrail_engine.references import MISSING, PATH, dig, stored_at
+from handrail_orchestrator.application.cutting import cut_down
 from handrail_orchestrator.application.lane import Lane, Sending
 from handrail_runtime.lifecycle import supervise
-from handrail_runtime.ports import Bus, Outgoing, Record
+from handrail_runtime.memory import ran_out
+from handrail_runtime.ports import Bus, Outgoing, Record, RecordRefused
 from handrail_runtime.telemetry import gauge
 
 _log = structlog.get_logger(__name__)
 SOURCE = "/handrail/orchestrator"
+CANNOT_BE_SENT = "task-too-large"
 MOST_QUEUED = 50_000
 """Beyond this the queue is dropped and read again from the journal: memory stays bounded while the bus is away."""
 NEWS_EVERY_S = 0.01
@@ -56,12 +59,14 @@ class Publisher:
     def __init__(
         self, bus: Bus, tenant: str, partitions: int, blobs: Callable[[list[str]], Awaitable[dict[str, bytes]]]
     ) -> None:
+        """`blobs` answers stored payloads by digest; it raises NotNow while it cannot."""
         self._bus = bus
         self._tenant = tenant
         self._partitions = partitions
         self._blobs = blobs
-        self._news = Lane(bus, None, self._acknowledged, every_s=NEWS_EVERY_S)
-        self._tasks = Lane(bus, self._resolved, lambda _: None, self._news)
+        self._news = Lane(bus, None, self._acknowledged, every_s=NEWS_EVERY_S, cut=cut_down)
+        self._tasks = Lane(bus, self._resolved, lambda _: None, self._news, refused=self._cannot_be_sent)
+        self._unsent: list[Result] = []
         self._lanes = (self._tasks, self._news)
         self._published: dict[int, int] = {}
         self._stopping = asyncio.Event()
@@ -176,17 +181,45 @@ class Publisher:
             self.overflowed.add(s.p)
 
     async def _resolved(self, s: Sending) -> Outgoing:
-        """A task whose inputs hold references to stored payloads gets the payloads themselves."""
+        """A task whose inputs hold references to payloads of its own workflow gets the payloads themselves. Raises NotNow, and
+        RecordRefused where what is stored cannot be put in."""
         value = s.message.value
         if value is None or _REF not in value:
             return s.message
         task = orjson.loads(value)
-        found: dict[str, Any] = {}
-        digests = list(_digests(task))
-        for mark, body in (await self._blobs(digests)).items():
-            found[mark] = orjson.loads(body)
-        full = orjson.dumps(_filled(task, found))
+        trace_id = task["trace_id"]
+        digests = list(_digests(task, trace_id))
+        if not digests:
+            return s.message
+        bodies = await self._blobs(digests)
+        try:
+            found = {mark: orjson.loads(body) for mark, body in bodies.items()}
+            full = orjson.dumps(_filled(task, trace_id, found))
+        except Exception as e:
+            if ran_out(e):
+                raise
+            raise RecordRefused(f"Expected stored payloads that fit into a task, but: {type(e).__name__}: {e}") from e
         return Outgoing(s.message.topic, s.message.key, full, s.message.headers, s.message.partition)
+
+    def _cannot_be_sent(self, s: Sending, why: RecordRefused) -> None:
+        """No agent will ever see this task, so the attempt has failed, and nothing has happened."""
+        if not s.task or s.message.value is None:
+            return
+        task = orjson.loads(s.message.value)
+        if (kind := TaskKind(task.get("kind", TaskKind.EXECUTE))) is TaskKind.CANCEL:
+            return
+        size = len(s.message.value)
+        message = (
+            f"The task could not be handed to an agent: it takes {size} bytes or more, and the bus refused it. {why}"
+        )
+        error = Failure(code=CANNOT_BE_SENT, message=message, retryable=False)
+        known = {k: task[k] for k in ("trace_id", "node_id", "attempt", "effect_key")}
+        self._unsent.append(Result(kind=kind, tenant=self._tenant, outcome=Outcome.FAILED, error=error, **known))
+
+    def unsent(self) -> list[Result]:
+        """The ends of attempts whose tasks the bus refused for good, once."""
+        unsent, self._unsent = self._unsent, []
+        return unsent
 
     async def stop(self) -> None:
         """Lets `run` end once nothing waits, or after the next failure."""
@@ -234,32 +267,32 @@ def _encoded(d: Dispatch) -> bytes:
     return orjson.dumps(said)
 
 
-def _reference(value: Any) -> str | None:
-    if isinstance(value, dict) and isinstance(value.get("$ref"), str) and "/blobs/" in value["$ref"]:
-        return value["$ref"].rsplit("/", 1)[1]
-    return None
+def _own(value: Any, trace_id: str) -> str | None:
+    """The digest of what a reference of this workflow means; one to another's payload is data like any other."""
+    at = stored_at(value)
+    return at[1] if at is not None and at[0] == trace_id else None
 
 
-def _digests(value: Any) -> Iterable[str]:
-    mark = _reference(value)
+def _digests(value: Any, trace_id: str) -> Iterable[str]:
+    mark = _own(value, trace_id)
     if mark is not None:
         yield mark
     elif isinstance(value, dict):
         for v in value.values():
-            yield from _digests(v)
+            yield from _digests(v, trace_id)
     elif isinstance(value, list):
         for v in value:
-            yield from _digests(v)
+            yield from _digests(v, trace_id)
 
 
-def _filled(value: Any, found: dict[str, Any]) -> Any:
-    mark = _reference(value)
+def _filled(value: Any, trace_id: str, found: dict[str, Any]) -> Any:
+    mark = _own(value, trace_id)
     if mark is not None:
         return _part(found[mark], value) if mark in found else value
     if isinstance(value, dict):
-        return {k: _filled(v, found) for k, v in value.items()}
+        return {k: _filled(v, trace_id, found) for k, v in value.items()}
     if isinstance(value, list):
-        return [_filled(v, found) for v in value]
+        return [_filled(v, trace_id, found) for v in value]
     return value
 
 
