@@ -30,7 +30,7 @@ tests/strangers/node_modules: tests/strangers/package-lock.json
 
 test: setup tests/strangers/node_modules  ## Run every test that this machine can run, and name what it skips (at most 15 minutes)
 	@tools/console.sh
-	@tools/test.sh
+	@tools/tests.sh test
 
 SEEDS ?= 500
 FIRST ?= 1
@@ -39,10 +39,10 @@ sim: setup  ## Play the whole engine by seed on simulated time, bus and store: S
 
 torture: setup  ## The long proofs: kills, races, simulation (at most 40 minutes)
 	@tools/console.sh
-	$(PY) -m pytest -m torture -q --timeout 2400
+	@tools/tests.sh torture
 
 torture-long: setup  ## The long proofs for a night: more seeds, more kills
-	HANDRAIL_TORTURE=long $(PY) -m pytest -m torture -q --timeout 36000
+	@HANDRAIL_TORTURE=long tools/tests.sh torture 36000
 
 skew: setup  ## An older version beside this one under load, exchanged every ten seconds: OLD=<commit>
 	$(PY) -m tests.torture.version_skew --old $(or $(OLD),$(error Expected the older version, as in: make skew OLD=HEAD~20))

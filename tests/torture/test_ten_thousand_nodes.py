@@ -72,7 +72,10 @@ async def test_ten_thousand_nodes_run_to_the_end_in_bounded_memory(shape: Callab
         async def ended() -> bool:
             nonlocal most
             most = max(most, rss_mb(up))
-            (item,) = (await http.get("/workflows", params={"q": trace_id})).json()["items"]
+            said = await http.get("/workflows", params={"q": trace_id})
+            if said.status_code == 503:  # a machine with much else to do: asked again
+                return False
+            (item,) = said.json()["items"]
             assert item["status"] in ("ACCEPTED", "RUNNING", "COMPLETED"), item
             return item["status"] == "COMPLETED" and item["counts"] == {"COMPLETE": SIZE}
 
