@@ -506,6 +506,44 @@ async def test_who_put_a_record_back_or_let_it_go_is_kept(rig: Rig) -> None:
     assert (shown["state"], shown["reason"], shown["closed_by"]) == ("discarded", "kept", "bob")
 
 
+async def test_the_undo_of_a_late_effect_has_the_large_values_that_it_is_given(rig: Rig) -> None:
+    trace_id = await rig.workflow([accepted()], status="COMPLETED")
+    letter, mark, other = f"d{'8' * 25}", "sha256:" + "c" * 64, "sha256:" + "d" * 64
+    for digest, of in ((mark, trace_id), (other, "somebody-else")):
+        await rig.db.execute(
+            "INSERT INTO handrail.blob (digest, trace_id, content_type, body, at) VALUES ($1, $2, 'application/json', $3, now())",
+            digest,
+            of,
+            b'{"text": "long"}',
+        )
+    inputs = {
+        "doc": {"$ref": f"/workflows/{trace_id}/blobs/{mark}"},
+        "no": {"$ref": f"/workflows/{trace_id}/blobs/{other}"},
+    }
+    task = {
+        "agent": "worker",
+        "action": "do",
+        "undo": "undo",
+        "effect_key": f"default/{trace_id}/a/1",
+        "inputs": inputs,
+    }
+    await rig.db.execute(
+        "INSERT INTO handrail.dead_letter (dead_letter_id, trace_id, node_id, kind, data, state, at)"
+        " VALUES ($1, $2, 'a', 'late_effect', $3, 'open', handrail.clock())",
+        letter,
+        trace_id,
+        {"node_id": "a", "task": task},
+    )
+    done = await rig.post(f"/dead-letters/{letter}/replay")
+    assert done.status_code == 202
+    undo = done.json()["replay_trace_id"]
+    (start,) = await rig.commands(undo, "start")
+    given = start["body"]["plan"]["nodes"][0]["undo_of"]["inputs"]
+    assert given["doc"] == {"$ref": f"/workflows/{undo}/blobs/{mark}"}
+    kept = await rig.db.fetch("SELECT digest, body FROM handrail.blob WHERE trace_id = $1", undo)
+    assert [tuple(r) for r in kept] == [(mark, b'{"text": "long"}')]
+
+
 async def test_what_only_says_that_a_workflow_stands_still_is_replayed_by_an_order_and_not_discarded(rig: Rig) -> None:
     trace_id, record_id = await parked(rig)
     await rig.db.execute(

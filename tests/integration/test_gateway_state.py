@@ -191,6 +191,10 @@ async def test_large_values_are_served_as_what_cannot_be_rendered(rig: Rig) -> N
         assert answer.headers["x-content-type-options"] == "nosniff"
         other = await rig.workflow([accepted()], status="RUNNING")
         assert (await rig.get(f"/workflows/{other}/blobs/{digest}")).status_code == 404
+        names_it = await rig.workflow(
+            [accepted(input={"$ref": f"/workflows/{trace_id}/blobs/{digest}"})], status="RUNNING"
+        )
+        assert (await rig.get(f"/workflows/{names_it}/blobs/{digest}")).status_code == 404
 
 
 async def test_a_preview_shows_what_the_button_would_do_and_changes_nothing(rig: Rig) -> None:

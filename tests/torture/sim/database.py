@@ -118,7 +118,7 @@ class Database:
         self.unapplied: dict[int, CommandRow] = {}
         self.letters: dict[str, tuple[Any, ...]] = {}
         self.quarantine: dict[tuple[Any, ...], tuple[Any, ...]] = {}
-        self.blobs: dict[str, bytes] = {}
+        self.blobs: dict[tuple[str, str], bytes] = {}
         self.limits: dict[str, int] = {}
         self.places: dict[str, int] = {}
         self.registry: dict[tuple[str, str], dict[str, Any]] = {}
@@ -345,8 +345,8 @@ class Database:
             self.quarantine.setdefault((row[0], row[1], row[2], row[3]), row)
         for key, more in b.places:
             self.places[key] = self.places.get(key, 0) + more
-        for mark, _, _, body in b.blobs:
-            self.blobs.setdefault(mark, body)
+        for mark, trace_id, _, body in b.blobs:
+            self.blobs.setdefault((trace_id, mark), body)
 
     # the gateway's side
 

@@ -222,8 +222,9 @@ class SimStore:
                 found[trace_id, seq] = Journaled(rows[-1].seq, type_, at)
         return found
 
-    async def blobs(self, digests: Sequence[str]) -> dict[str, bytes]:
-        return await self._ask(lambda: {d: self._db.blobs[d] for d in digests if d in self._db.blobs})
+    async def blobs(self, trace_id: str, digests: Sequence[str]) -> dict[str, bytes]:
+        kept = self._db.blobs
+        return await self._ask(lambda: {d: kept[trace_id, d] for d in digests if (trace_id, d) in kept})
 
     async def track_record(
         self, told: Mapping[tuple[str, str], tuple[int, int]]

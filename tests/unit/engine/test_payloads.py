@@ -90,3 +90,17 @@ def test_what_is_small_without_being_written_is_small_as_json(value: Any) -> Non
                 assert len(payloads.encoded(shape)) <= payloads.ALONE_BYTES
     assert payloads.is_small([value] * 100)
     assert not payloads.is_small([value] * payloads.ALONE_BYTES)
+
+
+def test_a_value_is_taken_over_with_references_to_copies_and_the_digests_to_copy() -> None:
+    mark = stored({"deep": {"text": BIG}})["$ref"].rsplit("/", 1)[1]
+    ref = stored({"deep": {"text": BIG}})
+    foreign = {"$ref": f"/workflows/another/blobs/{mark}"}
+    value = {"a": [ref, 1, foreign], "part": dig(ref, ("deep", "text")), "plain": {"$ref": "#/defs/x"}}
+    taken, marks = payloads.taken_over(value, "w", "u")
+    assert marks == {mark}
+    assert taken["part"] == {"$ref": f"/workflows/u/blobs/{mark}", "path": ["deep", "text"]}
+    assert dig(taken, ("a", "0", "deep", "text")) == taken["part"], "also where it stands inside of another reference"
+    assert {**taken["a"][0], "$ref": ref["$ref"], "fields": ref["fields"]} == ref
+    assert (taken["a"][1:], taken["plain"]) == ([1, foreign], {"$ref": "#/defs/x"})
+    assert payloads.taken_over(value["plain"], "w", "u") == ({"$ref": "#/defs/x"}, set())

@@ -53,13 +53,13 @@ class Gate:
         return [value for t, value in self.sent if t == topic]
 
 
-async def no_blobs(digests: list[str]) -> dict[str, bytes]:
-    raise AssertionError(digests)
+async def no_blobs(trace_id: str, digests: list[str]) -> dict[str, bytes]:
+    raise AssertionError(trace_id, digests)
 
 
 @asynccontextmanager
 async def publishing(
-    blobs: Callable[[list[str]], Awaitable[dict[str, bytes]]] = no_blobs, gate: Any = None
+    blobs: Callable[[str, list[str]], Awaitable[dict[str, bytes]]] = no_blobs, gate: Any = None
 ) -> AsyncGenerator[tuple[Publisher, Gate]]:
     gate = gate or Gate()
     publisher = Publisher(gate, "default", 4, blobs)
@@ -283,17 +283,18 @@ async def test_a_producer_that_is_let_go_while_tasks_are_prepared_is_no_end_of_t
 STORED = b'{"a":[1,2]}'
 MARK = digest(STORED)
 OWN = f"/workflows/t1/blobs/{MARK}"
+OTHER = digest(b"2")
 
 
 async def test_a_task_gets_stored_payloads_of_its_own_workflow_and_nothing_else_is_taken_for_one() -> None:
     asked: list[list[str]] = []
 
-    async def blobs(digests: list[str]) -> dict[str, bytes]:
+    async def blobs(trace_id: str, digests: list[str]) -> dict[str, bytes]:
         asked.append(digests)
         return {MARK: STORED}
 
     odd = {
-        "other": {"$ref": f"/workflows/t2/blobs/{MARK}"},
+        "other": {"$ref": f"/workflows/t2/blobs/{OTHER}"},
         "schema": {"$ref": "#/blobs/x"},
         "n": {"$ref": OWN, "path": 5},
     }
@@ -303,13 +304,13 @@ async def test_a_task_gets_stored_payloads_of_its_own_workflow_and_nothing_else_
         await wait_until(lambda: len(gate.of(TASKS)) == 3, description="all were sent")
     inputs = [orjson.loads(value)["inputs"] for value in gate.of(TASKS)]
     assert inputs == [odd, {"whole": {"a": [1, 2]}, **odd}, {"part": 2}]
-    assert asked == [[MARK], [MARK]]
+    assert asked == [[OTHER], [MARK, OTHER], [MARK]]
 
 
 async def test_tasks_wait_while_the_store_cannot_answer_and_none_is_lost() -> None:
     away = [3]
 
-    async def blobs(digests: list[str]) -> dict[str, bytes]:
+    async def blobs(trace_id: str, digests: list[str]) -> dict[str, bytes]:
         away[0] -= 1
         if away[0] >= 0:
             raise NotNow("the database restarts")
@@ -323,7 +324,7 @@ async def test_tasks_wait_while_the_store_cannot_answer_and_none_is_lost() -> No
 
 
 async def test_a_payload_that_cannot_be_put_in_fails_its_attempt_and_no_other() -> None:
-    async def blobs(digests: list[str]) -> dict[str, bytes]:
+    async def blobs(trace_id: str, digests: list[str]) -> dict[str, bytes]:
         return {MARK: b"{broken"}
 
     async with publishing(blobs) as (publisher, gate):

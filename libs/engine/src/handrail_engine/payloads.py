@@ -12,7 +12,7 @@ import marshal
 from typing import Any, cast
 
 from handrail_contracts.ids import digest
-from handrail_engine.references import FIELDS, PATH, REF
+from handrail_engine.references import FIELDS, PATH, REF, is_stored
 
 INLINE_BYTES = 48 * 1024
 """A larger output or evidence becomes a reference: several of them must fit into one event of 256 KiB."""
@@ -38,8 +38,31 @@ def is_small(value: Any) -> bool:
 def reference(trace_id: str, body: bytes) -> tuple[str, dict[str, Any]]:
     """The digest under which `body` (JSON) is stored, and what stands in its place."""
     mark = digest(body)
-    at = f"/workflows/{trace_id}/blobs/{mark}"
-    return mark, {REF: at, "bytes": len(body), "preview": body[:_PREVIEW].decode(errors="replace")}
+    return mark, {REF: _of(trace_id) + mark, "bytes": len(body), "preview": body[:_PREVIEW].decode(errors="replace")}
+
+
+def taken_over(value: Any, of: str, by: str) -> tuple[Any, set[str]]:
+    """The value with references to payloads of workflow `of` as references to such of workflow `by`; and the digests under
+    which these must be stored for it: nobody gets what another workflow has stored."""
+    marks: set[str] = set()
+
+    def own(v: Any) -> Any:
+        if isinstance(v, list):
+            return [own(member) for member in cast("list[Any]", v)]
+        if not isinstance(v, dict):
+            return v
+        found = {name: own(member) for name, member in cast("dict[str, Any]", v).items()}
+        if is_stored(found) and found[REF].startswith(_of(of)):
+            mark = found[REF].removeprefix(_of(of))
+            marks.add(mark)
+            found[REF] = _of(by) + mark
+        return found
+
+    return own(value), marks
+
+
+def _of(trace_id: str) -> str:
+    return f"/workflows/{trace_id}/blobs/"
 
 
 def fitting(trace_id: str, members: dict[str, Any], most: int) -> tuple[dict[str, Any], list[tuple[str, bytes]]]:

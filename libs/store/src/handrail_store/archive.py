@@ -179,6 +179,7 @@ async def _dropped(connection: Any, week: Week, rows: int) -> None:
                     raise WeekChanged(f"Expected {week.name} to rest while it was written, but it changed. Try again.")
                 for table in _TABLES[::-1]:
                     await connection.execute(_DELETE[table], week.born)
+                await connection.execute(_DELETE_SHARED)
                 await connection.execute(f"DROP TABLE handrail.{week.name}")
             return
         except asyncpg.LockNotAvailableError:
@@ -191,5 +192,10 @@ _DELETE = {
     "workflow": "DELETE FROM handrail.workflow WHERE born = $1",
     "command": f"DELETE FROM handrail.command t {_OF_WEEK}",
     "snapshot": f"DELETE FROM handrail.snapshot t {_OF_WEEK}",
-    "blob": f"DELETE FROM handrail.blob t {_OF_WEEK}",
+    "blob": f"DELETE FROM handrail.blob t {_OF_WEEK} AND t.shared_until IS NULL",
 }
+# Nobody knows any more whose these are: they stay as long as anybody is left who may refer to them.
+_DELETE_SHARED = """
+DELETE FROM handrail.blob t WHERE t.shared_until IS NOT NULL AND NOT EXISTS (
+ SELECT FROM handrail.workflow w WHERE w.tenant = t.tenant AND w.created_at <= t.shared_until)
+"""

@@ -5,7 +5,7 @@ Every function works inside of the caller's transaction, except `start_many`, wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -267,6 +267,20 @@ async def close_dead_letter(
         reason,
         actor,
         channel,
+    )
+
+
+async def copy_payloads(connection: AnyConnection, tenant: str, of: str, to: str, digests: Collection[str]) -> None:
+    """Stores what workflow `of` has under these digests for workflow `to`, too. Idempotent; what is not there is left out."""
+    await connection.execute(
+        "INSERT INTO handrail.blob (tenant, digest, trace_id, content_type, body, at)"
+        " SELECT DISTINCT ON (digest) tenant, digest, $3, content_type, body, handrail.clock() FROM handrail.blob"
+        " WHERE tenant = $1 AND digest = ANY($4::text[]) AND (trace_id = $2 OR shared_until >="
+        " (SELECT created_at FROM handrail.workflow WHERE tenant = $1 AND trace_id = $2)) ON CONFLICT DO NOTHING",
+        tenant,
+        of,
+        to,
+        list(digests),
     )
 
 

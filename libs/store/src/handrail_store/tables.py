@@ -355,10 +355,12 @@ blob = Table(
     metadata,
     _tenant(primary_key=True),
     Column("digest", Text, primary_key=True),
-    Column("trace_id", Text, nullable=False),
+    Column("trace_id", Text, primary_key=True),
     Column("content_type", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("at", _TS, nullable=False),
+    Column("shared_until", _TS),  # it may be that of every workflow made until then (see revision 0014); else empty
+    Index("blob_shared", "tenant", "digest", postgresql_where=text("shared_until IS NOT NULL")),
 )
 
 effect = Table(

@@ -284,9 +284,11 @@ async def blueprints(connection: AnyConnection, tenant: str) -> Rows:
 async def blob(connection: AnyConnection, tenant: str, trace_id: str, digest: str) -> Any:
     """(content_type, body) of a large value of that workflow, or None."""
     return await connection.fetchrow(
-        "SELECT content_type, body FROM handrail.blob WHERE tenant = $1 AND digest = $3 AND (trace_id = $2 OR EXISTS"
-        " (SELECT FROM handrail.journal j WHERE j.tenant = $1 AND j.trace_id = $2"
-        f" AND j.born = {_BORN} AND strpos(j.data::text, $3) > 0))",
+        "SELECT content_type, body FROM handrail.blob WHERE tenant = $1 AND digest = $3 AND trace_id = $2"
+        " UNION ALL (SELECT content_type, body FROM handrail.blob WHERE tenant = $1 AND digest = $3 AND shared_until >="
+        " (SELECT created_at FROM handrail.workflow WHERE tenant = $1 AND trace_id = $2)"
+        " AND EXISTS (SELECT FROM handrail.journal j WHERE j.tenant = $1 AND j.trace_id = $2"
+        f" AND j.born = {_BORN} AND strpos(j.data::text, $3) > 0)) LIMIT 1",
         tenant,
         trace_id,
         digest,

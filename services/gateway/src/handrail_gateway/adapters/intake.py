@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from datetime import datetime
 from typing import Any
 
@@ -208,6 +208,10 @@ class PostgresTransaction:
     async def close_dead_letter(self, caller: Caller, dead_letter_id: str, state: str, reason: str | None) -> None:
         """See the port."""
         await intake.close_dead_letter(self._connection, dead_letter_id, state, reason, caller.actor, caller.channel)
+
+    async def copy_payloads(self, tenant: str, of: str, to: str, digests: Collection[str]) -> None:
+        """See the port."""
+        await intake.copy_payloads(self._connection, tenant, of, to, digests)
 
     async def quarantined(self, tenant: str, record_id: int) -> Any:
         """See the port."""

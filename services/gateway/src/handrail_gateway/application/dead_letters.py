@@ -10,6 +10,7 @@ import orjson
 from handrail_contracts.commands import CommandKind, ReasonRequest, ReplayRequest, ResumeRequest
 from handrail_contracts.plan import ResolutionKind
 from handrail_engine.late import undo_plan
+from handrail_engine.payloads import taken_over
 from handrail_gateway.application.faults import Refusal, quote
 from handrail_gateway.application.idempotency import Once
 from handrail_gateway.application.ports import Answer, Caller, LockedPause, Transaction
@@ -108,6 +109,9 @@ async def _undo(transaction: Transaction, caller: Caller, letter: Any) -> str:
             allowed=["discard"],
         )
     trace_id = f"undo-{letter['dead_letter_id']}"
+    nodes, marks = taken_over(nodes, letter["trace_id"], trace_id)
+    if marks:
+        await transaction.copy_payloads(caller.tenant, letter["trace_id"], trace_id, marks)
     start: dict[str, Any] = {
         "intent": f"Undo the late effect of {letter['node_id']} in workflow {letter['trace_id']}",
         "input": {},

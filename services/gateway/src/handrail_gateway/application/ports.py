@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -203,6 +203,10 @@ class Transaction(Protocol):
 
     async def close_dead_letter(self, caller: Caller, dead_letter_id: str, state: str, reason: str | None) -> None:
         """Marks it `replayed` or `discarded` by the caller."""
+        ...
+
+    async def copy_payloads(self, tenant: str, of: str, to: str, digests: Collection[str]) -> None:
+        """Stores what workflow `of` has under these digests for workflow `to`, too."""
         ...
 
     async def quarantined(self, tenant: str, record_id: int) -> Any:

@@ -30,6 +30,7 @@ from handrail_orchestrator.adapters.statements import (
     OUTBOUND,
     PARKED,
     PAUSES,
+    PAYLOADS,
     PLACES,
     QUARANTINE,
     REFUSED,
@@ -189,13 +190,9 @@ class PostgresStore(TrackRecord):
         rows = await self._pool.fetch(JOURNALED, self._tenant, [t for t, _ in events], [seq for _, seq in events])
         return {(r["trace_id"], r["seq"]): Journaled(r["newest"], r["type"], r["at"]) for r in rows}
 
-    async def blobs(self, digests: Sequence[str]) -> dict[str, bytes]:
-        """Stored payloads by digest."""
-        rows = await self._pool.fetch(
-            "SELECT digest, body FROM handrail.blob WHERE tenant = $1 AND digest = ANY($2::text[])",
-            self._tenant,
-            list(digests),
-        )
+    async def blobs(self, trace_id: str, digests: Sequence[str]) -> dict[str, bytes]:
+        """See the port."""
+        rows = await self._pool.fetch(PAYLOADS, self._tenant, trace_id, list(digests))
         return {r["digest"]: r["body"] for r in rows}
 
     async def registry(self) -> dict[tuple[str, str], dict[str, Any]]:

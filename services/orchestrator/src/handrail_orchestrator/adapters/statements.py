@@ -145,6 +145,15 @@ INSERT INTO handrail.blob (tenant, digest, trace_id, content_type, body, at)
 VALUES ($1, $2, $3, $4, $5, handrail.clock()) ON CONFLICT DO NOTHING
 """
 
+# What was stored before each workflow had its own may belong to any workflow of that time.
+PAYLOADS = """
+SELECT digest, body FROM handrail.blob WHERE tenant = $1 AND trace_id = $2 AND digest = ANY($3::text[])
+UNION ALL
+SELECT digest, body FROM handrail.blob
+ WHERE tenant = $1 AND digest = ANY($3::text[]) AND trace_id <> $2 AND shared_until >=
+       (SELECT created_at FROM handrail.workflow WHERE tenant = $1 AND trace_id = $2)
+"""
+
 PARKED = """
 INSERT INTO handrail.workflow (tenant, trace_id, p, born, status, created_at, updated_at, parked_reason)
 VALUES ($1, $2, $4, $5, 'ACCEPTED', handrail.clock(), handrail.clock(), $3)

@@ -77,9 +77,9 @@ class Orchestrator:
         self._nudged = True
         self._work = Work()  # what was read and is not committed yet: only here, for the reader has moved on
 
-    async def _payloads(self, digests: list[str]) -> dict[str, bytes]:
+    async def _payloads(self, trace_id: str, digests: list[str]) -> dict[str, bytes]:
         try:
-            return await self._store.blobs(digests)
+            return await self._store.blobs(trace_id, digests)
         except Exception as e:
             if not self._store.is_transient(e):
                 raise

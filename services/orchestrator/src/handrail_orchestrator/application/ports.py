@@ -267,8 +267,8 @@ class Store(Protocol):
         """What the journal has under each (trace_id, seq); left out are those of workflows without a journal."""
         ...
 
-    async def blobs(self, digests: Sequence[str]) -> dict[str, bytes]:
-        """Stored payloads by digest."""
+    async def blobs(self, trace_id: str, digests: Sequence[str]) -> dict[str, bytes]:
+        """Stored payloads of a workflow by digest; those of another one are not there."""
         ...
 
     async def registry(self) -> dict[tuple[str, str], dict[str, Any]]:

@@ -57,9 +57,9 @@ class Publisher:
     """`put` what was committed; `run` sends it; `published(p)` says how far it got."""
 
     def __init__(
-        self, bus: Bus, tenant: str, partitions: int, blobs: Callable[[list[str]], Awaitable[dict[str, bytes]]]
+        self, bus: Bus, tenant: str, partitions: int, blobs: Callable[[str, list[str]], Awaitable[dict[str, bytes]]]
     ) -> None:
-        """`blobs` answers stored payloads by digest; it raises NotNow while it cannot."""
+        """`blobs` answers what a workflow has stored under these digests, by digest; it raises NotNow while it cannot."""
         self._bus = bus
         self._tenant = tenant
         self._partitions = partitions
@@ -187,14 +187,13 @@ class Publisher:
         if value is None or _REF not in value:
             return s.message
         task = orjson.loads(value)
-        trace_id = task["trace_id"]
-        digests = list(_digests(task, trace_id))
+        digests = list(_digests(task))
         if not digests:
             return s.message
-        bodies = await self._blobs(digests)
+        bodies = await self._blobs(task["trace_id"], digests)
         try:
             found = {mark: orjson.loads(body) for mark, body in bodies.items()}
-            full = orjson.dumps(_filled(task, trace_id, found))
+            full = orjson.dumps(_filled(task, found))
         except Exception as e:
             if ran_out(e):
                 raise
@@ -267,32 +266,26 @@ def _encoded(d: Dispatch) -> bytes:
     return orjson.dumps(said)
 
 
-def _own(value: Any, trace_id: str) -> str | None:
-    """The digest of what a reference of this workflow means; one to another's payload is data like any other."""
+def _digests(value: Any) -> Iterable[str]:
     at = stored_at(value)
-    return at[1] if at is not None and at[0] == trace_id else None
-
-
-def _digests(value: Any, trace_id: str) -> Iterable[str]:
-    mark = _own(value, trace_id)
-    if mark is not None:
-        yield mark
+    if at is not None:
+        yield at[1]
     elif isinstance(value, dict):
         for v in value.values():
-            yield from _digests(v, trace_id)
+            yield from _digests(v)
     elif isinstance(value, list):
         for v in value:
-            yield from _digests(v, trace_id)
+            yield from _digests(v)
 
 
-def _filled(value: Any, trace_id: str, found: dict[str, Any]) -> Any:
-    mark = _own(value, trace_id)
-    if mark is not None:
-        return _part(found[mark], value) if mark in found else value
+def _filled(value: Any, found: dict[str, Any]) -> Any:
+    at = stored_at(value)
+    if at is not None:
+        return _part(found[at[1]], value) if at[1] in found else value
     if isinstance(value, dict):
-        return {k: _filled(v, trace_id, found) for k, v in value.items()}
+        return {k: _filled(v, found) for k, v in value.items()}
     if isinstance(value, list):
-        return [_filled(v, trace_id, found) for v in value]
+        return [_filled(v, found) for v in value]
     return value
 
 
