@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -52,7 +53,7 @@ WHERE CASE excluded.state
   WHEN 'INTENT' THEN e.attempt < excluded.attempt AND e.state NOT IN ('DONE', 'TOMBSTONE')
   WHEN 'DONE' THEN e.state IN ('INTENT', 'FAILED')
   ELSE e.state = 'INTENT' AND e.attempt = excluded.attempt END
-RETURNING effect_key
+RETURNING effect_key, claimed_at
 """
 
 # $1 keys, $2 attempts, $3 the states that give way
@@ -68,10 +69,14 @@ WHERE e.state = ANY($3::text[])
 """
 
 _LOOK = """
+WITH t AS MATERIALIZED (SELECT handrail.clock() AS now)
 SELECT effect_key, attempt, state, worker, (extract(epoch FROM claimed_at) * 1000)::bigint AS claimed_ms,
-  CASE WHEN state IN ('DONE', 'FAILED') THEN result END AS result
-FROM agents.effect WHERE effect_key = ANY($1::text[])
+  CASE WHEN state IN ('DONE', 'FAILED') THEN result END AS result,
+  claimed_at, (extract(epoch FROM t.now) * 1000)::bigint AS now_ms
+FROM t, agents.effect WHERE effect_key = ANY($1::text[])
 """
+
+_NOW = "SELECT handrail.clock()"
 
 
 @dataclass(slots=True)
@@ -83,7 +88,14 @@ class _Ask:
     result: bytes | None = None
     start_before_ms: int | None = None
     certain: bool = False
-    tried: bool = False
+    tried_after: datetime | None = None  # once a statement with it failed: the newest claim from before its first one
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    row: Row
+    claimed_at: datetime
+    now_ms: int
 
 
 class PostgresLedger:
@@ -94,6 +106,9 @@ class PostgresLedger:
         self._waiting: deque[_Ask] = deque()
         self._wake = asyncio.Event()
         self._closed = False
+        # When the newest claim that was answered with TAKEN was made (before the first: when this ledger began), by the
+        # database's clock. One statement runs at a time, so a newer claim of ours has been answered to nobody.
+        self._newest: datetime | None = None
 
     async def claim(self, key: str, attempt: int, start_before_ms: int) -> Claim:
         """As the port says."""
@@ -176,7 +191,7 @@ class PostgresLedger:
 
     def _put_back(self, turn: list[_Ask]) -> None:
         for ask in turn:
-            ask.tried = True  # it may have gone through: a claim that is then ours is ours
+            ask.tried_after = ask.tried_after or self._newest  # it may have gone through
         if self._closed:
             for ask in turn:
                 if not ask.answer.done():
@@ -201,8 +216,10 @@ class PostgresLedger:
                 raise
 
     async def _write(self, turn: list[_Ask]) -> None:
+        if self._newest is None:
+            self._newest = (await self._pool.fetch(_NOW))[0][0]
         writes = [ask for ask in turn if ask.kind in ("INTENT", "DONE", "FAILED")]
-        written: set[str] = set()
+        written: dict[str, datetime] = {}
         if writes:
             rows = await self._pool.fetch(
                 _WRITE,
@@ -214,7 +231,7 @@ class PostgresLedger:
                 [a.certain for a in writes],
                 self._worker,
             )
-            written = {row[0] for row in rows}
+            written = {row[0]: row[1] for row in rows}
         for kind, states in (("bury", ["FAILED"]), ("bury_running", ["FAILED", "INTENT"])):
             if burials := [ask for ask in turn if ask.kind == kind]:
                 await self._pool.execute(_BURY, [a.key for a in burials], [a.attempt for a in burials], states)
@@ -222,22 +239,29 @@ class PostgresLedger:
         found = await self._look(unknown) if unknown else {}
         for ask in turn:
             if not ask.answer.done():
-                ask.answer.set_result(self._answer(ask, ask.key in written, found))
+                ask.answer.set_result(self._answer(ask, written.get(ask.key), found.get(ask.key)))
 
-    async def _look(self, keys: list[str]) -> dict[str, Row]:
+    async def _look(self, keys: list[str]) -> dict[str, _Seen]:
         rows = await self._pool.fetch(_LOOK, keys)
-        return {r[0]: Row(r[1], State(r[2]), r[3], r[4], r[5]) for r in rows}
+        return {r[0]: _Seen(Row(r[1], State(r[2]), r[3], r[4], r[5]), r[6], r[7]) for r in rows}
 
-    def _answer(self, ask: _Ask, written: bool, found: dict[str, Row]) -> Any:
+    def _answer(self, ask: _Ask, written_at: datetime | None, seen: _Seen | None) -> Any:
         if ask.kind in ("DONE", "FAILED"):
             return None
-        if written:
-            return TAKEN
-        row = found.get(ask.key)
         if ask.kind != "INTENT":
             # a tombstone stands from the statement before; a row taken away meanwhile is one that never ran
-            return row or Row(ask.attempt, State.TOMBSTONE, None, 0, None)
-        mine = row is not None and row.state is State.INTENT and row.worker == self._worker
-        if row is not None and ask.tried and mine and row.attempt == ask.attempt:
-            return TAKEN
-        return row
+            return seen.row if seen is not None else Row(ask.attempt, State.TOMBSTONE, None, 0, None)
+        if written_at is None and seen is not None and self._went_through(ask, seen):
+            written_at = seen.claimed_at
+        if written_at is None:
+            return seen.row if seen is not None else None
+        assert self._newest is not None
+        self._newest = max(self._newest, written_at)
+        return TAKEN
+
+    def _went_through(self, ask: _Ask, seen: _Seen) -> bool:
+        """Whether a claim stands by a statement for this very ask, whose answer was lost, and may still start."""
+        row = seen.row
+        mine = row.state is State.INTENT and row.worker == self._worker and row.attempt == ask.attempt
+        unanswered = ask.tried_after is not None and seen.claimed_at > ask.tried_after
+        return mine and unanswered and ask.start_before_ms is not None and seen.now_ms < ask.start_before_ms

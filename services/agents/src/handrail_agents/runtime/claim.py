@@ -59,7 +59,7 @@ class Ledger(Protocol):
     that it refuses."""
 
     async def claim(self, key: str, attempt: int, start_before_ms: int) -> Claim:
-        """Takes the effect key for this attempt, if it may start. Idempotent for the worker that holds it."""
+        """Takes the effect key for this attempt, if it may start. TAKEN once for an attempt: whoever asks again gets its Row."""
         ...
 
     async def done(self, key: str, attempt: int, result: bytes) -> None:
