@@ -368,6 +368,45 @@ async def test_closing_does_not_wait_for_a_broker_that_does_not_answer(cluster: 
     assert isinstance(result, BusError)
 
 
+@pytest.mark.parametrize("group", [False, True])
+async def test_closing_while_a_broker_is_away_lets_go_of_everything_and_cancels_nobody(
+    cluster: MockKafka, bus: KafkaBus, group: bool
+) -> None:
+    before = asyncio.all_tasks()
+    for after_s in (0.0, 0.05, 0.3):  # at once, and while fetches wait to be tried again
+        reader: Any = await (bus.group_reader("g", ["t"]) if group else bus.reader())
+        if not group:
+            reader.assign({("t", 0): 0})
+        assert await reader.read(1, 0.3) == []
+        waiting = asyncio.create_task(reader.read(1, 30.0))
+        await asyncio.sleep(0)
+        await cluster.set_down(1)
+        await asyncio.sleep(after_s)
+        closing = asyncio.create_task(reader.close())
+        await asyncio.wait({closing}, timeout=20)
+        assert closing.done() and not closing.cancelled()
+        closing.result()
+        await asyncio.wait({waiting}, timeout=20)
+        assert waiting.result() == []
+        await cluster.set_up(1)
+    await wait_until(lambda: not _of_consumers(before), description="every task of the readers ended", timeout_s=10)
+
+
+def _of_consumers(before: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
+    return {task for task in asyncio.all_tasks() - before if "aiokafka" in task.get_coro().cr_code.co_filename}  # type: ignore[union-attr]
+
+
+async def test_who_is_cancelled_while_closing_a_reader_is_cancelled(cluster: MockKafka, bus: KafkaBus) -> None:
+    member = await bus.group_reader("g", ["t"])
+    assert await member.read(1, 0.2) == []
+    await cluster.set_delay(1, 3_600_000)
+    closing = asyncio.create_task(member.close())
+    await asyncio.sleep(0.2)
+    closing.cancel()
+    await asyncio.wait({closing}, timeout=10)
+    assert closing.cancelled()
+
+
 async def test_closing_a_bus_ends_what_came_from_it_while_it_is_used(bus: KafkaBus) -> None:
     reader, producer = await bus.reader(), await bus.producer()
     reader.assign({("t", 0): 0})

@@ -42,6 +42,8 @@ class Small:
         self._stopping.set()
         if self._behaviour == "stop fails":
             raise RuntimeError("cannot let go")
+        if self._behaviour == "stop is cancelled":
+            raise asyncio.CancelledError
         print("stopped", flush=True)
 
     def checks(self) -> Mapping[str, Callable[[], Awaitable[None]]]:

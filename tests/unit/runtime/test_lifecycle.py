@@ -79,7 +79,7 @@ async def test_a_service_that_ends_by_itself_says_why_and_does_not_exit_with_0(
         assert "stopped" in out, "what was begun is let go of"
 
 
-@pytest.mark.parametrize("behaviour", ["run hangs", "stop fails"])
+@pytest.mark.parametrize("behaviour", ["run hangs", "stop fails", "stop is cancelled"])
 async def test_a_drain_that_does_not_end_well_is_not_a_0(behaviour: str) -> None:
     async with _process(behaviour) as process:
         assert await _line(process) == "running"

@@ -32,6 +32,7 @@ _log = structlog.get_logger(__name__)
 
 _COMMIT_S = 10.0
 _STOP_S = 4.0
+_TEAR_OFF_S = 2.0
 
 Make = Callable[[], AIOKafkaConsumer]
 
@@ -294,20 +295,45 @@ async def _started(consumer: AIOKafkaConsumer) -> None:
 
 
 async def _stopped(consumer: AIOKafkaConsumer) -> None:
+    """Lets go of it, wherever Kafka is. Raises CancelledError only to whoever was cancelled."""
     fetcher = consumer._fetcher  # pyright: ignore[reportPrivateUsage]  # no public way to let go
+    stopped = False
     try:
         async with asyncio.timeout(_STOP_S):
             await consumer.stop()
+        stopped = True
     except TimeoutError:
         # It waits to say goodbye to a broker that does not answer. The group finds out by its session timeout.
         _log.warning("bus_reader_left_behind")
-        if fetcher is not None:
-            await fetcher.close()
-        await consumer._client.close()  # pyright: ignore[reportPrivateUsage]
+    except asyncio.CancelledError as e:
+        # The library cancels a fetch that waits to be tried again, and awaits it: its end is not ours.
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        _log.warning("bus_reader_closed_badly", kind=type(e).__name__)
     except (KafkaError, OSError) as e:
         _log.warning("bus_reader_closed_badly", kind=type(e).__name__)
     finally:
+        if not stopped:
+            await _torn_off(consumer, fetcher)
         _forget_unread(fetcher)
+
+
+async def _torn_off(consumer: AIOKafkaConsumer, fetcher: Any) -> None:
+    """Ends what a stop did not come to, each part by itself."""
+    try:
+        async with asyncio.timeout(_TEAR_OFF_S):
+            if fetcher is not None:
+                fetches = set(fetcher._pending_tasks)
+                for fetch in fetches:
+                    fetch.cancel()
+                if fetches:
+                    await asyncio.wait(fetches)
+                fetcher._pending_tasks.clear()  # or its close would await them, and end as they did
+                await fetcher.close()
+            await consumer._client.close()  # pyright: ignore[reportPrivateUsage]
+    except (TimeoutError, KafkaError, OSError) as e:
+        _log.warning("bus_reader_closed_badly", kind=type(e).__name__)
 
 
 def _forget_unread(fetcher: Any) -> None:

@@ -69,7 +69,8 @@ class Watch:
             if not self._task.done():
                 return
             task, self._task = self._task, None
-            task.result()  # a fault that is no BusError is ours: it surfaces in the read that called
+            if not task.cancelled():
+                task.result()  # a fault that is no BusError is ours: it surfaces in the read that called
         now = self._clock()
         if now - self._last >= self._quiet_s:
             self._last = now

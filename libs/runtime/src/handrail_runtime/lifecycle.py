@@ -155,7 +155,7 @@ async def _run(service: Service, waiting: asyncio.Task[Any], state: dict[str, bo
 
 
 async def _drained(service: Service, running: asyncio.Task[None] | None, drain_s: float, log: Any) -> bool:
-    """True when stop() and run() both ended within the bound."""
+    """True when stop() returned and run() ended, both within the bound."""
     stop = asyncio.create_task(service.stop(), name=f"{service.name}.stop")
     tasks = {stop} if running is None else {stop, running}
     _, pending = await asyncio.wait(tasks, timeout=drain_s)
@@ -164,7 +164,10 @@ async def _drained(service: Service, running: asyncio.Task[None] | None, drain_s
         await _cancelled(task)
     if stop in pending:
         return False
-    if not stop.cancelled() and (failure := stop.exception()) is not None:
+    if stop.cancelled():
+        log.error("service_stop_failed", kind="CancelledError")
+        return False
+    if (failure := stop.exception()) is not None:
         log.error("service_stop_failed", kind=type(failure).__name__, exc_info=failure)
         return False
     return not pending
