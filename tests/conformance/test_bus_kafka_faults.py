@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.util import calc_crc32c
@@ -208,6 +208,35 @@ async def test_a_group_member_whose_fetching_ended_silently_joins_anew(bus: Kafk
     await _until_sent(bus, b"2")
     await _read_until(member, b"2")
     assert _count("bus_readers_rebuilt") == before + 1
+
+
+async def test_a_group_member_that_could_not_join_anew_says_so_and_joins_once_it_can(bus: KafkaBus) -> None:
+    member: Any = await bus.group_reader("g", ["t"])
+    await _until_sent(bus, b"1")
+    await _read_until(member, b"1")
+    make, member._make = member._make, lambda: AIOKafkaConsumer("t", bootstrap_servers="127.0.0.1:1", group_id="g")
+    _end_fetching(member)
+    tries = await _until_sent(bus, b"2")
+    came: list[Record] = []
+
+    async def told() -> bool:
+        try:
+            came.extend(await member.read(100, 0.2))
+        except BusError as e:
+            return "has not been joined" in str(e)
+        return False
+
+    await wait_until(told, description="a reader that says that it is outside", timeout_s=30)
+    for _ in range(5):
+        with pytest.raises(BusError, match="has not been joined"):
+            await member.read(100, 0.2)
+    assert not member.assignment()
+    await member.commit({("t", 0): 1})  # another member reads on
+    member._make = make
+    values = [record.value for record in await _read_until(member, b"2")]
+    assert came == [] and values.count(b"2") <= tries
+    await member.commit({("t", 0): len(values)})
+    assert await member.read(100, 0.5) == []
 
 
 async def test_an_idle_reader_is_left_alone(bus: KafkaBus) -> None:

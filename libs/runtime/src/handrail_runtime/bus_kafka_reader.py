@@ -14,6 +14,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import (
     CommitFailedError,
+    ConsumerStoppedError,
     CorruptRecordException,
     IllegalStateError,
     KafkaError,
@@ -78,7 +79,7 @@ class KafkaReader:
             raise OffsetOutOfRange(tp.topic, tp.partition, offset) from e
         except (CorruptRecordException, UnsupportedCodecError) as e:
             return await self._salvage(e, max_records)
-        except KafkaError as e:
+        except (KafkaError, ConsumerStoppedError) as e:
             self._apply()  # what was fetched beside the fault is lost inside the library: read it again
             self._watch.failed()
             raise BusError(f"Expected records, but: {type(e).__name__} {e}") from e
@@ -113,6 +114,7 @@ class KafkaReader:
         self._positions.update(moved)
         for tp, position in moved.items():
             self._consumer.seek(KafkaPartition(*tp), position)
+        self._watch.idle()
         return [record for record in records if (record.topic, record.partition) in moved]
 
     def _apply(self) -> None:
@@ -155,6 +157,7 @@ class KafkaGroupReader:
         self._consumer = make()
         self._watch = Watch(control, quiet_s, self._known, self._rebuild)
         self._fetching: asyncio.Task[Any] | None = None
+        self._joined = True
         self.closed = False
 
     async def start(self) -> None:
@@ -165,6 +168,12 @@ class KafkaGroupReader:
         """As the port says. During a rebalance it answers nothing, for `timeout_s` at most."""
         if self.closed:
             raise BusError("Expected an open reader, but it was closed.")
+        if not self._joined:
+            await self._watch.lost(timeout_s)
+            if not self._joined:
+                raise BusError(
+                    "Expected a place in the group, but it was left to join anew and has not been joined yet."
+                )
         if self._fetching is None:
             fetch = self._consumer.getmany(timeout_ms=max(0, int(timeout_s * 1000)), max_records=max_records)
             self._fetching = asyncio.create_task(fetch, name="bus.group.fetch")
@@ -182,7 +191,7 @@ class KafkaGroupReader:
             batches = fetching.result()
         except (CorruptRecordException, UnsupportedCodecError) as e:
             return await self._salvage(e, max_records)
-        except KafkaError as e:
+        except (KafkaError, ConsumerStoppedError) as e:
             self._watch.failed()
             raise BusError(f"Expected records, but: {type(e).__name__} {e}") from e
         except Exception as e:  # as in KafkaReader.read
@@ -197,16 +206,16 @@ class KafkaGroupReader:
 
     def assignment(self) -> Set[TopicPartition]:
         """As the port says."""
-        return self._consumer.assignment()  # type: ignore[no-any-return]  # named tuples of these two
+        return self._held()  # type: ignore[return-value]  # named tuples of these two
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
         """As the port says."""
-        held = self._consumer.assignment()
+        held = self._held()
         self._consumer.pause(*(tp for t, p in partitions if (tp := KafkaPartition(t, p)) in held))
 
     def resume(self, positions: Mapping[TopicPartition, int]) -> None:
         """As the port says."""
-        held = self._consumer.assignment()
+        held = self._held()
         for tp, offset in positions.items():
             part = KafkaPartition(*tp)
             if part in held:
@@ -215,7 +224,7 @@ class KafkaGroupReader:
 
     async def commit(self, positions: Mapping[TopicPartition, int]) -> None:
         """As the port says."""
-        held = self._consumer.assignment()
+        held = self._held()
         mine = {tp: offset for (t, p), offset in positions.items() if (tp := KafkaPartition(t, p)) in held}
         if not mine:
             return
@@ -253,7 +262,9 @@ class KafkaGroupReader:
         except IllegalStateError:
             return []  # dealt anew meanwhile: whoever holds the partition now meets the record again
         except KafkaError as e:
+            self._watch.failed()
             raise BusError(f"Expected the committed positions, but: {type(e).__name__} {e}") from e
+        self._watch.idle()
         return records
 
     async def _known(self) -> dict[TopicPartition, int]:
@@ -266,8 +277,11 @@ class KafkaGroupReader:
                 continue  # no position yet, or dealt to another member just now
         return positions
 
-    def _reading(self) -> set[KafkaPartition]:
-        return self._consumer.assignment() - self._consumer.paused()  # type: ignore[no-any-return]
+    def _held(self) -> Set[KafkaPartition]:
+        return self._consumer.assignment() if self._joined else frozenset()
+
+    def _reading(self) -> Set[KafkaPartition]:
+        return self._held() - self._consumer.paused()
 
     async def _let_go(self) -> None:
         fetching, self._fetching = self._fetching, None
@@ -277,10 +291,11 @@ class KafkaGroupReader:
             await asyncio.wait({fetching}, timeout=1.0)
 
     async def _rebuild(self) -> None:
+        self._joined = False
         await self._let_go()  # first, or its place in the group would be dealt out to nobody
         consumer = self._make()
         await _started(consumer)
-        self._consumer = consumer
+        self._consumer, self._joined = consumer, True
 
 
 async def _started(consumer: AIOKafkaConsumer) -> None:
