@@ -11,7 +11,7 @@ from handrail_contracts.events import WorkflowStatus
 from handrail_contracts.model import iso
 from handrail_contracts.pauses import PauseKind
 from handrail_contracts.tasks import DeadLetter, Heartbeat, Result, TaskKind
-from handrail_engine import budgets, compensation, gates, nodes, pauses, planning, room, talk, unclaimed
+from handrail_engine import budgets, compensation, foreign, gates, nodes, pauses, planning, room, talk, unclaimed
 from handrail_engine.inputs import Cancel, Claim, Decision, Input, Now, PanicPause, Rejection, Say, Start, Wake
 from handrail_engine.leases import claim
 from handrail_engine.lifecycle import OPEN
@@ -215,7 +215,7 @@ def _dead_letter(t: Turn, d: DeadLetter) -> Rejection | None:
             return Rejection("duplicate", "its pause was opened already")
         pauses.open_failure(t, node)
         return None
-    return pauses.open_foreign(t, node, d)
+    return foreign.arrived(t, node, d)
 
 
 def _wake(t: Turn) -> Rejection | None:

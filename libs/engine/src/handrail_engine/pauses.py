@@ -12,9 +12,8 @@ from handrail_contracts.ids import pause_id
 from handrail_contracts.model import iso
 from handrail_contracts.pauses import DEFAULT_RESOLUTIONS, PauseKind
 from handrail_contracts.plan import EffectClass, PauseScope, Resolution, ResolutionKind
-from handrail_contracts.tasks import DeadLetter
 from handrail_engine import budgets, compensation, gates, nodes, talk
-from handrail_engine.evidence import CODE_CHARS, MESSAGE_CHARS, clip, evidence_of, shown
+from handrail_engine.evidence import evidence_of, shown
 from handrail_engine.inputs import Decision, Rejection
 from handrail_engine.outgoing import cancel_for, inputs_of
 from handrail_engine.references import MISSING, dig
@@ -37,7 +36,8 @@ def button(r: Resolution | Mapping[str, Any]) -> dict[str, Any]:
     return shown
 
 
-def _defaults(kind: PauseKind) -> list[dict[str, Any]]:
+def defaults(kind: PauseKind) -> list[dict[str, Any]]:
+    """What is offered where a node declares no buttons of its own."""
     return [button(r) for r in DEFAULT_RESOLUTIONS[kind]]
 
 
@@ -64,10 +64,10 @@ def open_pause(
     scope = spec.pause_scope if spec and spec.pause_scope and not undo else None
     scope = scope or (PauseScope.WORKFLOW if kind in _WORKFLOW_SCOPED else PauseScope.BRANCH)
     if undo and resolutions is None and not s.ends:
-        resolutions = [r for r in _defaults(kind) if r["kind"] != ResolutionKind.STOP]  # the rest of it goes on
+        resolutions = [r for r in defaults(kind) if r["kind"] != ResolutionKind.STOP]  # the rest of it goes on
     if resolutions is None:
         own = spec.resolutions if spec and kind is PauseKind.FAILURE else ()
-        resolutions = [button(r) for r in own] or _defaults(kind)
+        resolutions = [button(r) for r in own] or defaults(kind)
     expiry = spec.expiry if spec and not undo else None  # declared for the node, not for its undo
     pressed = next((r for r in resolutions if expiry and r["action_id"] == expiry["action_id"]), None)
     if pressed is None or (not silence and pressed["kind"] in (ResolutionKind.APPROVE, ResolutionKind.EDIT)):
@@ -127,44 +127,8 @@ def open_ambiguous(t: Turn, node: NodeState, then: dict[str, Any] | None = None)
 
 def open_manual(t: Turn, comment: str | None) -> None:
     """The panic button. What is being rolled back already cannot be aborted once more, only gone on with."""
-    only = _defaults(PauseKind.MANUAL)[:1] if t.state.ends else None
+    only = defaults(PauseKind.MANUAL)[:1] if t.state.ends else None
     open_pause(t, PauseKind.MANUAL, None, reason=comment or "Paused by hand.", resolutions=only)
-
-
-def open_foreign(t: Turn, node: NodeState, d: DeadLetter) -> Rejection | None:
-    """Somebody else put a dead letter for this node onto the topic: a person looks at it.
-
-    Its attempt, if one is out, is taken as lost and in doubt. Where there is nothing to stop (the node has settled, or not
-    begun), the two buttons only close the pause, except that a node not begun can be skipped.
-    """
-    s = t.state
-    if node.dead_letter is not None:
-        open_failure(t, node)  # its own is on the way and says the same
-        return None
-    if any(p.node_id == node.spec.id for p in s.pauses.values()):
-        return Rejection("duplicate", "a pause of this node is open")
-    body = d.error.evidence if d.error else d.task
-    said = d.reason or (d.error.message if d.error else "") or f"A dead letter came for {node.spec.id}."
-    reason = clip(said, MESSAGE_CHARS)
-    code = clip(d.error.code, CODE_CHARS) if d.error else "dead-letter"
-    error = {"code": code, "message": reason, "evidence": body}
-    active = not s.leaves(node) and node.state in (N.SCHEDULED, N.IN_PROGRESS, N.RETRYING)
-    if active:
-        out = node.live is not None
-        meta = {"outcome": "given-up", **({"doubt": True} if out and may_have_effect(node) else {})}
-        t.move(node, N.AWAITING_HUMAN, meta if out else None, error=error, finished_at=t.at)
-    evidence, mark = evidence_of(body)
-    own = None if active else _FOREIGN_ABORTABLE[: 2 if s.ends else 3]
-    shows: dict[str, Any] = {"raw_evidence": evidence, "evidence_digest": mark}
-    open_pause(t, PauseKind.FAILURE, node, reason=reason, resolutions=own, foreign=True, **shows)
-    return None
-
-
-_FOREIGN_ABORTABLE: list[dict[str, Any]] = [
-    {**_defaults(PauseKind.FAILURE)[0], "display_text": "Go on"},
-    {**_defaults(PauseKind.FAILURE)[1], "display_text": "Discard"},
-    _defaults(PauseKind.FAILURE)[2],
-]
 
 
 def may_have_effect(node: NodeState) -> bool:
@@ -177,7 +141,7 @@ def open_deadline(t: Turn) -> None:
     error = {"code": "deadline", "message": "The workflow did not end before its deadline."}
     evidence, digest = evidence_of(error)
     go_on = {"action_id": "RES_RESUME", "display_text": "Go on without a deadline", "requires_input": False}
-    resolutions = [{**go_on, "style": "primary", "kind": "resume"}, _defaults(PauseKind.MANUAL)[1]]
+    resolutions = [{**go_on, "style": "primary", "kind": "resume"}, defaults(PauseKind.MANUAL)[1]]
     open_pause(
         t,
         PauseKind.FAILURE,
