@@ -301,6 +301,12 @@ def chain(count: int) -> dict[str, Any]:
             "/plan/nodes/0/inputs/x",
         ),
         (
+            {"plan": {"nodes": [node("a", resolutions=[{"action_id": "RES_X", "display_text": "x", "kind": "stop"}])]}},
+            422,
+            "validation",
+            "/plan/nodes/0/resolutions/0/kind",
+        ),
+        (
             {"plan": {"nodes": [node("a", output_schema={"type": "objekt"})]}},
             422,
             "validation",

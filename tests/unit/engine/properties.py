@@ -263,7 +263,7 @@ def an_unsafe_effect_in_doubt_is_never_tried_again_without_a_person(w: World) ->
         k = r.data["node_id"]
         in_doubt = k in s.before.nodes and s.before.nodes[k][3] and r.data["from"] != "PENDING"
         if w.effect_of(k) is EffectClass.UNSAFE and in_doubt:
-            word = isinstance(s.what, Decision) and s.what.action_id in ("RES_DID_NOT_HAPPEN", "RES_HAND_BACK")
+            word = isinstance(s.what, Decision) and s.what.action_id == "RES_DID_NOT_HAPPEN"
             expect(word, name, f"{k} by {s.what}")
 
 
@@ -284,10 +284,7 @@ def what_can_be_queried_is_looked_up_before_it_is_done_again(w: World) -> None:
 
 
 def _no_word(w: World, node_id: str) -> bool:
-    return any(
-        isinstance(s.what, Decision) and s.what.action_id in ("RES_DID_NOT_HAPPEN", "RES_HAND_BACK") and s.rows
-        for s in w.steps
-    )
+    return any(isinstance(s.what, Decision) and s.what.action_id == "RES_DID_NOT_HAPPEN" and s.rows for s in w.steps)
 
 
 @prop

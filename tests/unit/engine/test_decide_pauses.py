@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from handrail_contracts.tasks import DeadLetter, Failure, Outcome, Result, TaskKind
@@ -226,6 +228,82 @@ def test_a_substitute_output_stands_in_and_what_reads_more_than_it_has_is_skippe
     s.press("RES_SKIP", {"x": 1})
     assert s.state_of("a", "b", "c") == ["SKIPPED", "SCHEDULED", "SKIPPED"]
     assert s.sent(node_id="b")[0].inputs == {"x": 1}
+
+
+def own(kind: str, **more: str) -> list[dict[str, Any]]:
+    return [{"action_id": "RES_X", "display_text": "X", "kind": kind, **more}]
+
+
+@pytest.mark.parametrize(
+    ("button", "state", "output"),
+    [
+        (own("mark", outcome="happened"), "COMPLETE", {"n": 1}),
+        (own("respond"), "COMPLETE", {"response": {"n": 1}}),
+        (own("close"), "COMPLETE", {"response": None}),
+        (own("reject"), "SKIPPED", None),
+        (own("skip"), "SKIPPED", {"n": 1}),
+    ],
+)
+def test_each_button_of_a_node_does_what_its_kind_says(button: list[dict[str, Any]], state: str, output: Any) -> None:
+    s = Saga(node("a", resolutions=button)).exhaust("a")
+    s.press("RES_X", {"n": 1})
+    assert (s.states["a"], s["a"].output) == (state, output)
+
+
+def test_a_refusal_ends_the_workflow_where_the_gate_of_the_node_says_so() -> None:
+    s = Saga(node("a", gate={"on_reject": "fail"}, resolutions=own("reject")))
+    s.press("RES_APPROVE")
+    s.exhaust("a").press("RES_X")
+    assert (s.status, s["a"].output) == ("FAILED", None)
+
+
+def test_a_person_who_vouches_that_nothing_happened_lets_an_unsafe_node_act_again() -> None:
+    s = Saga(node("a", effect_class="unsafe", resolutions=own("mark", outcome="not_happened")))
+    s.letter("a", reason="odd")
+    s.press("RES_X")
+    assert [t.attempt for t in s.sent()] == [1, 2] and not s["a"].in_doubt
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plans of old: nobody looked at the kinds of their buttons."""
+    monkeypatch.setattr("unit.engine.saga.validate", lambda plan, registry: [])
+
+
+UNFIT = [own(k) for k in ("approve", "edit", "hand_back", "accept", "stop", "resume", "mark")]
+
+
+@pytest.mark.parametrize("button", UNFIT, ids=lambda b: b[0]["kind"])
+def test_what_a_button_of_an_older_plan_cannot_do_is_not_offered(unchecked: None, button: list[dict[str, Any]]) -> None:
+    assert Saga(node("a", resolutions=button)).exhaust("a").buttons == ["RES_RETRY", "RES_SKIP", "RES_ABORT_SAGA"]
+    assert Saga(node("a", resolutions=[*button, SKIP])).exhaust("a").buttons == ["RES_SKIP"]
+
+
+@pytest.mark.parametrize("effect", ["pure", "unsafe"])
+@pytest.mark.parametrize("button", UNFIT, ids=lambda b: b[0]["kind"])
+def test_such_a_button_that_is_offered_already_sends_nothing_and_a_person_is_asked_again(
+    unchecked: None, button: list[dict[str, Any]], effect: str
+) -> None:
+    s = Saga(node("a", effect_class=effect, resolutions=button), deadline_s=3600)
+    s.letter("a", reason="odd")
+    s.pause["available_resolutions"][:] = button  # as the pause was opened before
+    left = s.state.deadline_left_ms
+    s.press("RES_X")
+    assert s.states["a"] == "AWAITING_HUMAN" and len(s.sent()) == 1
+    assert s.pause["kind"] in ("failure", "ambiguous") and "RES_X" not in s.buttons
+    assert s["a"].in_doubt is (effect == "unsafe")
+    assert s.state.deadline_left_ms == left
+
+
+def test_an_unsafe_effect_in_doubt_is_not_handed_back_before_a_person_has_looked() -> None:
+    s = Saga(node("a", effect_class="unsafe")).wait(80)
+    s.press("RES_RETRY")
+    s.escalates("a")
+    s.answer("a", Outcome.STARTED, attempt=1)  # it did begin, after all
+    s.press("RES_HAND_BACK")
+    assert s.pause["kind"] == "ambiguous" and s["a"].attempt == 2
+    s.press("RES_DID_NOT_HAPPEN")
+    assert [m["text"] for m in s.sent()[-1].conversation or ()] == ["a person, please"]
 
 
 # escalation

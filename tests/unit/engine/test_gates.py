@@ -409,6 +409,19 @@ def test_another_pause_of_the_node_that_is_answered_withdraws_the_question(
     assert gate.pause_id not in s.state.pauses
 
 
+def test_an_approval_of_an_unsafe_effect_in_doubt_waits_for_whether_it_happened() -> None:
+    s = Saga(node("a", effect_class="unsafe")).wait(80)
+    s.policies = policy_that("always", "act")
+    s.press("RES_RETRY")
+    s.answer("a", Outcome.STARTED, attempt=1)  # it did begin, after all
+    s.press("RES_APPROVE")
+    assert s.pause["kind"] == "ambiguous" and s["a"].attempt == 1
+    s.press("RES_DID_NOT_HAPPEN")
+    assert s.pause["kind"] == "gate" and s["a"].attempt == 1
+    s.press("RES_APPROVE")
+    assert s["a"].attempt == 2 and not s["a"].in_doubt
+
+
 def test_an_abort_answers_the_question() -> None:
     s = saga(
         pay(500), node("b", resolutions=[{"action_id": "RES_ABORT_SAGA", "display_text": "x", "kind": "compensate"}])

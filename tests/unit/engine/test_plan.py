@@ -103,6 +103,31 @@ def test_policies_that_make_no_sense_are_refused() -> None:
             problems(node("a", retry=retry))
 
 
+BUTTON = {"action_id": "RES_X", "display_text": "X"}
+
+
+@pytest.mark.parametrize("kind", ["approve", "edit", "hand_back", "accept", "stop", "resume"])
+def test_a_button_that_answers_no_failure_is_refused(kind: str) -> None:
+    skip = {"action_id": "RES_SKIP", "display_text": "Skip", "kind": "skip"}
+    found = problems(node("a", resolutions=[skip, {**BUTTON, "kind": kind}]))
+    assert found == [("validation", "/nodes/0/resolutions/1/kind")]
+
+
+@pytest.mark.parametrize("outcome", [{}, {"outcome": "undone"}])
+def test_a_mark_that_does_not_say_whether_it_happened_is_refused(outcome: dict[str, str]) -> None:
+    found = problems(node("a", resolutions=[{**BUTTON, "kind": "mark", **outcome}]))
+    assert found == [("validation", "/nodes/0/resolutions/0/outcome")]
+
+
+def test_every_button_that_answers_a_failure_is_allowed() -> None:
+    kinds = ("retry", "skip", "compensate", "reject", "respond", "close")
+    for button in (
+        *({"kind": k} for k in kinds),
+        *({"kind": "mark", "outcome": o} for o in ("happened", "not_happened")),
+    ):
+        assert problems(node("a", resolutions=[{**BUTTON, **button}])) == []
+
+
 @pytest.mark.parametrize(
     "text", ["nodes.nobody.output", "nodes.b.output", "nodes.a", "outputs.a", "", "nodes..output", 7, None]
 )

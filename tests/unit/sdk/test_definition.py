@@ -49,6 +49,10 @@ def test_no_attempt_at_all_in_flight_is_refused() -> None:
         ({"context": {"shown": "input.b"}}, "one of the inputs a, link, but found 'b'"),
         ({"resolutions": [Retry("RES_X", "x", sets="url", schema="url")]}, "one of the inputs a, link"),
         ({"resolutions": [Skip("RES_X", "x"), Abort("RES_X", "y")]}, "each resolution once"),
+        (
+            {"resolutions": [Resolution(action_id="RES_X", display_text="x", kind="stop")]},
+            "answers a failure .* kind stop",
+        ),
         ({"max_in_flight": 0}, "max_in_flight"),
         ({"name": "no spaces"}, "action's name"),
     ],

@@ -130,3 +130,32 @@ DEFAULT_RESOLUTIONS: dict[PauseKind, tuple[Resolution, ...]] = {
     ),
 }
 """What is offered where a node declares no resolutions of its own."""
+
+_ANSWER_A_FAILURE = frozenset(
+    {
+        ResolutionKind.RETRY,
+        ResolutionKind.SKIP,
+        ResolutionKind.COMPENSATE,
+        ResolutionKind.REJECT,
+        ResolutionKind.RESPOND,
+        ResolutionKind.CLOSE,
+        ResolutionKind.MARK,
+    }
+)
+
+
+def misfit(button: Resolution) -> tuple[str, str] | None:
+    """Why the pause of a failure, the one that shows a node's own buttons, cannot carry this one out: the field at fault and
+    a sentence. None where it can. There is no proposal to approve, no conversation to hand back and no undo to leave or stop,
+    and a mark has to say whether it happened."""
+    if button.kind not in _ANSWER_A_FAILURE:
+        kinds = ", ".join(sorted(_ANSWER_A_FAILURE))
+        return (
+            "kind",
+            f"Expected a kind that answers a failure ({kinds}), but {button.action_id} is of kind {button.kind}.",
+        )
+    if button.kind is ResolutionKind.MARK and button.outcome not in ("happened", "not_happened"):
+        found = button.outcome or "none"
+        text = f"Expected a mark that says happened or not_happened, but the outcome of {button.action_id} is {found}."
+        return "outcome", text
+    return None

@@ -10,7 +10,7 @@ from handrail_contracts.events import NodeStatus as N
 from handrail_contracts.events import WorkflowStatus as W
 from handrail_contracts.ids import pause_id
 from handrail_contracts.model import iso
-from handrail_contracts.pauses import DEFAULT_RESOLUTIONS, PauseKind
+from handrail_contracts.pauses import DEFAULT_RESOLUTIONS, PauseKind, misfit
 from handrail_contracts.plan import EffectClass, PauseScope, Resolution, ResolutionKind
 from handrail_engine import budgets, compensation, gates, nodes, talk
 from handrail_engine.evidence import evidence_of, shown
@@ -67,7 +67,8 @@ def open_pause(
         resolutions = [r for r in defaults(kind) if r["kind"] != ResolutionKind.STOP]  # the rest of it goes on
     if resolutions is None:
         own = spec.resolutions if spec and kind is PauseKind.FAILURE else ()
-        resolutions = [button(r) for r in own] or defaults(kind)
+        fit = [r for r in own if misfit(Resolution.model_validate(r)) is None]  # older plans were not asked
+        resolutions = [button(r) for r in fit] or defaults(kind)
     expiry = spec.expiry if spec and not undo else None  # declared for the node, not for its undo
     pressed = next((r for r in resolutions if expiry and r["action_id"] == expiry["action_id"]), None)
     if pressed is None or (not silence and pressed["kind"] in (ResolutionKind.APPROVE, ResolutionKind.EDIT)):
@@ -225,7 +226,7 @@ def press(t: Turn, pause: PauseState, chosen: dict[str, Any], outcome: str, d: D
     meta: dict[str, Any] = {"kind": kind.value}
     if budget := (pause.then or {}).get("budget"):
         meta |= budgets.meaning(budget, kind, d.input)
-    elif kind is ResolutionKind.RESUME and pause.kind == PauseKind.FAILURE:
+    elif kind is ResolutionKind.RESUME and pause.kind == PauseKind.FAILURE and pause.node_id is None:
         meta["no_deadline"] = True
     if kind is ResolutionKind.RESPOND:
         talk.respond(t, pause, d)
@@ -242,7 +243,7 @@ def press(t: Turn, pause: PauseState, chosen: dict[str, Any], outcome: str, d: D
     if node is not None and node.state is N.AWAITING_HUMAN:
         _withdraw_gate(t, node)
     if node is not None and _needs_ambiguous_pause(node, chosen):
-        open_ambiguous(t, node, then={"sets": {chosen["sets"]: d.input}} if chosen.get("sets") else None)
+        open_ambiguous(t, node, then=_goes_on_with(pause, chosen, d))
     else:
         if kind is ResolutionKind.STOP and s.ending is not None and s.ending.stopped:
             for other in list(s.pauses.values()):
@@ -291,12 +292,25 @@ def _apply(
         nodes.skip(t, node, f"skipped by {d.actor}", d.input)
 
 
+_TRIES_AGAIN = frozenset({ResolutionKind.RETRY, ResolutionKind.HAND_BACK, ResolutionKind.APPROVE, ResolutionKind.EDIT})
+
+
 def _needs_ambiguous_pause(node: NodeState, chosen: dict[str, Any]) -> bool:
     """Trying again, while an effect may stand, under a new key or without any: first a person must say whether it does."""
-    if chosen["kind"] != ResolutionKind.RETRY or node.state is not N.AWAITING_HUMAN:
+    if chosen["kind"] not in _TRIES_AGAIN or node.state is not N.AWAITING_HUMAN:
         return False
     risky = bool(chosen.get("sets")) or node.spec.effect_class is EffectClass.UNSAFE
     return node.in_doubt and may_have_effect(node) and risky
+
+
+def _goes_on_with(pause: PauseState, chosen: dict[str, Any], d: Decision) -> dict[str, Any] | None:
+    """What was ordered with a retry that has to wait for the answer whether the effect stands. An approval is not kept: its
+    gate asks anew."""
+    if chosen.get("sets"):
+        return {"sets": {chosen["sets"]: d.input}}
+    if chosen["kind"] == ResolutionKind.HAND_BACK:
+        return {"conversation": talk.said(pause)}
+    return None
 
 
 def _act(
@@ -308,21 +322,22 @@ def _act(
             retry(t, node, sets)
         case ResolutionKind.APPROVE | ResolutionKind.EDIT if pause.kind == PauseKind.GATE:
             gates.approve(t, node, pause, d, edit=kind is ResolutionKind.EDIT)
-        case ResolutionKind.REJECT if pause.kind == PauseKind.GATE:
+        case ResolutionKind.REJECT:
             gates.reject(t, node, d)
-        case ResolutionKind.SKIP | ResolutionKind.REJECT:
-            nodes.skip(t, node, f"skipped by {d.actor}", d.input if kind is ResolutionKind.SKIP else None)
+        case ResolutionKind.SKIP:
+            nodes.skip(t, node, f"skipped by {d.actor}", d.input)
         case ResolutionKind.MARK if chosen.get("outcome") == "happened":
             t.move(node, N.COMPLETE, {"outcome": "ok"}, output=d.input, finished_at=t.at)
             t.ready_again(node)
-        case ResolutionKind.MARK:
-            retry(t, node, (pause.then or {}).get("sets"), sure=True)
+        case ResolutionKind.MARK if chosen.get("outcome") == "not_happened":
+            then = pause.then or {}
+            retry(t, node, then.get("sets"), sure=True, conversation=then.get("conversation"))
         case ResolutionKind.RESPOND | ResolutionKind.CLOSE:
             talk.closed(t, node, d.input if kind is ResolutionKind.RESPOND else None)
-        case ResolutionKind.HAND_BACK:
+        case ResolutionKind.HAND_BACK if pause.kind == PauseKind.ESCALATION:
             talk.hand_back(t, node, pause)
         case _:
-            retry(t, node, None)
+            open_pause(t, PauseKind.FAILURE, node)  # a button of an older plan, which answers nothing: asked again
 
 
 def retry(

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from handrail_contracts.pauses import misfit
 from handrail_contracts.plan import (
     EFFECT_ORDER,
     MAX_EDGES,
@@ -212,6 +213,9 @@ def _policies(plan: Plan) -> Iterator[PlanProblem]:
         offered = [r.action_id for r in node.resolutions or ()]
         if len(set(offered)) < len(offered):
             yield PlanProblem("validation", f"{at}/resolutions", "Expected each action_id once, but one stands twice.")
+        for j, button in enumerate(node.resolutions or ()):
+            if (unfit := misfit(button)) is not None:
+                yield PlanProblem("validation", f"{at}/resolutions/{j}/{unfit[0]}", unfit[1])
         if node.expiry and node.resolutions and node.expiry.action_id not in offered:
             yield PlanProblem(
                 "validation",

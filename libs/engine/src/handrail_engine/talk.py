@@ -161,10 +161,14 @@ def closed(t: Turn, node: NodeState, response: str | None) -> None:
     t.ready_again(node)
 
 
+def said(pause: PauseState) -> list[dict[str, Any]]:
+    """What an agent that gets the word again is told of a conversation."""
+    return newest([line for line in pause.data["transcript"] or () if not line.get("withheld")], CARRIED_BYTES)
+
+
 def hand_back(t: Turn, node: NodeState, pause: PauseState) -> None:
     """The agent has the word again, with all that was said meanwhile."""
-    said = [line for line in pause.data["transcript"] or () if not line.get("withheld")]
-    conversation = newest(said, CARRIED_BYTES)
+    conversation = said(pause)
     if node.spec.outside:
         _hand_to_outside(t, node, round=True, conversation=conversation)
     else:

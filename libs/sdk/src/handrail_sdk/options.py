@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from handrail_contracts.pauses import misfit
 from handrail_contracts.plan import EffectClass, Resolution, RetryPolicy, Timeouts
 from handrail_sdk.failures import DefinitionError
 
@@ -133,6 +134,8 @@ def check_pause(options: TaskOptions, fields: set[str] | None, where: str) -> No
         if button.action_id in seen:
             raise DefinitionError(f"Expected each resolution once on {where}, but {button.action_id!r} stands twice.")
         seen.add(button.action_id)
+        if (unfit := misfit(button)) is not None:
+            raise DefinitionError(f"{unfit[1]} Change that button of {where}.")
         if button.sets is not None:
             _known(button.sets, fields, f"resolution {button.action_id!r} of {where}")
 
