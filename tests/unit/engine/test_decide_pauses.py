@@ -487,6 +487,46 @@ def test_one_for_a_node_that_has_ended_only_informs() -> None:
     assert s.states == {"a": "COMPLETE", "b": "SCHEDULED"}
 
 
+def failed_beside_one(effect: str, *, doubt: bool) -> tuple[Saga, str, str]:
+    """A node that one came for before it began, and that ran and failed: both pauses are open."""
+    s = Saga(node("x"), node("a", "x", pause_scope="branch", effect_class=effect, retry={"max_attempts": 1}))
+    foreign(s)
+    s.ok("x").started("a")
+    if doubt:
+        s.wait(8)
+    else:
+        s.exhaust("a")
+    beside, asks = s.state.pauses
+    return s, beside, asks
+
+
+@pytest.mark.parametrize("button", ["RES_RETRY", "RES_SKIP"])
+@pytest.mark.parametrize("effect", ["pure", "unsafe"])
+@pytest.mark.parametrize("doubt", [False, True])
+def test_one_that_came_before_the_node_began_does_not_answer_what_the_node_asks_later(
+    button: str, effect: str, doubt: bool
+) -> None:
+    s, beside, asks = failed_beside_one(effect, doubt=doubt)
+    s.do(Decision(beside, button, actor="ada"))
+    assert s.told() == ["HITL_RESOLVED decided"]
+    assert s.states["a"] == "AWAITING_HUMAN" and list(s.state.pauses) == [asks] and len(s.sent(node_id="a")) == 1
+
+
+def test_what_the_node_asks_is_answered_while_one_that_came_before_is_open() -> None:
+    s, beside, asks = failed_beside_one("pure", doubt=False)
+    s.do(Decision(asks, "RES_SKIP", actor="bob"))
+    assert s.states["a"] == "SKIPPED" and list(s.state.pauses) == [beside]
+    s.do(Decision(beside, "RES_RETRY", actor="ada"))
+    assert s.status == "COMPLETED_WITH_SKIPS" and len(s.sent(node_id="a")) == 1
+
+
+def test_one_still_only_informs_after_a_new_owner_has_taken_up_the_workflow() -> None:
+    s, beside, asks = failed_beside_one("unsafe", doubt=True)
+    s.owner_changes()
+    s.do(Decision(beside, "RES_RETRY", actor="ada"))
+    assert list(s.state.pauses) == [asks] and len(s.sent(node_id="a")) == 1
+
+
 def test_one_while_the_nodes_own_is_on_its_way_counts_as_its_own() -> None:
     s = Saga(node("a")).fails("a", retryable=False)
     foreign(s)

@@ -394,19 +394,28 @@ def test_a_grant_that_a_rule_takes_back_is_not_sent_again_and_the_agent_proposes
     assert s.pause["kind"] == "gate"
 
 
-@pytest.mark.parametrize(
-    ("pressed", "left", "state"), [("RES_RETRY", ["gate"], "AWAITING_HUMAN"), ("RES_SKIP", [], "SKIPPED")]
-)
-def test_another_pause_of_the_node_that_is_answered_withdraws_the_question(
-    pressed: str, left: list[str], state: str
-) -> None:
+def asked_beside_a_letter() -> tuple[Saga, str, str]:
+    """A node that a dead letter from elsewhere came for before it began, and that waits at its gate since."""
     s = saga(node("a"), pay(500, depends_on=["a"], pause_scope="branch"))
     s.letter("pay", reason="odd")
     s.ok("a")
-    foreign, gate = s.state.pauses.values()
-    s.do(Decision(foreign.pause_id, pressed, None, actor="ada"))
-    assert [p.kind for p in s.state.pauses.values()] == left and s.state_of("pay") == [state]
-    assert gate.pause_id not in s.state.pauses
+    letter, gate = s.state.pauses
+    return s, letter, gate
+
+
+def test_another_pause_of_the_node_that_skips_it_withdraws_the_question() -> None:
+    s, letter, gate = asked_beside_a_letter()
+    s.do(Decision(letter, "RES_SKIP", None, actor="ada"))
+    assert s.told()[:2] == ["HITL_RESOLVED decided", "HITL_RESOLVED superseded"]
+    assert gate not in s.state.pauses and s.state_of("pay") == ["SKIPPED"]
+
+
+def test_another_pause_of_the_node_that_lets_it_go_on_leaves_the_question_as_it_is() -> None:
+    s, letter, gate = asked_beside_a_letter()
+    s.do(Decision(letter, "RES_RETRY", None, actor="ada"))
+    assert list(s.state.pauses) == [gate] and s.state_of("pay") == ["AWAITING_HUMAN"]
+    s.do(Decision(gate, "RES_APPROVE", None, actor="bob"))
+    assert [t.attempt for t in s.sent(node_id="pay")] == [1]
 
 
 def test_an_approval_of_an_unsafe_effect_in_doubt_waits_for_whether_it_happened() -> None:

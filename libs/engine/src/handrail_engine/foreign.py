@@ -18,7 +18,8 @@ def arrived(t: Turn, node: NodeState, d: DeadLetter) -> Rejection | None:
     """Somebody else put a dead letter for this node onto the topic: a person looks at it.
 
     Its attempt, if one is out, is taken as lost and in doubt. Where there is nothing to stop (the node has settled, or not
-    begun), the two buttons only close the pause, except that a node not begun can be skipped.
+    begun), the two buttons only close the pause, except that a node not begun can be skipped. What such a node asks of its
+    own, once it has run, it asks beside that, and only its own pause answers it.
     """
     s = t.state
     if node.dead_letter is not None:

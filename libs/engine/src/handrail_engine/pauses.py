@@ -223,6 +223,7 @@ def press(t: Turn, pause: PauseState, chosen: dict[str, Any], outcome: str, d: D
     d = t.taken_along(kind, d)
     node = s.nodes.get(pause.node_id) if pause.node_id is not None else None
     was_held = s.held
+    acts = node is not None and _acts(s, pause, node, kind)
     meta: dict[str, Any] = {"kind": kind.value}
     if budget := (pause.then or {}).get("budget"):
         meta |= budgets.meaning(budget, kind, d.input)
@@ -240,9 +241,9 @@ def press(t: Turn, pause: PauseState, chosen: dict[str, Any], outcome: str, d: D
             compensation.begin_part(t, node, scope, reason)
             release(t)
         return
-    if node is not None and node.state is N.AWAITING_HUMAN:
+    if node is not None and acts and node.state is N.AWAITING_HUMAN:
         _withdraw_gate(t, node)
-    if node is not None and _needs_ambiguous_pause(node, chosen):
+    if node is not None and acts and _needs_ambiguous_pause(node, chosen):
         open_ambiguous(t, node, then=_goes_on_with(pause, chosen, d))
     else:
         if kind is ResolutionKind.STOP and s.ending is not None and s.ending.stopped:
@@ -251,7 +252,7 @@ def press(t: Turn, pause: PauseState, chosen: dict[str, Any], outcome: str, d: D
         if not s.pauses:
             t.emit(T.WORKFLOW_RESUMED, status=_status_without_pause(s).value)
         if node is not None:
-            _apply(t, node, pause, kind, chosen, d)
+            _apply(t, node, pause, kind, chosen, d, acts=acts)
         elif budget and kind is ResolutionKind.SKIP:
             _skip_rest(t, d)
     if was_held:
@@ -268,6 +269,15 @@ def _skip_rest(t: Turn, d: Decision) -> None:
             nodes.skip(t, node, f"skipped by {d.actor}: the budget is used up")
 
 
+def _acts(s: WorkflowState, pause: PauseState, node: NodeState, kind: ResolutionKind) -> bool:
+    """Whether this pause says what becomes of a node that waits for a person: it waits for what was asked of it last. A
+    pause that was open before (a dead letter from elsewhere, of a node that had not begun) asked something else; it can
+    still skip a node that waits at its gate and has not begun."""
+    last = next(p for p in reversed(s.pauses.values()) if p.node_id == pause.node_id)
+    not_begun = last.kind == PauseKind.GATE and node.attempt == node.round_from
+    return last is pause or (kind is ResolutionKind.SKIP and not_begun)
+
+
 def _withdraw_gate(t: Turn, node: NodeState) -> None:
     """Another pause of the node decides what becomes of it: what its gate asks is not the question any more."""
     for other in list(t.state.pauses.values()):
@@ -282,11 +292,18 @@ def _status_without_pause(s: WorkflowState) -> W:
 
 
 def _apply(
-    t: Turn, node: NodeState, pause: PauseState, kind: ResolutionKind, chosen: dict[str, Any], d: Decision
+    t: Turn,
+    node: NodeState,
+    pause: PauseState,
+    kind: ResolutionKind,
+    chosen: dict[str, Any],
+    d: Decision,
+    *,
+    acts: bool,
 ) -> None:
     if pause.kind == PauseKind.COMPENSATION_FAILURE:
         compensation.decided(t, node, kind, d)
-    elif node.state is N.AWAITING_HUMAN:
+    elif node.state is N.AWAITING_HUMAN and acts:
         _act(t, node, pause, kind, chosen, d)
     elif node.state is N.PENDING and kind is ResolutionKind.SKIP and not t.state.leaves(node):
         nodes.skip(t, node, f"skipped by {d.actor}", d.input)
