@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest_asyncio
-from tests.integration.orchestrator.rig import P, Rig, failed, node, rig_on
+from tests.integration.orchestrator.rig import P, Rig, failed, node, ok, rig_on
 from tests.waiting import wait_until
 
 from handrail_contracts import ids, topics
@@ -70,6 +70,26 @@ async def test_a_dead_letter_from_anybody_opens_a_pause_and_is_listed_and_one_th
     await rig.press("w", "RES_SKIP")
     await rig.until("w", "COMPLETED_WITH_SKIPS")
     assert await rig.pool.fetchval("SELECT state FROM handrail.dead_letter") == "discarded"
+
+
+async def test_inputs_that_are_no_object_are_a_failure_that_a_person_answers(rig: Rig) -> None:
+    rig.answer = lambda task: ok(task, ["a", "list"])
+    await rig.orchestrator()
+    await rig.start("first", [node("a", inputs={"$from": "input.x"})], input={"x": 5})
+    await rig.start("later", [node("a"), node("b", "a", inputs={"$from": "nodes.a.output"})])
+    for trace_id, node_id in (("first", "a"), ("later", "b")):
+        await rig.until(trace_id, "PAUSED_HITL")
+        pause: Any = await rig.pool.fetchrow(
+            "SELECT pause_id, node_id, error_code FROM handrail.pause WHERE trace_id = $1", trace_id
+        )
+        assert (pause["node_id"], pause["error_code"]) == (node_id, "invalid-inputs")
+        found = "SELECT kind, state, pause_id FROM handrail.dead_letter WHERE trace_id = $1"
+        letter: Any = await rig.pool.fetchrow(found, trace_id)
+        assert dict(letter) == {"kind": "task", "state": "open", "pause_id": pause["pause_id"]}
+        await rig.press(trace_id, "RES_SKIP")
+        await rig.until(trace_id, "COMPLETED_WITH_SKIPS")
+        assert (await rig.pool.fetchrow(found, trace_id))["state"] == "discarded"
+    assert await rig.pool.fetchval("SELECT count(*) FROM handrail.quarantine") == 0
 
 
 async def test_a_deadline_is_found_in_the_inbox_by_its_code(rig: Rig) -> None:

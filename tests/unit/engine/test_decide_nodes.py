@@ -8,6 +8,7 @@ from handrail_contracts.events import EventType
 from handrail_contracts.model import iso
 from handrail_contracts.plan import RetryPolicy
 from handrail_contracts.tasks import Outcome, Result, TaskKind
+from handrail_engine.given import given
 from handrail_engine.inputs import Rejection, Start
 from handrail_engine.retry import delay_s, jitter_fraction
 from unit.engine.saga import DIAMOND, T0, Saga, node
@@ -176,8 +177,56 @@ def test_inputs_that_turn_out_to_be_no_object_are_never_sent() -> None:
     assert Saga(node("a"), node("b", "a", inputs=whole)).ok("a", output={"x": 1}).sent(node_id="b")[0].inputs == {
         "x": 1
     }
-    with pytest.raises(TypeError, match="Expected an object as inputs of 'b'"):
-        Saga(node("a"), node("b", "a", inputs=whole)).ok("a", output=[1])
+    s = Saga(node("a"), node("b", "a", inputs=whole)).ok("a", output=[1])
+    assert s.told() == ["a COMPLETE", "b DEAD_LETTERED", "TASK_DEAD_LETTERED b"]
+    s.wait(2)
+    assert (s.states["b"], s.pause["kind"], s.buttons[0]) == ("AWAITING_HUMAN", "failure", "RES_RETRY")
+    assert s.pause["failure_reason"] == "Expected an object as inputs of 'b', but nodes.a.output is an array."
+    assert s.pause["raw_evidence"]["body"] == {"error": "invalid-inputs", "reference": "nodes.a.output", "found": [1]}
+    assert s["b"].attempt == 0 and not s.sent(node_id="b")
+    shown = given(s.state, s["b"])
+    assert (shown["inputs"], shown["unresolved"]) == (whole, ["nodes.a.output"])
+
+
+NO_OBJECTS = [(5, "a number"), ("x", "a string"), (True, "a boolean"), (None, "null"), ([], "an array")]
+
+
+@pytest.mark.parametrize(("given", "said"), NO_OBJECTS)
+def test_inputs_of_a_first_node_that_are_no_object_ask_a_person_at_once(given: object, said: str) -> None:
+    s = Saga(node("a", inputs={"$from": "input.x"}), input={"x": given}).wait(2)
+    assert s.pause["failure_reason"] == f"Expected an object as inputs of 'a', but input.x is {said}."
+    s.press("RES_RETRY")
+    assert s.told()[-2:] == ["a DEAD_LETTERED", "TASK_DEAD_LETTERED a"], "they are what they were"
+    s.wait(2).press("RES_SKIP")
+    assert s.status == "COMPLETED_WITH_SKIPS"
+
+
+def test_a_large_value_that_is_no_object_is_no_input_either() -> None:
+    stored = {"$ref": f"/workflows/w/blobs/sha256:{64 * 'd'}", "bytes": 60_000, "preview": '["x","x"'}
+    s = Saga(node("a"), node("b", "a", inputs={"$from": "nodes.a.output"})).ok("a", output=stored)
+    assert s.states["b"] == "DEAD_LETTERED"
+    s = Saga(node("a"), node("b", "a", inputs={"$from": "nodes.a.output"}))
+    s.ok("a", output={**stored, "preview": '{"x":1'})
+    assert s.states["b"] == "SCHEDULED"
+
+
+def test_a_person_gives_the_input_that_makes_inputs_of_what_was_none() -> None:
+    gives = {"action_id": "RES_SET", "display_text": "With", "kind": "retry", "sets": "sku", "requires_input": True}
+    s = Saga(node("a"), node("b", "a", inputs={"$from": "nodes.a.output"}, resolutions=[gives])).ok("a", output=[1])
+    s.wait(2).press("RES_SET", "X")
+    assert [t.inputs for t in s.sent(node_id="b")] == [{"sku": "X"}]
+    s.ok("b")
+    assert s.status == "COMPLETED"
+
+
+def test_a_node_whose_inputs_are_no_object_ends_as_its_plan_says() -> None:
+    whole = {"$from": "nodes.a.output"}
+    s = Saga(node("a"), node("b", "a", inputs=whole, on_exhausted="skip"), node("c", "b")).ok("a", output=1)
+    assert s.state_of("b", "c") == ["SKIPPED", "SCHEDULED"]
+    s = Saga(node("a"), node("b", "a", inputs=whole, on_exhausted="fail")).ok("a", output=1)
+    assert s.status == "FAILED"
+    s = Saga(node("a"), node("b", "a", inputs=whole, gate={"decide": "always"})).ok("a", output=1)
+    assert s.states["b"] == "DEAD_LETTERED", "nobody is asked to approve what cannot be sent"
 
 
 def test_one_reference_without_a_default_is_enough_to_need_the_output() -> None:

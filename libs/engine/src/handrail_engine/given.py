@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from handrail_engine.lifecycle import SETTLED
-from handrail_engine.outgoing import inputs_of, look_up
+from handrail_engine.outgoing import inputs_of, look_up, unusable_inputs
 from handrail_engine.references import FROM, references, resolve
 from handrail_engine.state import NodeState, WorkflowState
 
 
 def given(s: WorkflowState, node: NodeState) -> dict[str, Any]:
     """`{node_id, agent, action, effect_class, inputs, unresolved, overridden, edited}`. A reference to a node that has not
-    settled stands in `inputs` as it is written, and its text in `unresolved`."""
+    settled, or that stands for all of the inputs and leads to no object, stands in `inputs` as it is written, and its text
+    in `unresolved`."""
     spec = node.spec
     waiting = [text for text in dict.fromkeys(str(r[FROM]) for r in references(spec.inputs)) if _waits(s, node, text)]
     if waiting and node.attempt == 0:
@@ -20,6 +21,8 @@ def given(s: WorkflowState, node: NodeState) -> dict[str, Any]:
         inputs = {**looked, **node.overrides}
     else:
         inputs, waiting = inputs_of(s, node), []
+        if unusable_inputs(s, node) is not None:
+            inputs, waiting = spec.inputs, [spec.inputs[FROM]]
     return {
         "node_id": spec.id,
         "agent": spec.agent,

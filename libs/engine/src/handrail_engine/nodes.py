@@ -18,7 +18,7 @@ from handrail_engine.inputs import Rejection
 from handrail_engine.leases import claim, must_close_ms
 from handrail_engine.lifecycle import OPEN
 from handrail_engine.marks import ignored_mark, listed_mark
-from handrail_engine.outgoing import look_up
+from handrail_engine.outgoing import look_up, unusable_inputs
 from handrail_engine.references import MISSING, dig, holds
 from handrail_engine.retry import may_retry, wait_s
 from handrail_engine.spending import COUNTED
@@ -82,8 +82,8 @@ def skip(t: Turn, node: NodeState, reason: str, output: Any = None, meta: dict[s
 
 
 def dispatch(t: Turn, node: NodeState, **meta: Any) -> None:
-    """Sends the next attempt, if no gate stops it; a look-up changes nothing and passes. Waits for no room."""
-    if meta.get("look_up") or gates.admits(t, node, meta):
+    """Sends the next attempt, if it can be sent. Waits for no room."""
+    if _can_be_sent(t, node, meta):
         _send(t, node, meta)
 
 
@@ -91,8 +91,18 @@ def _begin(t: Turn, node: NodeState) -> None:
     """Sends the next attempt once no gate stops it and there is room. The gate comes first: a person can answer meanwhile,
     and what waits for room is judged again when it has it."""
     meta: dict[str, Any] = {"look_up": True} if node.look_up else {}
-    if (node.look_up or gates.admits(t, node, meta)) and not room.full(t, node):
+    if _can_be_sent(t, node, meta) and not room.full(t, node):
         _send(t, node, meta)
+
+
+def _can_be_sent(t: Turn, node: NodeState, meta: dict[str, Any]) -> bool:
+    """False: no gate lets it pass, or its inputs are none (then it has failed for good). A look-up changes nothing and passes
+    every gate."""
+    wrong = None if meta.get("sets") else unusable_inputs(t.state, node)
+    if wrong is not None:
+        exhausted(t, node, {}, {"finished_at": t.at, "error": told(wrong)})
+        return False
+    return bool(meta.get("look_up")) or gates.admits(t, node, meta)
 
 
 def _send(t: Turn, node: NodeState, meta: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from handrail_contracts.plan import EffectClass
 from handrail_contracts.tasks import DeadLetter, Failure, Outcome, Result, TaskKind
 from handrail_engine.evidence import shown
 from handrail_engine.lifecycle import OPEN
-from handrail_engine.references import MISSING, dig, resolve
+from handrail_engine.references import FROM, MISSING, PATH, dig, is_reference, is_stored, resolve
 from handrail_engine.state import NodeState, Row, WorkflowState
 
 
@@ -83,19 +83,58 @@ def inputs_of(s: WorkflowState, node: NodeState) -> dict[str, Any]:
     return resolved_inputs(s, node)
 
 
-def resolved_inputs(s: WorkflowState, node: NodeState) -> dict[str, Any]:
-    """The node's inputs with references resolved and what a person set laid over them."""
+def resolved_inputs(s: WorkflowState, node: NodeState, sets: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The node's inputs with references resolved and what a person set (or sets now) laid over them, or in the place of what
+    is no object."""
     if node.spec.undo_of is not None:
         return node.spec.undo_of["inputs"]
     inputs = node.spec.inputs
     if node.spec.refs:
         inputs = resolve(inputs, lambda text: look_up(s, node, text))
-    return {**inputs, **node.overrides} if node.overrides else inputs
+    given = {**node.overrides, **sets} if sets else node.overrides
+    if not given:
+        return inputs
+    return {**inputs, **given} if isinstance(inputs, dict) else {**given}
+
+
+def unusable_inputs(s: WorkflowState, node: NodeState) -> Failure | None:
+    """What is wrong with inputs that are one whole reference and turn out to be no object; None where they can be sent."""
+    if not is_reference(node.spec.inputs) or node.overrides:
+        return None
+    found: Any = inputs_of(s, node)
+    word = _word(found)
+    if word is None:
+        return None
+    text = node.spec.inputs[FROM]
+    message = f"Expected an object as inputs of {node.spec.id!r}, but {text} is {word}."
+    evidence = {"error": INVALID_INPUTS, "reference": text, "found": found}
+    return Failure(code=INVALID_INPUTS, message=message, evidence=evidence, retryable=False)
+
+
+INVALID_INPUTS = "invalid-inputs"
+
+
+def _word(value: Any) -> str | None:
+    """What a value is called that is no object; None of an object, also of one that is stored beside the journal."""
+    if isinstance(value, dict):
+        preview = value.get("preview") if is_stored(value) and PATH not in value else None
+        return "no object" if isinstance(preview, str) and not preview.startswith("{") else None
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case str():
+            return "a string"
+        case list():
+            return "an array"
+        case _:
+            return "a number"
 
 
 def task_for(s: WorkflowState, node: NodeState) -> Dispatch:
-    """The task of the attempt that is out: an execution, a look-up, or an undo. Raises TypeError where a reference that
-    stands for all of the inputs leads to something else than an object."""
+    """The task of the attempt that is out: an execution, a look-up, or an undo. Raises TypeError on inputs that are no object:
+    `unusable_inputs` is asked before a dispatch."""
     assert node.live is not None
     spec = node.spec
     undo = node.state is NodeStatus.COMPENSATING

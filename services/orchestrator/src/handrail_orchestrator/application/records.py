@@ -15,6 +15,7 @@ from handrail_contracts.envelope import Envelope, ce_type, to_headers
 from handrail_contracts.events import EventType as T
 from handrail_contracts.ids import dead_letter_id, event_ce_id, workflow_key
 from handrail_contracts.model import ms_of
+from handrail_contracts.pauses import PauseKind
 from handrail_engine.outgoing import late_letter
 from handrail_engine.state import Row
 from handrail_orchestrator.application.cache import Entry
@@ -55,7 +56,7 @@ def about(row: Row, entry: Entry, b: Batch) -> None:
             )
             if (row.meta or {}).get("foreign"):
                 b.dead_letters.append(_foreign(entry, row))
-            elif attempts and d["node_id"] is not None:
+            elif d["kind"] in _AFTER_A_LETTER and d["node_id"] is not None:
                 letter = entry.letters.get(d["node_id"])
                 if letter is not None:
                     b.dead_letters.append(_letter(entry, letter, d["node_id"], {}, d["pause_id"], row.at_ms))
@@ -89,6 +90,9 @@ def about(row: Row, entry: Entry, b: Batch) -> None:
             b.dead_letters.append(letter)
         case _:
             pass
+
+
+_AFTER_A_LETTER = (PauseKind.FAILURE, PauseKind.COMPENSATION_FAILURE)
 
 
 def _foreign(entry: Entry, row: Row) -> tuple[Any, ...]:
