@@ -263,23 +263,35 @@ def a_proposal_is_judged_in_the_step_that_brings_it(w: GatedWorld) -> None:
 
 @prop
 def beyond_a_budget_nothing_is_begun_unless_a_person_says_so(w: GatedWorld) -> None:
-    """What a person has ordered for its own node is dispatched whatever it costs; nothing else is, a retry included."""
+    """What a person has ordered for its own node is dispatched whatever it costs; nothing else is, a retry included. Once a
+    person has said so, nothing else is begun ever, whatever the budgets are by then."""
     name = "beyond_a_budget_nothing_is_begun_unless_a_person_says_so"
     spent, more, off = {"tokens": 0, "usd": 0.0}, {"tokens": 0, "usd": 0.0}, False
+    stopped, ordered = False, set[str]()
     for s, r in properties.by_step(w):
         if usage := r.data.get("usage"):
             spent["tokens"] += usage["input_tokens"]
             spent["usd"] += usage["cost_usd"]
         elif r.type == "HITL_RESOLVED" and "budget" in (r.meta or {}):
             said = (r.meta or {})["budget"]
-            off = off or said.get("off", False)
+            off, stopped = off or said.get("off", False), stopped or said.get("stop", False)
             for k, n in said.get("more", {}).items():
                 more[k] += n
-        elif r.type == "NODE_STATE_CHANGED" and r.data["to"] == "SCHEDULED" and r.data["from"] != "AWAITING_HUMAN":
+        if r.type != "NODE_STATE_CHANGED":
+            continue
+        node_id, to, meta = r.data["node_id"], r.data["to"], r.meta or {}
+        if to == "RETRYING" and meta.get("round"):
+            ordered.add(node_id)  # it waits until the old attempt has ended
+        elif to == "SCHEDULED" and r.data["from"] != "AWAITING_HUMAN":
+            expect(not stopped or node_id in ordered, name, f"{node_id}, and a person wants nothing more begun")
+            if stopped:
+                continue
             for budget in (p.budget for p in s.policies.policies if p.budget is not None and not off):
                 for k, most in budget.model_dump(exclude_none=True).items():
                     begun = spent[k] < most + more[k] - 1e-9
-                    expect(begun, name, f"{r.data['node_id']} with {spent} of {most}, and {more} granted")
+                    expect(begun, name, f"{node_id} with {spent} of {most}, and {more} granted")
+        if to not in ("RETRYING", "SCHEDULED") or (to == "SCHEDULED" and not meta.get("look_up")):
+            ordered.discard(node_id)
 
 
 @prop

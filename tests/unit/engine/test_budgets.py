@@ -8,9 +8,12 @@ import pytest
 
 from handrail_contracts.plan import Budget, Plan
 from handrail_contracts.policy import Policy
-from handrail_contracts.tasks import Outcome
+from handrail_contracts.tasks import Outcome, TaskKind
+from handrail_engine.outgoing import Dispatch
 from handrail_engine.plan import compile_plan
 from handrail_engine.policies import Policies
+from handrail_engine.spending import grant
+from unit.engine.plans import BACK, SKIP
 from unit.engine.saga import MANIFEST, AnyAgent, Saga, node
 
 USED = {"input_tokens": 600, "output_tokens": 300, "cost_usd": 0.03, "calls": 2}
@@ -120,3 +123,83 @@ def test_a_policy_that_comes_while_a_retry_waits_asks_when_the_retry_is_due() ->
     )
     s.press("RES_RAISE_BUDGET", 1000)
     assert [t.attempt for t in s.sent(node_id="b")] == [1, 2]
+
+
+def stopped(*nodes: dict[str, Any]) -> Saga:
+    """`first` has used the budget up, and a person has said that what is not begun is skipped."""
+    s = thinks(Saga(node("first"), node("next", "first"), *nodes, budget={"tokens": 800}), "first")
+    s.press("RES_SKIP")
+    assert s.states["next"] == "SKIPPED"
+    return s
+
+
+def test_after_a_skip_the_planners_plan_is_told_and_nothing_of_it_begins() -> None:
+    s = Saga(intent="do it", policies=tenant(tokens=800))
+    s.answer("plan", Outcome.OK, output={}, usage=USED, nodes=[node("a"), node("b", "a"), node("c")])
+    assert s.status == "PAUSED_HITL"
+    s.press("RES_SKIP")
+    assert s.states == {"plan": "COMPLETE", "a": "SKIPPED", "b": "SKIPPED", "c": "SKIPPED"}
+    assert (s.status, [t.node_id for t in s.sent()]) == ("COMPLETED_WITH_SKIPS", ["plan"])
+
+
+def test_after_a_skip_what_a_node_appends_does_not_begin() -> None:
+    s = stopped(node("adds", may_add_nodes=2), node("slow"))
+    s.answer("adds", Outcome.OK, output={}, nodes=[node("x", "adds"), node("y", "adds", "slow")])
+    assert s.state_of("adds", "x", "y") == ["COMPLETE", "SKIPPED", "PENDING"]
+    assert s.ok("slow").states["y"] == "SKIPPED"
+    assert s.status == "COMPLETED_WITH_SKIPS" and not s.sent(node_id="x") + s.sent(node_id="y")
+
+
+def test_after_a_skip_what_was_out_and_fails_is_not_tried_again() -> None:
+    s = stopped(node("d", retry={"max_attempts": 3, "initial_delay_s": 60}))
+    assert s.fails("d").states["d"] == "SKIPPED"
+    assert (s.status, len(s.sent(node_id="d"))) == ("COMPLETED_WITH_SKIPS", 1)
+
+
+def test_after_a_skip_a_failure_under_another_pause_is_left_out_once_that_closes() -> None:
+    s = stopped(node("d")).panic().fails("d").wait(60)
+    assert s.states["d"] == "RETRYING"
+    s.press("RES_RESUME")
+    assert (s.states["d"], s.status, len(s.sent(node_id="d"))) == ("SKIPPED", "COMPLETED_WITH_SKIPS", 1)
+
+
+def test_after_a_skip_what_is_rolled_back_to_a_savepoint_does_not_run_again() -> None:
+    effect: dict[str, Any] = {"effect_class": "idempotent"}
+    s = stopped(node("q", savepoint=True, **effect), node("last", resolutions=[BACK, SKIP]))
+    s.ok("q").exhaust("last")
+    s.press("RES_BACK")
+    assert (s.states["last"], s.status, len(s.sent(node_id="last"))) == ("SKIPPED", "COMPLETED_WITH_SKIPS", 1)
+
+
+def test_after_a_skip_what_a_person_orders_is_done_and_nobody_is_asked_about_the_budget() -> None:
+    s = stopped(node("d"))
+    s.exhaust("d")
+    s.press("RES_RETRY")
+    thinks(s, "d")
+    assert (s.status, [t.attempt for t in s.sent(node_id="d")]) == ("COMPLETED_WITH_SKIPS", [1, 2])
+
+
+def test_after_a_skip_a_look_up_that_a_person_ordered_waits_and_is_made() -> None:
+    once = {"max_attempts": 1}
+    s = stopped(node("d", effect_class="queryable", retry=once, timeouts={"start_to_close_s": 60, "lease_s": 30}))
+    s.started("d").in_doubt("d").wait(3)
+    s.press("RES_RETRY")
+    assert s.states["d"] == "RETRYING"
+    s.wait(100)
+    assert [t.kind for t in s.messages if t.node_id == "d" and isinstance(t, Dispatch)][-1] is TaskKind.LOOK_UP
+    s.fails("d", "NOT_FOUND")
+    assert s.sent(node_id="d")[-1].attempt == 3, "it did not happen, and a person wants it"
+    assert s.ok("d").status == "COMPLETED_WITH_SKIPS"
+
+
+def test_a_skip_of_old_still_means_that_no_budget_counts() -> None:
+    s = thinks(Saga(node("a"), node("b", "a"), budget={"tokens": 800}), "a")
+    grant(s.state, {"off": True})
+    assert s.state.unbounded and not s.state.no_more
+
+
+def test_another_owner_knows_that_nothing_more_begins() -> None:
+    s = stopped(node("adds", may_add_nodes=1))
+    s.owner_changes()
+    s.answer("adds", Outcome.OK, output={}, nodes=[node("x", "adds")])
+    assert s.states["x"] == "SKIPPED"

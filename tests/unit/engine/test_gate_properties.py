@@ -21,6 +21,7 @@ The properties are those of `gate_properties.py`, and all of `properties.py` too
 | a proposal's verdict is not journaled | a_proposal_is_judged_in_the_step_that_brings_it |
 | a retry is not held back by a budget | beyond_a_budget_nothing_is_begun_unless_a_person_says_so |
 | a raise counts for ever | beyond_a_budget_nothing_is_begun_unless_a_person_says_so |
+| whoever skips what is not begun lifts the budget | beyond_a_budget_nothing_is_begun_unless_a_person_says_so |
 | a gate asks once more while it is open | a_question_is_asked_once_and_only_while_its_answer_counts |
 """
 
@@ -34,7 +35,7 @@ from typing import Any
 import pytest
 
 from handrail_contracts.policy import Decide, action_digest
-from handrail_engine import budgets, gates, nodes, pauses
+from handrail_engine import budgets, evolve, gates, nodes, pauses
 from handrail_engine.outgoing import resolved_inputs
 from handrail_engine.policies import Policies, Verdict
 from unit.engine.gate_properties import names, verdicts
@@ -236,6 +237,15 @@ def retries_cost_nothing(p: Patch) -> None:
     p.setattr(nodes, "retry_due", retry_due)
 
 
+def a_skip_lifts_the_budget(p: Patch) -> None:
+    real = evolve.grant
+
+    def grant(s: Any, said: dict[str, Any]) -> None:
+        real(s, {**said, "off": said.get("off") or said.get("stop"), "stop": False})
+
+    p.setattr(evolve, "grant", grant)
+
+
 def a_raise_counts_for_ever(p: Patch) -> None:
     real = budgets.used_up
     p.setattr(budgets, "used_up", lambda t: None if t.state.granted else real(t))
@@ -262,6 +272,7 @@ MUTANTS: dict[Callable[[Patch], None], str] = {
     proposals_are_judged_in_silence: "a_proposal_is_judged_in_the_step_that_brings_it",
     retries_cost_nothing: BUDGET,
     a_raise_counts_for_ever: BUDGET,
+    a_skip_lifts_the_budget: BUDGET,
     asks_again: "a_question_is_asked_once_and_only_while_its_answer_counts",
 }
 

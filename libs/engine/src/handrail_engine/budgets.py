@@ -2,6 +2,7 @@
 
 What agents say that an attempt took (`usage`) is part of its rows, so the sum is a fold of the journal. Once a budget is used up
 nothing more is begun, and a person is asked: raise it, go on without one, skip what is left, or undo. What is out finishes.
+After a skip nothing is begun any more that no person orders: neither what is planned or appended later, nor a retry.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def declared(s: WorkflowState, policies: Policies) -> list[dict[str, float]]:
 def used_up(t: Turn) -> UsedUp | None:
     """The budget that is used up while there is more to begin, else None."""
     s = t.state
-    if not s.spent or s.unbounded or s.ends or s.ended or not (s.unsettled or s.plan is not None):
+    if not s.spent or s.unbounded or s.no_more or s.ends or s.ended or not (s.unsettled or s.plan is not None):
         return None
     for budget in declared(s, t.now.policies):
         for name, most in budget.items():
@@ -72,7 +73,9 @@ def meaning(name: str, kind: ResolutionKind, given: Any) -> dict[str, Any]:
     """What a button of such a pause means for the budget, as its row keeps it."""
     if kind is ResolutionKind.RESUME and given is not None:
         return {"budget": {"more": {name: given}}}
-    return {"budget": {"off": True}} if kind in (ResolutionKind.RESUME, ResolutionKind.SKIP) else {}
+    if kind is ResolutionKind.SKIP:
+        return {"budget": {"stop": True}}
+    return {"budget": {"off": True}} if kind is ResolutionKind.RESUME else {}
 
 
 def _buttons(name: str, unit: str) -> list[dict[str, Any]]:

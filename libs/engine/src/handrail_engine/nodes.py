@@ -27,12 +27,16 @@ from handrail_engine.turn import Turn
 
 CLOCKS_DIFFER_MS = 1_000
 USAGE_BYTES = 4 * 1024
+_NO_MORE = "the budget is used up, and nothing more is begun"
 
 
 def consider(t: Turn, node: NodeState) -> None:
     """Dispatches the node if it is its turn: all dependencies settled, nothing held back, its condition met."""
     s = t.state
     if node.state is not N.PENDING or node.waiting or s.leaves(node) or s.held:
+        return
+    if s.no_more:
+        leave_out(t, node, _NO_MORE)
         return
     dead = dead_source(t, node)
     if s.off and node.spec.when is None and any(s.nodes[d].off for d in node.spec.depends_on):
@@ -79,6 +83,13 @@ def skip(t: Turn, node: NodeState, reason: str, output: Any = None, meta: dict[s
     more = {} if output is None else {"output": output}
     t.move(node, N.SKIPPED, meta, reason=reason, finished_at=t.at, **more)
     t.ready_again(node)
+
+
+def leave_out(t: Turn, node: NodeState, reason: str) -> None:
+    """Skips what waits for its turn, or for its next attempt."""
+    if node.state is N.RETRYING:
+        t.move(node, N.AWAITING_HUMAN)
+    skip(t, node, reason)
 
 
 def dispatch(t: Turn, node: NodeState, **meta: Any) -> None:
@@ -319,13 +330,18 @@ def failed(t: Turn, node: NodeState, error: Failure, doubt: bool, times: dict[st
 def _retry(t: Turn, node: NodeState, meta: dict[str, Any], data: dict[str, Any], wait_s: float) -> None:
     due = t.now.ms + int(wait_s * 1000)
     t.move(node, N.RETRYING, meta, retry_at=iso(due), **data)
-    if due <= t.now.ms:
+    if due <= t.now.ms or t.state.no_more:
         retry_due(t, node)
 
 
 def retry_due(t: Turn, node: NodeState) -> None:
-    """The wait is over: the next attempt, unless a pause holds everything back, or is about to."""
-    if not t.state.held and budgets.used_up(t) is None:
+    """The wait is over: the next attempt, unless a pause holds everything back, or is about to, or nothing more is begun."""
+    if t.state.held:
+        return
+    ordered = node.attempt == node.round_from  # a person wants this round, and nothing of it has been sent
+    if t.state.no_more and not ordered:
+        leave_out(t, node, _NO_MORE)
+    elif budgets.used_up(t) is None:
         _begin(t, node)
 
 
@@ -333,7 +349,10 @@ def withdraw(t: Turn, node: NodeState) -> None:
     """Nobody has begun the attempt and nobody can any more; it does not count. The next one is judged before it is sent."""
     meta = {"outcome": "given-up", "uncounted": True}
     t.move(node, N.RETRYING, meta, retry_at=t.at, finished_at=t.at)
-    retry_due(t, node)
+    if t.state.no_more:
+        leave_out(t, node, _NO_MORE)
+    else:
+        retry_due(t, node)
 
 
 def exhausted(t: Turn, node: NodeState, meta: dict[str, Any], data: dict[str, Any]) -> None:

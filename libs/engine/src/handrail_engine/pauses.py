@@ -262,11 +262,8 @@ def press(t: Turn, pause: PauseState, chosen: dict[str, Any], outcome: str, d: D
 def _skip_rest(t: Turn, d: Decision) -> None:
     """Nothing more is begun: what waits for its turn, or for its next attempt, is left out; what is out finishes."""
     for node in list(t.state.nodes.values()):
-        if node.state is N.RETRYING and not t.state.leaves(node):
-            t.move(node, N.AWAITING_HUMAN)
-            nodes.skip(t, node, f"skipped by {d.actor}: the budget is used up")
-        elif node.state is N.PENDING and not t.state.leaves(node):
-            nodes.skip(t, node, f"skipped by {d.actor}: the budget is used up")
+        if node.state in (N.RETRYING, N.PENDING) and not t.state.leaves(node):
+            nodes.leave_out(t, node, f"skipped by {d.actor}: the budget is used up")
 
 
 def _acts(s: WorkflowState, pause: PauseState, node: NodeState, kind: ResolutionKind) -> bool:

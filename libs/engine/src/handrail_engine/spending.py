@@ -24,6 +24,7 @@ def spend(s: WorkflowState, usage: Any) -> None:
 def grant(s: WorkflowState, said: dict[str, Any]) -> None:
     """What a person has decided about the budget."""
     s.unbounded = s.unbounded or bool(said.get("off"))
+    s.no_more = s.no_more or bool(said.get("stop"))
     for name, more in said.get("more", {}).items():
         s.granted[name] = s.granted.get(name, 0) + more
 

@@ -15,7 +15,7 @@ from handrail_contracts.ids import effect_key, undo_key
 from handrail_contracts.plan import PauseScope, Timeouts
 from handrail_engine.spec import NodeSpec
 
-FOLD_VERSION = 1
+FOLD_VERSION = 2
 
 
 class Row(NamedTuple):
@@ -172,6 +172,7 @@ class WorkflowState:
     spent: dict[str, float] = field(default_factory=dict)  # on models, by the same names
     granted: dict[str, float] = field(default_factory=dict)  # by people, on top of every limit
     unbounded: bool = False  # a person has said that no budget counts any more
+    no_more: bool = False  # a person has said that nothing more is begun
     created_ms: int = 0
     updated_ms: int = 0
     nodes: dict[str, NodeState] = field(default_factory=dict)
@@ -265,7 +266,7 @@ class WorkflowState:
             "holding": self.holding,
             "off": self.off,
             "requester": self.requester,
-            "budget": [self.budget, self.spent, self.granted, self.unbounded],
+            "budget": [self.budget, self.spent, self.granted, self.unbounded, self.no_more],
             "talks": self.talks,
             "ended": self.ended,
             "ending": _ending_facts(self.ending) if self.ending else None,
