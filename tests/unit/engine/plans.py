@@ -82,7 +82,7 @@ def _node(rng: Random, id_: str, before: list[str]) -> dict[str, Any]:
         offered = [r["action_id"] for r in node.get("resolutions", (SKIP, ABORT))]
         ends = [a for a in offered if a in ("RES_SKIP", "RES_ABORT_SAGA", "RES_PRUNE")]
         node["expiry"] = {"after_s": rng.choice((5.0, 60.0)), "action_id": rng.choice(ends)}
-    if rng.random() < 0.08:
+    if rng.random() < 0.15:
         node["may_add_nodes"] = 2
     return node
 

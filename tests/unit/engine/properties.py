@@ -518,6 +518,8 @@ def nothing_new_is_dispatched_once_it_winds_down(w: World) -> None:
         if r.type == "WORKFLOW_COMPENSATING":
             ending = ending or "end" in meta
             members |= set(meta.get("members", ()))
+        elif r.type == "NODES_ADDED":
+            members |= set(meta.get("members", ()))
         elif meta.get("rolled_back"):
             members.clear()
         elif r.type == "NODE_STATE_CHANGED" and r.data["to"] == "SCHEDULED":

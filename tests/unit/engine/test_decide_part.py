@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from handrail_contracts.tasks import DeadLetter, Outcome, TaskKind
+from typing import Any
+
+import pytest
+
+from handrail_contracts.tasks import DeadLetter, Outcome, Result, TaskKind
+from handrail_engine.admission import admit
 from unit.engine.plans import ABORT, BACK, PRUNE, SKIP
-from unit.engine.saga import Saga, node
+from unit.engine.saga import AnyAgent, Saga, node
 
 EFFECT = {"effect_class": "idempotent"}
 ALL = {"resolutions": [BACK, PRUNE, SKIP, ABORT]}
@@ -162,6 +167,114 @@ def test_two_parts_are_rolled_back_at_once() -> None:
     assert s.state_of("p1", "p2", "q1", "q2") == ["SCHEDULED", "PENDING", "COMPLETE", "CANCELLED"]
     s.ok("p1").ok("p2")
     assert s.status == "COMPLETED_WITH_SKIPS"
+
+
+def beside() -> Saga:
+    """`p` (savepoint) → `x`, which runs; beside it `y`, which may append, and `z`."""
+    part = {"pause_scope": "branch", **ALL, **EFFECT}
+    s = Saga(node("p", savepoint=True, **EFFECT), node("x", "p", **part), node("y", may_add_nodes=3), node("z", **part))
+    return s.ok("p").started("x", "y", "z")
+
+
+def appends(s: Saga, node_id: str, *nodes: dict[str, Any]) -> Saga:
+    """The node answers with these nodes, through the door that every answer takes."""
+    n = s[node_id]
+    key = s.state.do_key(n)
+    r = Result(trace_id="w", node_id=node_id, attempt=n.attempt, effect_key=key, outcome=Outcome.OK, nodes=list(nodes))
+    s.do(admit(s.state, r, AnyAgent()))
+    return s
+
+
+def asked_about(s: Saga, node_id: str) -> Saga:
+    """A dead letter from elsewhere opens a pause of the node that runs."""
+    s.letter(node_id, reason="odd")
+    return s
+
+
+@pytest.mark.parametrize("undone_first", [False, True])
+def test_nothing_may_be_appended_after_what_was_given_up(undone_first: bool) -> None:
+    s = asked_about(beside(), "x")
+    s.press("RES_PRUNE", at="x")
+    if undone_first:
+        s.ok("x", undo=True)
+        assert s.states["x"] == "COMPENSATED"
+    appends(s, "y", node("n", "y", "x"))
+    assert "n" not in s.states and s.states["y"] == "RETRYING"
+    assert s["y"].error and "given up" in s["y"].error["message"]
+    if not undone_first:
+        s.ok("x", undo=True)
+    s.wait(1)
+    appends(s, "y", node("n", "y", "z")).ok("z").ok("n")
+    assert s.status == "COMPLETED_WITH_SKIPS"
+
+
+def test_decide_refuses_too_what_comes_after_something_given_up() -> None:
+    s = asked_about(beside(), "x")
+    s.press("RES_PRUNE", at="x")
+    s.answer("y", Outcome.OK, nodes=[node("n", "y", "x")])
+    assert (s.states["y"], s["y"].error and s["y"].error["code"]) == ("RETRYING", "unknown-dependency")
+
+
+def test_what_is_appended_after_something_that_runs_again_waits_for_it_and_runs_once() -> None:
+    s = asked_about(beside(), "x")
+    s.press("RES_BACK", at="x")
+    appends(s, "y", node("n", "y", "x", inputs={"n": {"$from": "nodes.x.output"}}), node("m", "n"), node("k"))
+    assert s.told()[-3:] == ["n CANCELLED", "m CANCELLED", "k SCHEDULED"]
+    s.ok("x", undo=True)
+    assert s.state_of("x", "n", "m") == ["SCHEDULED", "PENDING", "PENDING"]
+    s.ok("x", output=2)
+    assert [t.inputs for t in s.sent(node_id="n")] == [{"n": 2}]
+    assert s.ok("n", "m", "k", "z").status == "COMPLETED"
+
+
+def test_what_is_appended_after_something_completed_that_is_being_undone_does_not_begin_on_it() -> None:
+    s = Saga(
+        node("p", savepoint=True, **EFFECT),
+        node("x", "p", **EFFECT),
+        node("w", "x", **ALL, **EFFECT, pause_scope="branch"),
+        node("y", may_add_nodes=1),
+    )
+    s.ok("p").ok("x", output=1).started("y").exhaust("w")
+    s.press("RES_BACK", at="w")
+    assert s.states["x"] == "COMPENSATING"
+    appends(s, "y", node("n", "y", "x"))
+    assert s.states["n"] == "CANCELLED" and not s.sent(node_id="n")
+    s.ok("x", undo=True).ok("x", output=2, undo=False).ok("w", undo=False)
+    assert s.states["n"] == "SCHEDULED" and s.ok("n").status == "COMPLETED"
+
+
+def test_an_effect_that_stands_can_be_come_after() -> None:
+    s = Saga(
+        node("p", savepoint=True),
+        node("x", "p", effect_class="idempotent", irreversible=True),
+        node("w", "x", **ALL, pause_scope="branch"),
+        node("y", may_add_nodes=1),
+    )
+    s.ok("p").ok("x", output=1).started("y").exhaust("w")
+    s.press("RES_BACK", at="w")
+    assert s.states["x"] == "NOT_REVERSIBLE"
+    appends(s, "y", node("n", "y", "x", inputs={"n": {"$from": "nodes.x.output"}}))
+    assert [t.inputs for t in s.sent(node_id="n")] == [{"n": 1}]
+
+
+def test_a_second_rollback_waits_for_no_undo_that_nobody_makes() -> None:
+    s = asked_about(beside(), "x")
+    s.press("RES_BACK", at="x")
+    appends(s, "y", node("n", "y", "x"))
+    asked_about(s, "z").press("RES_PRUNE", at="z")
+    s.ok("x", "z", undo=True)
+    assert s.state_of("x", "z", "n") == ["SCHEDULED", "COMPENSATED", "PENDING"]
+    assert s.ok("x", undo=False).ok("n").status == "COMPLETED_WITH_SKIPS"
+
+
+def test_a_part_that_grew_while_it_was_rolled_back_is_known_to_another_owner_and_a_cancel_takes_it_over() -> None:
+    s = asked_about(beside(), "x")
+    s.press("RES_BACK", at="x")
+    appends(s, "y", node("n", "y", "x")).owner_changes()
+    assert s.state.ending is not None and s.state.ending.again == {"x", "n"}
+    s.cancel().ok("z")
+    s.ok("x", "y", "z", undo=True).ok("p", undo=True)
+    assert s.status == "COMPENSATED"
 
 
 def test_a_failed_undo_in_a_part_asks_without_offering_to_end_everything() -> None:

@@ -19,6 +19,7 @@ from handrail_engine.decide import Decided, adopt, decide, heard, renew
 from handrail_engine.evolve import fold
 from handrail_engine.inputs import Cancel, Claim, Decision, Input, Now, PanicPause, Rejection, Say, Start, Wake
 from handrail_engine.outgoing import Dispatch, late_effect
+from handrail_engine.planning import gone
 from handrail_engine.policies import Policies
 from handrail_engine.preview import preview
 from handrail_engine.snapshot import freeze, thaw
@@ -90,6 +91,7 @@ class World:
         self.presses = 0
         self.limits = self._limits(Random(self.seed + 1))
         self.keeper = Random(f"snapshots {self.seed}")
+        self.grower = Random(f"appended {self.seed}")
 
     def draw(self, size: int | None, prefix: str = "n") -> dict[str, Any]:
         """A plan, or what a node appends to it."""
@@ -297,12 +299,24 @@ class World:
             if run.task.agent == "planner":
                 results[i] = r.model_copy(update={"nodes": compiled(self.plan)["nodes"]})
             elif node.spec.may_add_nodes and self.rng.random() < 0.7:
-                more = compiled(self.draw(self.rng.choice((1, 2, 2, 3)), prefix=f"{node.spec.id}_"))
-                results[i] = r.model_copy(update={"nodes": more["nodes"]})
+                more = compiled(self.draw(self.rng.choice((1, 2, 2, 3)), prefix=f"{node.spec.id}_"))["nodes"]
+                self._place(node.spec.id, more)
+                results[i] = r.model_copy(update={"nodes": more})
                 claim = self.agents.claims.get(r.effect_key)
-                if claim is not None and claim.state == "DONE" and len(more["nodes"]) > node.spec.may_add_nodes:
+                bad = len(more) > node.spec.may_add_nodes or any(
+                    gone(self.state, n["id"], d) for n in more for d in n["depends_on"]
+                )
+                if claim is not None and claim.state == "DONE" and bad:
                     claim.state = "FAILED"  # so that its next attempt may answer better
         return results
+
+    def _place(self, by: str, more: list[dict[str, Any]]) -> None:
+        """Lets what a node appends come after any node that there is by now, also one that was, or is, rolled back."""
+        for n in more:
+            n["depends_on"] = n.get("depends_on", []) or [by]
+            if self.grower.random() < 0.6:
+                there = self.grower.choice(list(self.state.nodes))
+                n["depends_on"] = list(dict.fromkeys([*n["depends_on"], there]))
 
     def _result(self, r: Result) -> None:
         node = self.state.nodes.get(r.node_id)

@@ -7,6 +7,7 @@ from typing import Any
 
 from handrail_contracts.plan import EffectClass, Gate, Plan
 from handrail_contracts.tasks import Failure, Outcome, Result
+from handrail_engine import planning
 from handrail_engine.plan import PlanProblem, Registry, compile_plan, validate
 from handrail_engine.state import WorkflowState
 
@@ -31,7 +32,8 @@ def admit(s: WorkflowState, r: Result, registry: Registry) -> Result:
         return _refused(r, node.spec.effect_class, [{"code": "validation", "message": str(e)[:2000]}])
     writer = registry.get((node.spec.agent, node.spec.action)) or {}
     seen = node.spec.untrusted or node.spec.tainted or bool(writer.get("untrusted"))
-    problems = validate(plan, registry, known=s.nodes) or (list(_only_for_people(plan)) if seen else [])
+    problems = validate(plan, registry, known=s.nodes) or list(_given_up(s, plan))
+    problems = problems or (list(_only_for_people(plan)) if seen else [])
     if problems:
         shown = [{"code": p.code, "pointer": p.pointer, "message": p.message} for p in problems[:20]]
         return _refused(r, node.spec.effect_class, shown)
@@ -55,6 +57,13 @@ def _only_for_people(plan: Plan) -> Iterator[PlanProblem]:
             if name in n.model_fields_set:
                 text = f"Expected no {name} on {n.id!r}, because the plan was written after content from outside."
                 yield PlanProblem("validation", f"/nodes/{i}/{name}", text)
+
+
+def _given_up(s: WorkflowState, plan: Plan) -> Iterator[PlanProblem]:
+    for i, n in enumerate(plan.nodes):
+        for j, dep in enumerate(n.depends_on):
+            if why := planning.gone(s, n.id, dep):
+                yield PlanProblem("unknown-dependency", f"/nodes/{i}/depends_on/{j}", why)
 
 
 def _placed(n: Any, by: str) -> Any:

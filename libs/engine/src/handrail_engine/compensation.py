@@ -24,12 +24,13 @@ from handrail_engine.lifecycle import OPEN
 from handrail_engine.marks import ignored_mark
 from handrail_engine.parts import edge_bytes, parts
 from handrail_engine.retry import may_retry, wait_s
-from handrail_engine.rollback import needs_undo
+from handrail_engine.rollback import needs_undo, runs_again
 from handrail_engine.state import NodeState, WorkflowState
 from handrail_engine.turn import Turn
 from handrail_engine.undo_list import after_savepoints, subtree, undo_list
 
 _IDLE = frozenset({N.PENDING, N.RETRYING, N.DEAD_LETTERED, N.AWAITING_HUMAN})
+ROLLED_BACK = "it is rolled back"
 
 
 def begin(t: Turn, end: WorkflowStatus, reason: str | None, outcome: str = "superseded") -> None:
@@ -58,7 +59,7 @@ def begin_part(t: Turn, node: NodeState, scope: str, reason: str) -> None:
     if scope == "savepoint":
         meta["again"] = meta["members"]
     _announce(t, meta, f"{scope}:{','.join(roots) or 'start'}", list(undo_list(s, members)), reason)
-    _wind_down(t, "it is rolled back")
+    _wind_down(t, ROLLED_BACK)
 
 
 def _announce(t: Turn, meta: dict[str, Any], scope: str, undos: list[dict[str, Any]], reason: str | None) -> None:
@@ -73,10 +74,15 @@ def _wind_down(t: Turn, why: str) -> None:
     s = t.state
     for node in [n for n in s.nodes.values() if s.leaves(n)]:
         if node.state in _IDLE:
-            t.move(node, N.CANCELLED, {"outcome": "cancelled"}, reason=why, finished_at=t.at)
+            leave(t, node, why)
         elif node.state in OPEN and node.spec.effect_class is EffectClass.PURE:
             t.move(node, N.CANCELLED, {"outcome": "given-up"}, reason=why, finished_at=t.at)
     advance_all(t)
+
+
+def leave(t: Turn, node: NodeState, why: str) -> None:
+    """Ends the first life of a node that is not out."""
+    t.move(node, N.CANCELLED, {"outcome": "cancelled"}, reason=why, finished_at=t.at)
 
 
 def over(t: Turn) -> bool:
@@ -87,18 +93,11 @@ def over(t: Turn) -> bool:
         return False
     status = WorkflowStatus.PAUSED_HITL if s.pauses else WorkflowStatus.RUNNING
     t.emit(T.WORKFLOW_RESUMED, {"rolled_back": True}, status=status.value)
-    for node in [n for n in s.nodes.values() if n.spec.id in e.again and _runs_again(n)]:
+    for node in [n for n in s.nodes.values() if n.spec.id in e.again and runs_again(n)]:
         fresh = dict.fromkeys(("output", "error", "worker", "started_at", "finished_at"))
         t.move(node, N.PENDING, reason="rolled back to a savepoint", **fresh)
     pauses.release(t)
     return True
-
-
-def _runs_again(n: NodeState) -> bool:
-    """An effect that could not be undone is not had a second time: its node keeps what it answered."""
-    if n.state is N.NOTHING_TO_UNDO:
-        return n.spec.undoing is not None or n.spec.effect_class is EffectClass.PURE
-    return n.state in _ENDED
 
 
 def advance_all(t: Turn) -> None:

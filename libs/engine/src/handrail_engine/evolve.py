@@ -21,7 +21,7 @@ from handrail_engine.leases import claim, must_close_ms, sent
 from handrail_engine.lifecycle import OPEN, SETTLED, check_node, check_workflow
 from handrail_engine.marks import ignored_mark, listed_mark
 from handrail_engine.outline import Outline, outline
-from handrail_engine.rollback import UNDO_ENDS, announced, settle_undo, try_settle
+from handrail_engine.rollback import UNDO_ENDS, announced, joined, settle_undo, try_settle
 from handrail_engine.spec import node_spec
 from handrail_engine.spending import grant, spend
 from handrail_engine.state import (
@@ -67,7 +67,9 @@ def evolve(s: WorkflowState, row: Row) -> WorkflowState:
             _move(s, WorkflowStatus.RUNNING)
             _add_nodes(s, meta["nodes"], None if s.nodes else outline(meta["nodes"]))
         case T.NODES_ADDED:
-            _add_nodes(s, (row.meta or {})["nodes"], None)
+            meta = row.meta or {}
+            _add_nodes(s, meta["nodes"], None)
+            joined(s, meta.get("members", ()))
         case T.WORKFLOW_PAUSED_HITL:
             _paused(s, row)
         case T.HITL_RESOLVED:
@@ -149,7 +151,7 @@ def _set_deadline(s: WorkflowState, at_ms: int) -> None:
 def _add_nodes(s: WorkflowState, compiled: list[dict[str, Any]], known: Outline | None) -> None:
     specs = known.specs if known is not None else (node_spec(c, s.nodes) for c in compiled)
     for spec in specs:  # plans are in topological order: what a node refers to stands before it
-        waiting = sum(1 for d in spec.depends_on if d not in s.nodes or s.nodes[d].state not in SETTLED)
+        waiting = sum(1 for d in spec.depends_on if d not in s.nodes or not s.nodes[d].ended_seq)
         node = NodeState(spec, len(s.nodes), waiting)
         s.nodes[spec.id] = node
         s.children.setdefault(spec.id, [])

@@ -6,15 +6,18 @@ The application validates and compiles what an agent hands in (`plan.validate_ad
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from handrail_contracts.events import EventType as T
 from handrail_contracts.plan import MAX_NODES
 from handrail_contracts.tasks import Failure, Result
+from handrail_engine import compensation
 from handrail_engine.inputs import Start
 from handrail_engine.outline import edges, outline, shape, summary
 from handrail_engine.parts import edge_bytes, parts
 from handrail_engine.references import FROM, BadReference, parse, walk
+from handrail_engine.rollback import given_up
 from handrail_engine.spec import node_spec
 from handrail_engine.state import NodeState, WorkflowState
 from handrail_engine.turn import Turn
@@ -57,17 +60,32 @@ def announce(
     t.queue.extend(n["id"] for n in nodes if not t.state.nodes[n["id"]].waiting)
 
 
-def add(t: Turn, part: list[dict[str, Any]], by: str | None) -> None:
-    """Emits NODES_ADDED for one part of a plan."""
-    t.emit(T.NODES_ADDED, {"nodes": part}, nodes=[summary(n) for n in part], by=by)
+def add(t: Turn, part: list[dict[str, Any]], by: str | None, members: Sequence[str] = ()) -> None:
+    """Emits NODES_ADDED for one part of a plan. `members` belong to what is being rolled back."""
+    meta = {"nodes": part, **({"members": members} if members else {})}
+    t.emit(T.NODES_ADDED, meta, nodes=[summary(n) for n in part], by=by)
 
 
 def append(t: Turn, node: NodeState, nodes: list[dict[str, Any]]) -> None:
-    """Adds what the node's agent appended; a new node that names no dependency comes after the node that made it."""
+    """Adds what the node's agent appended; a new node that names no dependency comes after the node that made it. One that
+    comes after what is being rolled back, to run again, is part of that: as if it had been there when the rollback began."""
     placed: list[dict[str, Any]] = [n if n.get("depends_on") else {**n, "depends_on": [node.spec.id]} for n in nodes]
     for part in parts(placed, _bytes):
-        add(t, part, node.spec.id)
+        joins = _joins(t.state, part)
+        add(t, part, node.spec.id, joins)
+        for node_id in joins:
+            compensation.leave(t, t.state.nodes[node_id], compensation.ROLLED_BACK)
     t.queue.extend(n["id"] for n in placed if not t.state.nodes[n["id"]].waiting)
+
+
+def _joins(s: WorkflowState, nodes: list[dict[str, Any]]) -> list[str]:
+    """Which of these come after something that is being rolled back, directly or not."""
+    members = s.ending.members if s.ending is not None else None
+    found: dict[str, None] = {}
+    for n in nodes if members else ():
+        if any(d in found or d in (members or ()) for d in n["depends_on"]):
+            found[n["id"]] = None
+    return list(found)
 
 
 def adopt_plan(t: Turn) -> None:
@@ -101,6 +119,14 @@ def refused(s: WorkflowState, node: NodeState, r: Result) -> Failure | None:
     return _misfit(s, nodes, None)
 
 
+def gone(s: WorkflowState, node_id: str, dep: str) -> str | None:
+    """Why a node may not be appended after this one of the workflow, or None."""
+    node = s.nodes.get(dep)
+    if node is None or not given_up(s, node):
+        return None
+    return f"Expected a node that is not given up, but {node_id[:80]!r} depends on {dep[:80]!r}, which is rolled back."
+
+
 def _misfit(s: WorkflowState, nodes: list[dict[str, Any]], output: Any) -> Failure | None:
     if len(s.nodes) + len(nodes) > MAX_NODES:
         return Failure(code="dag-too-large", message=f"Expected at most {MAX_NODES} nodes in all.", retryable=False)
@@ -112,6 +138,8 @@ def _misfit(s: WorkflowState, nodes: list[dict[str, Any]], output: Any) -> Failu
             node_spec(n, known)
             if not known.keys() >= set(n.get("depends_on", ())):
                 return Failure(code="unknown-dependency", message=f"Node {n['id'][:80]!r} depends on an unknown node.")
+            if why := next((w for d in n.get("depends_on", ()) if (w := gone(s, n["id"], d))), None):
+                return Failure(code="unknown-dependency", message=why)
             known[n["id"]] = None
         for _, r in walk(output):
             parse(r[FROM], known)

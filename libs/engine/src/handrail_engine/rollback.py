@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
+
 from handrail_contracts.events import NodeStatus, WorkflowStatus
 from handrail_contracts.plan import EffectClass
 from handrail_engine.state import Ending, NodeState, Row, WorkflowState
@@ -29,14 +32,47 @@ def announced(s: WorkflowState, row: Row) -> bool:
     return True
 
 
+def joined(s: WorkflowState, ids: Collection[str]) -> None:
+    """Takes up that nodes appended just now belong to the part that is being rolled back, and run with it again."""
+    e = s.ending
+    if e is None or e.members is None or not ids:
+        return
+    s.ending = replace(e, members=e.members.union(ids), again=e.again.union(ids))
+    s.undo_unsettled += len(ids)
+    for node_id in ids:
+        for dep in s.nodes[node_id].spec.depends_on:
+            if s.undoes(s.nodes[dep]):
+                s.nodes[dep].undo.waiting += 1
+
+
+def runs_again(n: NodeState) -> bool:
+    """True for a node that a rollback to a savepoint runs again. An effect that could not be undone is not had a second time:
+    its node keeps what it answered."""
+    if n.state is NodeStatus.NOTHING_TO_UNDO:
+        return n.spec.undoing is not None or n.spec.effect_class is EffectClass.PURE
+    return n.state in _RUN_AGAIN
+
+
+_RUN_AGAIN = frozenset({NodeStatus.COMPENSATED, *_LEFT})
+
+
+def given_up(s: WorkflowState, n: NodeState) -> bool:
+    """True for a node that was rolled back, or is being, and does not run again: nothing may come after it any more. A skip
+    gives nothing up."""
+    if s.undoes(n):
+        return s.ending is not None and n.spec.id not in s.ending.again
+    return n.state is not NodeStatus.SKIPPED and runs_again(n)
+
+
 def count_undos(s: WorkflowState) -> None:
     """Who waits for whom, counted anew. What an earlier rollback of a part has undone or left is passed through; what it is
     at goes on."""
     undone = [n for n in s.nodes.values() if s.undoes(n)]
+    ids = {n.spec.id for n in undone}
     for n in undone:
         n.undo.left = n.undo.left or (n.state is NodeStatus.COMPENSATION_FAILED and n.undo.settled)
         n.undo.settled = n.undo.released = False
-        n.undo.waiting = len(s.children[n.spec.id])
+        n.undo.waiting = sum(c in ids for c in s.children[n.spec.id])
     s.undo_unsettled = len(undone)
     for n in undone:
         try_settle(s, n)
