@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -16,6 +17,7 @@ from handrail_contracts.view import WorkflowView
 from handrail_notifier.adapters.redis_view import read_state
 from handrail_notifier.application import gathering
 from handrail_runtime.bus_memory import MemoryBus
+from handrail_runtime.ports import BusError, Record
 from handrail_store import connect, migrate
 
 
@@ -142,6 +144,40 @@ async def test_who_listens_is_told_of_every_workflow_that_is_accepted_gathered(r
     for each in (client, alone):
         await each.close()
     await wait_until(lambda: not rig.notifier.bundles.wants_accepted, description="nobody listens any more")
+
+
+async def test_what_was_accepted_while_the_bus_was_interrupted_joins_a_label(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, meanwhile, after = (story(name, team="cut off") for name in ("cut-1", "cut-2", "cut-3"))
+    await labelled(rig, before)
+    client = await rig.open("/events?label=team:cut%20off")
+    await wait_until(lambda: client.named("snapshot"), description="a snapshot")
+    opened = asyncio.Event()
+
+    async def broken(*_: Any) -> list[Record]:
+        raise BusError("Expected records, but the broker is away.")
+
+    async def late_open() -> None:
+        # Published before the reader begins at the end again: the bus does not tell of it any more.
+        await labelled(rig, meanwhile)
+        await reopen()
+        opened.set()
+
+    fan_out = rig.notifier._fan_out  # pyright: ignore[reportPrivateUsage]  nothing else breaks one reader only
+    reopen = fan_out.open
+    monkeypatch.setattr(fan_out, "open", late_open)
+    monkeypatch.setattr(fan_out._reader, "read", broken)  # pyright: ignore[reportPrivateUsage]
+    await opened.wait()
+    await wait_until(lambda: client.named("reset"), description="the client is told to begin again")
+    await labelled(rig, after)
+    await wait_until(lambda: "cut-3" in folds(client), description="one that is accepted after")
+    meanwhile.node("a", "PENDING", "SCHEDULED")
+    await rig.source.both(meanwhile.events[2:])
+    await wait_until(lambda: folds(client)["cut-2"].cursor == 3, description="news of the one in between")
+    assert set(folds(client)) == {"cut-1", "cut-2", "cut-3"}
+    assert len(client.named("reset")) == 1
+    await client.close()
 
 
 async def test_a_label_that_nobody_carries_yet_opens_and_waits(rig: Rig) -> None:

@@ -161,7 +161,7 @@ class FanOut:
         try:
             await self._rings.recheck(at_once=True)
             await self._inbox.reload()
-            self._bundles.missed()
+            self._bundles.missed(over=self._reader is not None)
         except Unavailable as e:
             _log.info("catch_up_put_off", reason=str(e)[:200])
         else:
