@@ -331,6 +331,18 @@ async def test_a_substitute_output_must_be_what_was_promised_and_what_others_rea
     assert (await resume(rig, trace_id, {**SKIP, "input": {"po": "1", "eta": "now"}})).status_code == 202
 
 
+@pytest.mark.parametrize("place", ["²", "9" * 5_000])
+async def test_a_path_that_no_list_has_is_one_that_the_substitute_does_not_have(rig: Rig, place: str) -> None:
+    reads = {"agent": "x", "action": "y", "inputs": {"n": {"$from": f"nodes.a.output.l.{place}"}}}
+    compiled = [{"id": "a", "agent": "simulator", "action": "script"}, {"id": "b", "depends_on": ["a"], **reads}]
+    plan = {**planned("a", "b"), "meta": {"nodes": compiled}}
+    trace_id = await rig.workflow([accepted(), plan], status="PAUSED_HITL")
+    pause_id = await rig.pause(trace_id)
+    problem = await refused(rig, trace_id, {**SKIP, "input": {"l": [1]}}, 422, "invalid-input")
+    assert [e["code"] for e in problem["errors"]] == ["read-by-dependant"]
+    assert await undecided(rig, pause_id)
+
+
 async def test_inputs_are_told_apart_as_json_tells_them_apart(rig: Rig) -> None:
     resolutions = [
         {"action_id": "RES_JSON", "display_text": "x", "requires_input": True, "input_schema": "json", "kind": "mark"}

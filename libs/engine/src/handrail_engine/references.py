@@ -18,6 +18,7 @@ REF, PATH, FIELDS = "$ref", "path", "fields"
 MISSING: Any = object()
 """What a lookup answers when there is nothing at the path; never a value of a workflow."""
 _STORED = re.compile(rf"/workflows/({TRACE_ID.pattern})/blobs/({DIGEST.pattern})")
+_MOST_DIGITS = 12
 
 
 class Reference(NamedTuple):
@@ -82,7 +83,7 @@ def references(value: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def dig(value: Any, path: tuple[str, ...]) -> Any:
-    """The value at a dotted path through objects and lists, or MISSING. Inside a value that is stored beside the journal
+    """The value at a dotted path through objects and lists, or MISSING; never raises, whatever the path. Inside a value that is stored beside the journal
     it is a reference to that part, which whoever sends it fills in, unless the part is small enough to be at hand."""
     for i, part in enumerate(path):
         if isinstance(value, dict):
@@ -92,12 +93,19 @@ def dig(value: Any, path: tuple[str, ...]) -> Any:
                 return MISSING
             value = value[part]
         elif isinstance(value, list):
-            if not part.isdigit() or int(part) >= len(value):
+            at = _place(part)
+            if at is None or at >= len(value):
                 return MISSING
-            value = value[int(part)]
+            value = value[at]
         else:
             return MISSING
     return value
+
+
+def _place(part: str) -> int | None:
+    """Which item of a list a part of a path means: ASCII digits of a length that a list can have. Other digits are none:
+    not all of them are numbers to `int`, nor are too many."""
+    return int(part) if part.isascii() and part.isdigit() and len(part) <= _MOST_DIGITS else None
 
 
 def is_stored(value: Any) -> bool:
