@@ -14,9 +14,12 @@ from handrail_engine.admission import admit
 from handrail_engine.evolve import fold
 from handrail_engine.inputs import Decision, Rejection
 from handrail_engine.plan import compile_plan, validate
-from handrail_engine.policies import Policies
+from handrail_engine.policies import Facts, Policies
 from handrail_engine.preview import preview
+from handrail_engine.proposals import as_written
 from handrail_engine.retry import GIVE_UP_AFTER_MS
+from handrail_engine.spec import node_spec
+from handrail_engine.state import NodeState
 from unit.engine.saga import MANIFEST, AnyAgent, Saga, node
 
 RULES: list[dict[str, Any]] = [
@@ -576,8 +579,54 @@ def test_nodes_that_a_reader_of_outside_content_appends_are_tainted_wherever_the
         ({"redact": ["amount"]}, "/nodes/0/gate/redact/0"),
         ({"affected": "amount"}, "/nodes/0/gate/affected"),
         ({"diff": {"before": {"x": {"$from": "balance"}}}}, "/nodes/0/gate/diff/before/x"),
+        ({"diff": {"before": {"x": {"$plus": 5}}}}, "/nodes/0/gate/diff/before/x/$plus"),
+        ({"diff": {"after": {"x": {"$minus": [1]}}}}, "/nodes/0/gate/diff/after/x/$minus"),
+        ({"diff": {"after": {"x": {"$plus": [1, 2, 3]}}}}, "/nodes/0/gate/diff/after/x/$plus"),
+        ({"diff": {"after": {"x": {"$plus": [1, "x"]}}}}, "/nodes/0/gate/diff/after/x/$plus/1"),
+        ({"diff": {"after": {"x": {"$plus": [True, 1]}}}}, "/nodes/0/gate/diff/after/x/$plus/0"),
+        ({"diff": {"after": {"x": {"$plus": [1, {"$minus": {}}]}}}}, "/nodes/0/gate/diff/after/x/$plus/1/$minus"),
     ],
 )
 def test_a_gate_that_makes_no_sense_is_refused(gate: dict[str, Any], pointer: str) -> None:
     plan = Plan.model_validate({"nodes": [pay(5, gate=gate)]})
-    assert [p.pointer for p in validate(plan, AnyAgent())] == [pointer]
+    assert [(p.code, p.pointer) for p in validate(plan, AnyAgent())] == [("validation", pointer)]
+
+
+@pytest.mark.parametrize("text", ["nodes.zz.output", "nodes.later.output.x", "nodes.pay.output"])
+def test_a_diff_reads_what_inputs_may_read(text: str) -> None:
+    gate = {"diff": {"before": {"x": {"$from": text}}, "after": {"x": {"$plus": [{"$from": text}, 1]}}}}
+    plan = Plan.model_validate({"nodes": [pay(5, gate=gate), node("later", "pay")]})
+    found = [(p.code, p.pointer) for p in validate(plan, AnyAgent())]
+    at = "/nodes/0/gate/diff"
+    assert found == [("invalid-reference", f"{at}/before/x"), ("invalid-reference", f"{at}/after/x/$plus/0")]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ({"$plus": [1, 2.5]}, 3.5),
+        ({"$minus": [{"$plus": [1, 2]}, {"$from": "args.amount"}]}, -497),
+        ({"$plus": [2**53, 1]}, float(2**53)),
+        ({"$plus": [{"$from": "input.huge"}, 1]}, 1e300),
+        ({"$plus": [1e308, 1e308]}, None),
+        ({"$plus": [{"$from": "input.digits"}, 1]}, None),
+        ({"$plus": [{"$from": "input.text"}, 1]}, None),
+        ({"$minus": [{"$from": "input.nothing"}, 1]}, None),
+        ({"$plus": 5}, None),
+        ({"$plus": None}, None),
+        ({"$plus": [1]}, None),
+        ({"$from": 5}, None),
+        ({"$from": ["args.amount"]}, None),
+    ],
+)
+def test_what_a_diff_cannot_work_out_is_null_and_a_sum_is_a_number_that_json_has(value: Any, shown: Any) -> None:
+    """Also of a plan that was accepted when the door did not look at the form."""
+    given = {"huge": 1e300, "digits": 10**400, "text": "x"}
+    gate = {"summary": "{amount:.2f} of {n:.2f}", "diff": {"after": {"x": value}}}
+    s = Saga(node("look"), input=given)
+    f = Facts(None, "bot", "pay", {"amount": 500, "n": 10**400}, reversible=True)
+    about = node_spec(pay(500, gate=gate), {})
+    proposed = as_written(s.state, NodeState(about, 0, 0), f)
+    assert proposed["diff"]["after"] == {"x": shown}
+    assert type(proposed["diff"]["after"]["x"]) is type(shown)
+    assert proposed["summary"].startswith("500.00 of 1")

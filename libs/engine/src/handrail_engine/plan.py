@@ -236,6 +236,7 @@ def _references(plan: Plan, input_schema: Mapping[str, Any] | None, known: Colle
         found = [(p, r[references.FROM]) for p, r in references.walk(node.inputs, f"/nodes/{i}/inputs")]
         if node.when is not None:
             found.append((f"/nodes/{i}/when/ref", node.when.ref))
+        found.extend(_of_diff(node, f"/nodes/{i}/gate/diff"))
         for pointer, text in found:
             try:
                 ref = references.parse(text, readable)
@@ -266,6 +267,16 @@ def _references(plan: Plan, input_schema: Mapping[str, Any] | None, known: Colle
             references.parse(r[references.FROM], ids)
         except references.BadReference as e:
             yield PlanProblem("invalid-reference", pointer, str(e))
+
+
+def _of_diff(node: Node, at: str) -> Iterator[tuple[str, str]]:
+    """What a gate's diff reads besides the arguments. What is no reference at all is the gate's own fault (`gate_problem`)."""
+    diff = node.gate.diff if node.gate is not None else None
+    for side, values in (("before", diff.before), ("after", diff.after)) if diff is not None else ():
+        for pointer, reference in references.walk(values, f"{at}/{side}"):
+            text = reference[references.FROM]
+            if isinstance(text, str) and text.startswith(("input.", "nodes.")):
+                yield pointer, text
 
 
 def _ancestors(nodes: Sequence[Node]) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from decimal import Decimal
 from typing import Any
 
@@ -17,6 +18,9 @@ from handrail_engine.state import NodeState, WorkflowState
 SUMMARY_CHARS = 500
 _VALUE_CHARS = 120
 _LONG_BYTES = 2_048
+_LARGEST = sys.float_info.max
+_MOST_WHOLE = 2**53
+"""A larger integer is none to many a reader of JSON: a sum beyond it is shown as a float."""
 _HOLE = re.compile(r"\{([A-Za-z0-9_.-]+)(?::\.([0-6])f)?\}")
 
 
@@ -55,8 +59,7 @@ def sentence(template: str, args: dict[str, Any]) -> str:
         value = dig(args, tuple(hole[1].split(".")))
         if value is MISSING:
             return "?"
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if hole[2] is not None and number:
+        if hole[2] is not None and _is_number(value):
             return f"{value:.{hole[2]}f}"
         return clip(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), _VALUE_CHARS)
 
@@ -82,12 +85,19 @@ def _value(s: WorkflowState, v: Any, args: dict[str, Any]) -> Any:
         return _found(s, given, args)
     if op not in ("$plus", "$minus"):
         return v
-    numbers = [_value(s, x, args) for x in given]
-    if len(numbers) != 2 or any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
+    numbers = [_value(s, x, args) for x in given] if isinstance(given, list) else []
+    if len(numbers) != 2 or not all(_is_number(n) for n in numbers):
         return None
     a, b = (Decimal(str(n)) for n in numbers)
     total = a + b if op == "$plus" else a - b
-    return int(total) if total == total.to_integral_value() else float(total)
+    whole = total == total.to_integral_value() and abs(total) <= _MOST_WHOLE
+    shown = int(total) if whole else float(total)
+    return shown if _is_number(shown) else None
+
+
+def _is_number(v: Any) -> bool:
+    """True for a number that a float can hold; one of an agent's answer may have any number of digits."""
+    return isinstance(v, int | float) and not isinstance(v, bool) and -_LARGEST <= v <= _LARGEST
 
 
 def _found(s: WorkflowState, text: Any, args: dict[str, Any]) -> Any:

@@ -54,6 +54,11 @@ def parse(text: Any, node_ids: Collection[str]) -> Reference:
     raise BadReference(f"Expected input.<path> or nodes.<id>.output.<path> with a known node, but found {text[:80]!r}.")
 
 
+def escaped(name: str) -> str:
+    """A member's name as it stands in a JSON pointer."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
 def walk(value: Any, pointer: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
     """All references inside a JSON value, each with its JSON pointer. Iterative, so depth costs nothing."""
     stack: list[tuple[str, Any]] = [(pointer, value)]
@@ -63,7 +68,7 @@ def walk(value: Any, pointer: str = "") -> Iterator[tuple[str, Mapping[str, Any]
             if FROM in v and set(v) <= {FROM, "default"}:
                 yield at, v
             else:
-                stack.extend((f"{at}/{str(k).replace('~', '~0').replace('/', '~1')}", x) for k, x in v.items())
+                stack.extend((f"{at}/{escaped(str(k))}", x) for k, x in v.items())
         elif isinstance(v, list):
             stack.extend((f"{at}/{i}", x) for i, x in enumerate(v))
 

@@ -11,7 +11,10 @@ from typing import Any, Protocol
 
 from handrail_contracts.plan import Gate
 from handrail_contracts.policy import ARGS
-from handrail_engine.references import FROM, walk
+from handrail_engine.references import FROM, escaped, walk
+
+SUMS = ("$plus", "$minus")
+"""What a diff can work out of two numbers."""
 
 
 class Taint(Protocol):
@@ -54,4 +57,29 @@ def gate_problem(gate: Gate) -> tuple[str, str] | None:
                         pointer,
                         f"Expected args.<path>, input.<path> or nodes.<id>.output.<path>, but found {str(text)[:80]!r}.",
                     )
+            for name, value in values.items():
+                if (wrong := _sum_problem(value, f"/diff/{side}/{escaped(name)}")) is not None:
+                    return wrong
     return None
+
+
+def _sum_problem(value: Any, at: str) -> tuple[str, str] | None:
+    """What is wrong with `{"$plus": [a, b]}`, `{"$minus": [a, b]}`: both sides are numbers, references or such sums."""
+    if not _is_sum(value):
+        return None
+    ((op, sides),) = value.items()
+    if not isinstance(sides, list) or len(sides) != 2:
+        return f"{at}/{op}", f'Expected two numbers or references, as in {{"{op}": [a, b]}}.'
+    for i, side in enumerate(sides):
+        if _is_sum(side):
+            if (wrong := _sum_problem(side, f"{at}/{op}/{i}")) is not None:
+                return wrong
+            continue
+        number = isinstance(side, int | float) and not isinstance(side, bool)
+        if not number and not (isinstance(side, dict) and set(side) == {FROM}):
+            return f"{at}/{op}/{i}", "Expected a number, a reference without a default or another sum."
+    return None
+
+
+def _is_sum(value: Any) -> bool:
+    return isinstance(value, dict) and len(value) == 1 and next(iter(value)) in SUMS
