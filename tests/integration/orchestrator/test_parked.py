@@ -15,7 +15,7 @@ import handrail_orchestrator.application.loading as loading
 import handrail_orchestrator.application.parking as parking
 from handrail_contracts.plan import Plan
 from handrail_contracts.tasks import Outcome, Result, Task, TaskKind
-from handrail_engine.inputs import GiveUp, PanicPause, Wake
+from handrail_engine.inputs import GiveUp, PanicPause, Start, Wake
 from handrail_engine.plan import compile_plan
 from handrail_store import intake
 
@@ -149,6 +149,24 @@ async def test_where_the_rules_cannot_follow_it_ends_as_failed_and_says_what_sta
     await rig.start("later", [node("a")])
     await rig.until("later", "COMPLETED")
     assert await rig.pool.fetchval("SELECT count(*) FROM handrail.dead_letter WHERE trace_id = 'bad'") == 1
+    await rig.check()
+
+
+@pytest.mark.parametrize(("compensate", "end"), [(True, "COMPENSATED"), (False, "CANCELLED")])
+async def test_one_that_was_parked_before_its_first_event_ends_as_a_cancel_does(
+    rig: Rig, monkeypatch, compensate: bool, end: str
+) -> None:
+    """Nothing was started, so nothing stands: there is nothing to undo, and nothing has failed."""
+    bug = Bug(monkeypatch)
+    bug.on = (Start,)
+    await rig.orchestrator()
+    await rig.start("bad", [node("a")])
+    await parked(rig)
+    await given_up(rig, compensate=compensate)
+    await rig.until("bad", end)
+    view = await rig.view("bad")
+    assert (view["status"], view["reason"], view["nodes"]) == (end, "Given up by local: enough", [])
+    assert await rig.pool.fetchval(f"SELECT count(*) {_OPEN}") == 0
     await rig.check()
 
 

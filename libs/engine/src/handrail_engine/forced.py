@@ -1,5 +1,6 @@
 """The end of a workflow that the rules cannot handle, after a person gave it up: made from its rows alone, for they may not
-fold. It ends FAILED; every pause that is open is closed, nothing is undone, and its reason names what stands."""
+fold. It ends FAILED; every pause that is open is closed, nothing is undone, and its reason names what stands. One without any
+row was never started: nothing stands, so it ends as any cancel of it would."""
 
 from __future__ import annotations
 
@@ -22,6 +23,10 @@ from handrail_engine.state import Row, WorkflowState
 
 _NAMED = 20
 _STANDS = frozenset({N.COMPLETE, N.COMPENSATION_FAILED, N.NOT_REVERSIBLE})
+_CANCELLED = {
+    True: (WorkflowStatus.COMPENSATED, T.WORKFLOW_COMPENSATED),
+    False: (WorkflowStatus.CANCELLED, T.WORKFLOW_CANCELLED),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +68,14 @@ def force_end(tenant: str, trace_id: str, rows: Sequence[Row], order: GiveUp, wh
         emit(T.HITL_RESOLVED, meta, pause_id=pause_id, outcome="cancelled", node_id=node_id, input=None, **said)
     counts = dict(Counter(known.nodes.values()))
     totals = {"nodes": len(known.nodes), **{k.lower(): v for k, v in sorted(counts.items())}}
-    failed = WorkflowStatus.FAILED
-    emit(T.WORKFLOW_FAILED, status=failed.value, output=None, reason=_reason(known, order, why), totals=totals)
-    state = WorkflowState(tenant, trace_id, failed, seq, exists=True, ended=True, counts=counts)
+    end, type_, reason = WorkflowStatus.FAILED, T.WORKFLOW_FAILED, _reason(known, order, why)
+    if not rows:
+        end, type_ = _CANCELLED[order.compensate]
+        reason, scope = order.reason, "workflow" if order.compensate else "none"
+        meta = {"end": end.value, "undo": order.compensate}
+        emit(T.WORKFLOW_COMPENSATING, meta, scope=scope, nodes=[], reason=reason)
+    emit(type_, status=end.value, output=None, reason=reason, totals=totals)
+    state = WorkflowState(tenant, trace_id, end, seq, exists=True, ended=True, counts=counts)
     state.created_ms, state.updated_ms = known.created_ms, now_ms
     return Forced(written, state, dict(Counter(key for taken in known.out.values() for key in taken)))
 
