@@ -11,7 +11,11 @@ export function Dialog(props: { open: boolean; onClose: () => void; title: strin
   useEffect(() => {
     const dialog = ref.current;
     if (!dialog) return;
-    if (open && !dialog.open) dialog.showModal();
+    if (open && !dialog.open) {
+      dialog.showModal();
+      // React knows no `autofocus` attribute: it focuses as it mounts, and opening takes the focus away again.
+      dialog.querySelector<HTMLElement>("[data-first]")?.focus();
+    }
     if (!open && dialog.open) dialog.close();
   }, [open]);
   return (

@@ -27,7 +27,7 @@ export default function Palette({ onClose, onSheet }: { onClose: () => void; onS
   return (
     <Dialog open onClose={onClose} title={text.palette.label} bare>
       <Command label={text.palette.label} loop>
-        <Command.Input value={typed} onValueChange={setTyped} placeholder={text.palette.placeholder} autoFocus maxLength={200} />
+        <Command.Input value={typed} onValueChange={setTyped} placeholder={text.palette.placeholder} data-first maxLength={200} />
         <Command.List>
           <Command.Empty>{text.palette.empty}</Command.Empty>
           <Command.Group heading={text.palette.pages}>
