@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any
 
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from tests.console.rig import PATIENCE_MS, Console
 from tests.console.stream_cut import StreamCut
@@ -276,3 +276,31 @@ async def test_a_console_that_the_server_has_replaced_offers_to_be_loaded_anew(c
         banner = page.locator(".banner").filter(has_text="The console was updated")
         await expect(banner.get_by_role("button", name="Reload")).to_be_visible()
         await page.unroute_all(behavior="wait")
+
+
+async def test_a_workflow_that_cannot_be_read_at_first_is_there_once_it_can(console: Console) -> None:
+    trace_id, _ = await console.paused()
+    internal = json.dumps({"type": "/problems/internal", "status": 500, "title": "Internal", "detail": "Not now."})
+    async with console.desk() as desk:
+        page = await desk.open("agents")
+        await expect(page.locator("[data-agent]").first).to_be_visible()
+        address = f"**/workflows/{trace_id}/state"
+        pill = page.get_by_test_id("connection")
+        await page.route(address, lambda route: route.abort())
+        await desk.walk(f"workflows/{trace_id}")
+        await expect(pill).to_contain_text("Reconnecting")
+        await page.unroute(address)
+        refused: list[str] = []
+
+        async def refuse(route: Route) -> None:
+            refused.append(route.request.url)
+            await route.fulfill(status=500, content_type="application/problem+json", body=internal)
+
+        await page.route(address, refuse)
+        await wait_until(lambda: len(refused) > 1, description="the server has refused, and was asked again")
+        await expect(pill).to_contain_text("Reconnecting")
+        await expect(page.locator("main .notice")).to_have_count(0)
+        await page.unroute(address)
+        await page.evaluate("() => { dispatchEvent(new Event('online')) }")
+        await expect(page.locator(".step")).to_have_count(5)
+        await expect(pill).to_have_text("Live")

@@ -39,6 +39,8 @@ export type TicketOrder =
   | { started: true };
 
 export interface Follower {
+  /** What must be read before the first connection. Tried as long as that one would be. `done`: nothing is left to follow. */
+  begin?(): Promise<Verdict>;
   route(): string;
   /** What to order where the stream opens with a ticket only. */
   ticket(): TicketOrder;
@@ -57,12 +59,15 @@ export async function follow(calls: Calls, follower: Follower, options: StreamOp
   let failures = 0;
   let baseMs = FIRST_RETRY_MS;
   let ticketed = false;
+  let begun = follower.begin === undefined;
   try {
     for (;;) {
       let floorMs = 0;
       let reason = "the server closed the stream";
       const connection = new OneConnection(calls, follower, waker, options, ticketed);
       try {
+        if (!begun && (await follower.begin?.()) === "done") return;
+        begun = true;
         const verdict = await connection.run(() => tell({ state: "live", attempt: 0, delayMs: 0, reason: "" }));
         if (verdict === "done") return;
       } catch (error) {
@@ -72,7 +77,7 @@ export async function follow(calls: Calls, follower: Follower, options: StreamOp
         }
         // One that was spent or came too late is ordered anew.
         const again = error instanceof Problem && error.code === "ticket-invalid" && ticketed;
-        if (!(error instanceof ClientError) || !(error.retriable || again)) throw error;
+        if (!(error instanceof ClientError) || !(error.retriable || again || isServerFault(error))) throw error;
         if (error instanceof Unreachable) reason = error.reason;
         if (error instanceof Problem) {
           reason = error.detail;
@@ -92,6 +97,9 @@ export async function follow(calls: Calls, follower: Follower, options: StreamOp
     tell({ state: "closed", attempt: 0, delayMs: 0, reason: "" });
   }
 }
+
+/** Reading changes nothing: what a server could not do now may be asked of it again. */
+const isServerFault = (error: ClientError): boolean => error instanceof Problem && error.status >= 500;
 
 class OneConnection {
   /** Something came that only a working server sends. */

@@ -41,9 +41,7 @@ export type Receive = (update: Update) => void | Promise<void>;
 
 /** Follows a workflow to its end; `receive` gets every step. Throws Problem for what waiting does not cure. */
 export async function watchWorkflow(calls: Calls, traceId: string, options: WatchOptions, receive: Receive): Promise<void> {
-  const watcher = new Watcher(calls, traceId, options, receive);
-  await watcher.begin();
-  if (!watcher.view.ended) await follow(calls, watcher, options);
+  await follow(calls, new Watcher(calls, traceId, options, receive), options);
 }
 
 class Watcher implements Follower {
@@ -58,9 +56,14 @@ class Watcher implements Follower {
     this.view = new WorkflowView(traceId);
   }
 
-  async begin(): Promise<void> {
+  async begin(): Promise<Verdict> {
     const { after } = this.options;
-    if (after === undefined) return this.#snapshot();
+    if (after === undefined) await this.#snapshot();
+    else await this.#upTo(after);
+    return this.view.ended ? "done" : "go on";
+  }
+
+  async #upTo(after: number): Promise<void> {
     while (this.view.cursor < after) {
       const events = (await this.#journal()).filter((event) => event.seq <= after);
       if (events.length === 0) return;

@@ -134,6 +134,30 @@ test("a workflow that is not there is a problem and not an endless wait", async 
   }
 });
 
+test("a server that is not there at first, or fails, is asked until it answers", async () => {
+  fake = await Fake.start(STORY, 4);
+  const internal = { status: 500, body: { type: "/problems/internal", status: 500, detail: "Not now." } };
+  fake.answer("GET", `/workflows/${fake.traceId}/state`, internal, { body: fake.state() });
+  let broken = 1;
+  const flaky: typeof fetch = (input, init) => {
+    if (broken > 0) {
+      broken -= 1;
+      return Promise.reject(new TypeError("down"));
+    }
+    return fetch(input, init);
+  };
+  const news: Connection[] = [];
+  const client = new Client({ url: fake.url, retries: 0, fetch: flaky });
+  const seen: Update["event"][] = [];
+  for await (const { event } of client.watch(fake.traceId, { onConnection: (connection) => news.push(connection) })) {
+    if (seen.length === 0) fake.publish();
+    seen.push(event);
+  }
+  expect(seen.map((event) => event.seq)).toEqual([4, ...STORY.slice(4).map((event) => event.seq)]);
+  expect(news.slice(0, 3).map((n) => [n.state, n.attempt])).toEqual([["waiting", 1], ["waiting", 2], ["live", 0]]);
+  expect(news[1]?.reason).toBe("Not now.");
+});
+
 test("something else at this address is told and not retried", async () => {
   fake = await Fake.start(STORY);
   fake.scripts.push(async (_, wire) => {

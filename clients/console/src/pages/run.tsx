@@ -34,7 +34,7 @@ export default function RunPage({ traceId }: { traceId: string }) {
   const { stale, asOf } = useStale(() => feed.heardAt, ended || run.error !== null);
   return (
     <div className="page run">
-      <RunPill run={run} stale={stale} ended={ended} />
+      <RunPill run={run} stale={stale && run.state !== null} ended={ended} />
       {run.error ? <RunError error={run.error} again={() => feed.again()} /> : null}
       {stale && run.state ? (
         <p className="banner" data-tone="bad" role="alert">
