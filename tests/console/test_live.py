@@ -304,3 +304,25 @@ async def test_a_workflow_that_cannot_be_read_at_first_is_there_once_it_can(cons
         await page.evaluate("() => { dispatchEvent(new Event('online')) }")
         await expect(page.locator(".step")).to_have_count(5)
         await expect(pill).to_have_text("Live")
+
+
+async def test_a_part_that_is_not_there_offline_is_told_as_that_and_comes_with_another_try(console: Console) -> None:
+    async with console.desk() as desk:
+        page = await desk.open("inbox")
+        await expect(page.get_by_test_id("connection")).to_have_text("Live")
+        await page.context.set_offline(True)
+        await page.get_by_role("link", name="Agents").click()
+        told = page.locator("main .notice")
+        await expect(told).to_contain_text("This part could not be loaded")
+        await expect(told).not_to_contain_text("TypeError")
+        await page.keyboard.press("Control+k")
+        await expect(page.get_by_role("dialog")).to_contain_text("This part could not be loaded")
+        await page.keyboard.press("Escape")
+        await expect(page.locator(".banner").filter(has_text="The console was updated")).to_have_count(0)
+        await page.route("**/assets/agents-*.js", lambda route: route.abort())
+        await page.context.set_offline(False)
+        await expect(page.get_by_text("Offline", exact=True)).to_have_count(0)
+        await expect(told).to_contain_text("This part could not be loaded")
+        await page.unroute_all(behavior="wait")
+        await told.get_by_role("button", name="Try again").click()
+        await expect(page.locator("[data-agent]").first).to_be_visible()

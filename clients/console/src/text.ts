@@ -80,6 +80,8 @@ export const text = {
     failed: "That did not work",
     errorTitle: "Something on this page failed",
     errorHint: "The rest of the console works. Reload this page, or go to the inbox.",
+    notLoaded: "This part could not be loaded",
+    notLoadedHint: "The server, or the network on the way to it, did not answer. The rest of the console works.",
   },
   inbox: {
     title: "Inbox",

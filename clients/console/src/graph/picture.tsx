@@ -1,6 +1,5 @@
 /** The picture of a workflow: its steps as a graph that is seen, heard and walked. */
 
-import "@xyflow/react/dist/base.css";
 import { Background, MiniMap, ReactFlow, ReactFlowProvider, useReactFlow, ViewportPortal } from "@xyflow/react";
 import { Crosshair, Maximize, Minus, Plus } from "lucide-react";
 import { type KeyboardEvent, type MouseEvent, useCallback, useEffect, useId, useMemo, useRef, useState } from "react";

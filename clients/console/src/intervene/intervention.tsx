@@ -1,7 +1,7 @@
 /** A pause, in fixed reading order: what broke, what the outside said, what is known, what can be done. */
 
 import type { Pause, WorkflowEvent } from "@handrail/client";
-import { lazy, Suspense, useEffect, useRef } from "react";
+import { useEffect, useRef } from "react";
 import { useNow } from "../live/hooks.js";
 import { attemptsOfPause } from "../model/attempts.js";
 import { riskOf } from "../model/risk.js";
@@ -11,12 +11,13 @@ import { text } from "../text.js";
 import { Attempts } from "../graph/node-panel.js";
 import { Evidence } from "../ui/evidence.js";
 import { Ago, Facts } from "../ui/parts.js";
+import { part, Place } from "../ui/part.js";
 import { Claim } from "./claim.js";
 import { Options } from "./options.js";
 import { Closed } from "./closed.js";
 
-const Proposal = lazy(() => import("./proposal.js"));
-const Conversation = lazy(() => import("./conversation.js"));
+const Proposal = part(() => import("./proposal.js"));
+const Conversation = part(() => import("./conversation.js"));
 
 interface Props {
   pause: Pause;
@@ -42,14 +43,14 @@ export function Intervention({ pause, resolved, open, stale, workflow, cursor, o
       <Head pause={pause} workflow={workflow} over={over} />
       {over ? <Closed pause={pause} event={resolved} watched={watched.current === pause.pause_id} /> : null}
       {pause.kind === "gate" ? (
-        <Suspense fallback={null}>
+        <Place>
           <Proposal pause={pause} />
-        </Suspense>
+        </Place>
       ) : null}
       {pause.kind === "escalation" || pause.transcript ? (
-        <Suspense fallback={null}>
+        <Place>
           <Conversation pause={pause} open={!over} />
-        </Suspense>
+        </Place>
       ) : null}
       {pause.kind === "gate" || pause.kind === "manual" || (pause.kind === "escalation" && !pause.raw_evidence) ? null : (
         <section>

@@ -1,4 +1,7 @@
-/** Whether the server holds another console than this page: asked when the connection comes back, for a new server cuts it. */
+/**
+ * Whether the server holds another console than this page: asked when the connection comes back, for a new server cuts it,
+ * and when a part of this page cannot be loaded, for it may be gone from there.
+ */
 
 import { useEffect, useState } from "react";
 import { desk } from "./desk.js";
@@ -27,15 +30,18 @@ export function useSkew(): boolean {
   useEffect(() => {
     let on = true;
     let broken = false;
+    const ask = () => void isAnother().then((found) => on && found && setAnother(true));
+    window.addEventListener("vite:preloadError", ask);
     const stop = desk.subscribe(({ connection }) => {
       if (connection.state === "waiting") broken = true;
       if (connection.state !== "live" || !broken) return;
       broken = false;
-      void isAnother().then((found) => on && found && setAnother(true));
+      ask();
     });
     return () => {
       on = false;
       stop();
+      window.removeEventListener("vite:preloadError", ask);
     };
   }, []);
   return another;

@@ -2,7 +2,7 @@
 
 import { type WorkflowEvent, WorkflowView } from "@handrail/client";
 import { Pause as PauseIcon, Play, SkipBack, SkipForward } from "lucide-react";
-import { lazy, Suspense, useEffect, useMemo, useState } from "react";
+import { useEffect, useMemo, useState } from "react";
 import { Outline } from "../graph/outline.js";
 import { useNarrow } from "../live/hooks.js";
 import type { Run } from "../live/run.js";
@@ -10,9 +10,10 @@ import { sentence } from "../model/sentences.js";
 import { absolute, clock } from "../model/time.js";
 import { text } from "../text.js";
 import { Json } from "../ui/evidence.js";
+import { part, Place } from "../ui/part.js";
 import { CopyButton, WorkflowBadge } from "../ui/parts.js";
 
-const Picture = lazy(() => import("../graph/picture.js"));
+const Picture = part(() => import("../graph/picture.js"));
 const SHOWN = 300;
 const STEP_MS = 350;
 
@@ -167,11 +168,11 @@ function Replay({ run, at, setAt }: { run: Run; at: number | null; setAt: (seq: 
       {at === null ? null : narrow ? (
         <Outline nodes={state.nodes} selected={selected} onSelect={setSelected} />
       ) : (
-        <Suspense fallback={<div className="graph graph-small" />}>
+        <Place fallback={<div className="graph graph-small" />}>
           <div className="graph-small">
             <Picture nodes={state.nodes} selected={selected} onSelect={setSelected} />
           </div>
-        </Suspense>
+        </Place>
       )}
     </section>
   );

@@ -3,7 +3,7 @@
 import type { NodeView, Pause, WorkflowEvent, WorkflowState } from "@handrail/client";
 import { Problem } from "@handrail/client";
 import { Tabs } from "radix-ui";
-import { lazy, Suspense, useEffect, useMemo, useRef, useState } from "react";
+import { useEffect, useMemo, useRef, useState } from "react";
 import { createPortal } from "react-dom";
 import { NodePanel } from "../graph/node-panel.js";
 import { Outline } from "../graph/outline.js";
@@ -17,14 +17,15 @@ import { clock } from "../model/time.js";
 import { text } from "../text.js";
 import { Pill } from "../ui/connection.js";
 import { useKeys } from "../ui/keys.js";
+import { part, Place } from "../ui/part.js";
 import { Empty, Failed, Skeleton } from "../ui/parts.js";
 import { usePageTitle } from "../ui/page-title.js";
 import { RunHead } from "./run-head.js";
 import { useAnnouncedRun } from "./run-announce.js";
 
-const Picture = lazy(() => import("../graph/picture.js"));
-const EventsTab = lazy(() => import("./run-events.js"));
-const AuditTab = lazy(() => import("./run-audit.js"));
+const Picture = part(() => import("../graph/picture.js"));
+const EventsTab = part(() => import("./run-events.js"));
+const AuditTab = part(() => import("./run-audit.js"));
 
 export default function RunPage({ traceId }: { traceId: string }) {
   const { run, feed } = useRun(traceId);
@@ -120,14 +121,14 @@ function Shown(props: { run: Run; state: WorkflowState; feed: RunFeed; stale: bo
           {intervention ?? <Empty title={text.inbox.empty} />}
         </Tabs.Content>
         <Tabs.Content value="events" className="tab" tabIndex={-1}>
-          <Suspense fallback={<Skeleton />}>
+          <Place fallback={<Skeleton />}>
             <EventsTab run={run} />
-          </Suspense>
+          </Place>
         </Tabs.Content>
         <Tabs.Content value="audit" className="tab" tabIndex={-1}>
-          <Suspense fallback={<Skeleton />}>
+          <Place fallback={<Skeleton />}>
             <AuditTab run={run} />
-          </Suspense>
+          </Place>
         </Tabs.Content>
       </Tabs.Root>
     </>
@@ -175,9 +176,9 @@ function Steps({ nodes, selected, added }: { nodes: readonly NodeView[]; selecte
       {outline ? (
         <Outline nodes={nodes} selected={selected} onSelect={select} added={added} />
       ) : (
-        <Suspense fallback={<div className="graph" />}>
+        <Place fallback={<div className="graph" />}>
           <Picture nodes={nodes} selected={selected} onSelect={select} added={added} />
-        </Suspense>
+        </Place>
       )}
     </div>
   );

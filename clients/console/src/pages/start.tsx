@@ -2,7 +2,7 @@
 
 import { type Blueprint, type NodeView, Problem, type StartRequest } from "@handrail/client";
 import { useQuery } from "@tanstack/react-query";
-import { type FormEvent, lazy, Suspense, useId, useMemo, useRef, useState } from "react";
+import { type FormEvent, useId, useMemo, useRef, useState } from "react";
 import { Outline } from "../graph/outline.js";
 import { client } from "../live/client.js";
 import { useNarrow } from "../live/hooks.js";
@@ -11,10 +11,11 @@ import { formOf, placed, type Raw, rawOf, read } from "../model/forms.js";
 import { go, Link, to, useAddress } from "../model/router.js";
 import { text } from "../text.js";
 import { Fields, focusFirstError } from "../ui/form.js";
+import { part, Place } from "../ui/part.js";
 import { CopyButton, Empty, Failed, Skeleton } from "../ui/parts.js";
 import { usePageTitle } from "../ui/page-title.js";
 
-const Picture = lazy(() => import("../graph/picture.js"));
+const Picture = part(() => import("../graph/picture.js"));
 const INTENT = "~intent";
 
 export default function StartPage() {
@@ -189,11 +190,11 @@ function Plan({ blueprint }: { blueprint: Blueprint }) {
       {narrow ? (
         <Outline nodes={nodes} selected={null} onSelect={() => {}} />
       ) : (
-        <Suspense fallback={<div className="graph graph-small" />}>
+        <Place fallback={<div className="graph graph-small" />}>
           <div className="graph-small">
             <Picture nodes={nodes} selected={null} onSelect={() => {}} calm />
           </div>
-        </Suspense>
+        </Place>
       )}
     </section>
   );

@@ -1,10 +1,11 @@
 /** What came from outside, shown as text: it is never markup, whatever it says. */
 
-import { lazy, Suspense, useState } from "react";
+import { useState } from "react";
 import { text } from "../text.js";
+import { part, Place } from "./part.js";
 import { CopyButton } from "./parts.js";
 
-const JsonTree = lazy(() => import("./json-tree.js"));
+const JsonTree = part(() => import("./json-tree.js"));
 const SHOWN = 20_000;
 
 /** Any JSON value as text that can be read and copied. */
@@ -27,9 +28,9 @@ export function Json({ value, label, open = true }: { value: unknown; label: str
         <CopyButton value={shown} />
       </div>
       {tree && !raw ? (
-        <Suspense fallback={<pre>{shown.slice(0, SHOWN)}</pre>}>
+        <Place fallback={<pre>{shown.slice(0, SHOWN)}</pre>}>
           <JsonTree value={value} label={label} open={open} />
-        </Suspense>
+        </Place>
       ) : (
         <Raw shown={shown} label={label} />
       )}

@@ -1,7 +1,7 @@
 /** What surrounds every page: the bar, banners, shortcuts, and which page an address means. */
 
 import { FlaskConical, Inbox, List, MailWarning, Play, Scale, Search, Users } from "lucide-react";
-import { lazy, Suspense, useEffect, useRef, useState } from "react";
+import { useEffect, useRef, useState } from "react";
 import { useDev } from "../live/dev.js";
 import { useDesk, useOnline } from "../live/hooks.js";
 import { useSkew } from "../live/skew.js";
@@ -9,23 +9,23 @@ import { go, Link, to, useAddress } from "../model/router.js";
 import { text } from "../text.js";
 import { LiveRegions } from "./announce.js";
 import { DeskPill } from "./connection.js";
-import { Boundary } from "./boundary.js";
 import { Dialog } from "./dialog.js";
 import { useCurrentInView } from "./keep-in-view.js";
 import { useShortcuts } from "./keys.js";
 import { ThemeButton, UserButton } from "./menus.js";
+import { part, Place } from "./part.js";
 import { Skeleton } from "./parts.js";
 import { Toasts } from "./toasts.js";
 
-const InboxPage = lazy(() => import("../pages/inbox.js"));
-const RunsPage = lazy(() => import("../pages/runs.js"));
-const RunPage = lazy(() => import("../pages/run.js"));
-const StartPage = lazy(() => import("../pages/start.js"));
-const LettersPage = lazy(() => import("../pages/letters.js"));
-const PoliciesPage = lazy(() => import("../pages/policies.js"));
-const AgentsPage = lazy(() => import("../pages/agents.js"));
-const DevPage = lazy(() => import("../pages/dev.js"));
-const Palette = lazy(() => import("./palette.js"));
+const InboxPage = part(() => import("../pages/inbox.js"));
+const RunsPage = part(() => import("../pages/runs.js"));
+const RunPage = part(() => import("../pages/run.js"));
+const StartPage = part(() => import("../pages/start.js"));
+const LettersPage = part(() => import("../pages/letters.js"));
+const PoliciesPage = part(() => import("../pages/policies.js"));
+const AgentsPage = part(() => import("../pages/agents.js"));
+const DevPage = part(() => import("../pages/dev.js"));
+const Palette = part(() => import("./palette.js"));
 
 export function Shell() {
   const { parts } = useAddress();
@@ -46,18 +46,16 @@ export function Shell() {
       <TopBar page={page} onRun={page === "workflows" && parts.length > 1} onSearch={() => setPalette(true)} />
       <Banners />
       <main id="main" ref={main} tabIndex={-1}>
-        <Boundary key={page + (parts[1] ?? "")}>
-          <Suspense fallback={<Skeleton />}>
-            <Page page={page} rest={parts.slice(1)} />
-          </Suspense>
-        </Boundary>
+        <Place key={page + (parts[1] ?? "")} fallback={<Skeleton />}>
+          <Page page={page} rest={parts.slice(1)} />
+        </Place>
       </main>
       <LiveRegions />
       <Toasts />
       {palette ? (
-        <Suspense fallback={null}>
+        <Place dialog={{ title: text.palette.label, onClose: () => setPalette(false) }}>
           <Palette onClose={() => setPalette(false)} onSheet={() => setSheet(true)} />
-        </Suspense>
+        </Place>
       ) : null}
       <Dialog open={sheet} onClose={() => setSheet(false)} title={text.keys.title}>
         <dl className="keys">
@@ -159,17 +157,7 @@ function TopBar({ page, onRun, onSearch }: { page: string; onRun: boolean; onSea
 
 function Banners() {
   const online = useOnline();
-  const [gone, setGone] = useState(false);
-  const updated = useSkew() || gone;
-  useEffect(() => {
-    // A part of this page is gone from the server: it was built anew since.
-    const look = (event: Event) => {
-      event.preventDefault();
-      setGone(true);
-    };
-    window.addEventListener("vite:preloadError", look);
-    return () => window.removeEventListener("vite:preloadError", look);
-  }, []);
+  const updated = useSkew();
   return (
     <>
       {online ? null : (

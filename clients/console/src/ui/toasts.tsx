@@ -1,8 +1,8 @@
 /** Short news in a corner. What draws them is fetched with the first. */
 
-import { lazy, Suspense } from "react";
 import { useStore } from "zustand";
 import { createStore } from "zustand/vanilla";
+import { part, Place } from "./part.js";
 
 export interface News {
   id: number;
@@ -18,13 +18,13 @@ export function toast(title: string, detail = "", bad = false): void {
   news.setState(({ list }) => ({ list: [...list.slice(-3), { id: next++, title, detail, bad }] }));
 }
 
-const ToastList = lazy(() => import("./toast-list.js"));
+const ToastList = part(() => import("./toast-list.js"));
 
 export function Toasts() {
   const any = useStore(news, ({ list }) => list.length > 0);
   return any ? (
-    <Suspense fallback={null}>
+    <Place>
       <ToastList />
-    </Suspense>
+    </Place>
   ) : null;
 }
