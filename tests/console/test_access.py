@@ -75,6 +75,20 @@ async def test_the_palette_and_the_sheet_open_and_give_the_focus_back(console: C
         await expect(page.get_by_role("dialog")).to_have_count(0)
 
 
+async def test_a_form_that_a_tap_opens_on_a_telephone_is_in_sight_and_has_the_focus(console: Console) -> None:
+    trace_id, _ = await console.paused()
+    async with console.desk(width=390, height=844, has_touch=True, is_mobile=True) as desk:
+        page = await desk.open(f"workflows/{trace_id}?tab=intervene")
+        await page.get_by_role("button", name="Provide Custom Vendor Link").tap()
+        link = page.get_by_label("Provide Custom Vendor Link *")
+        await expect(link).to_be_focused()
+        await expect(link).to_be_in_viewport(ratio=1)
+        await expect(page.locator("[data-confirm=RES_MANUAL_SKU]")).to_be_in_viewport(ratio=1)
+        await page.get_by_role("button", name="Cancel", exact=True).tap()
+        await expect(page.locator("[data-action=RES_MANUAL_SKU]")).to_be_focused()
+    await console.call("POST", f"/workflows/{trace_id}/cancel", {"compensate": False})
+
+
 @pytest.mark.parametrize(
     ("scheme", "width"),
     [

@@ -55,16 +55,21 @@ export function Options({ pause, stale, cursor, onAgain }: Props) {
   if (chosen === null) fire.current = null;
   const buttons = useMemo(() => ordered(pause.available_resolutions), [pause.available_resolutions]);
 
-  useKeys((key) => {
-    const button = buttons[Number(key) - 1];
-    if (!button || disabled) return;
-    setChosen(button.action_id);
-    forget();
+  /** Opens an option, or closes it: by whatever hand, what there is to do next is in sight and has the focus. */
+  const choose = (action: string, on: boolean) => {
+    setChosen(on ? action : null);
+    if (!busy) forget();
     requestAnimationFrame(() => {
-      const place = box.current?.querySelector(`[data-option="${CSS.escape(button.action_id)}"]`);
+      const place = box.current?.querySelector(`[data-option="${CSS.escape(action)}"]`);
       (place?.querySelector<HTMLElement>("input, textarea, select") ?? place?.querySelector<HTMLElement>("button"))?.focus();
       place?.scrollIntoView({ block: "nearest" });
     });
+  };
+
+  useKeys((key) => {
+    const button = buttons[Number(key) - 1];
+    if (!button || disabled) return;
+    choose(button.action_id, true);
     return true;
   });
 
@@ -111,10 +116,7 @@ export function Options({ pause, stale, cursor, onAgain }: Props) {
             chosen={chosen === each.action_id}
             phase={phase}
             disabled={disabled}
-            choose={(on) => {
-              setChosen(on ? each.action_id : null);
-              if (!busy) forget();
-            }}
+            choose={(on) => choose(each.action_id, on)}
             send={send}
             register={(call) => {
               fire.current = call;
