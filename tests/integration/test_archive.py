@@ -16,6 +16,7 @@ import pytest_asyncio
 from typer.testing import CliRunner
 
 from handrail.cli.main import build
+from handrail_contracts.ids import effect_key
 from handrail_store import archive, migrate
 
 EVENTS = 5
@@ -92,6 +93,34 @@ async def test_a_week_that_is_over_goes_to_files_and_leaves_the_database(
     assert await connection.fetchval("SELECT count(*) FROM handrail.command") == 0
     assert await connection.fetchval("SELECT to_regclass('handrail.journal_202501')") is None
     assert await archive.weeks(connection, 30) == []
+
+
+async def test_the_ledger_of_a_week_goes_with_it_and_nothing_that_is_still_needed(
+    database: tuple[str, Any], tmp_path: Path
+) -> None:
+    _, connection = database
+    plain, late, seen_to = await week(connection, 202506)
+    other, *_ = await week(connection, 202507, ended=False)
+    for trace_id in (plain, late, seen_to, other, f"{plain}-more", "gone-long-ago"):
+        for node in ("a", "b"):
+            await connection.execute(
+                "INSERT INTO agents.effect (effect_key, attempt, state, claimed_at) VALUES ($1, 1, 'DONE', now())",
+                effect_key("default", trace_id, node, 1),
+            )
+    for trace_id, state in ((late, "replayed"), (seen_to, "discarded")):
+        await connection.execute(
+            "INSERT INTO handrail.dead_letter (dead_letter_id, trace_id, node_id, kind, data, state, at)"
+            " VALUES ($1, $1, 'a', 'late_effect', '{}', $2, now())",
+            trace_id,
+            state,
+        )
+    await connection.execute(
+        "INSERT INTO handrail.archived (trace_id) VALUES ('gone-long-ago')"
+    )  # before revision 0015
+    found = next(w for w in await archive.weeks(connection, 30) if w.born == 202506)
+    await archive.archive(connection, found, tmp_path)
+    kept = {r[0].split("/")[1] for r in await connection.fetch("SELECT effect_key FROM agents.effect")}
+    assert kept == {late, other, f"{plain}-more"}, "what came to light after the end may be undone, and asks the ledger"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -16,6 +17,7 @@ from handrail_contracts import topics
 from handrail_contracts.answers import Accepted, State
 from handrail_contracts.codec import decode
 from handrail_contracts.commands import Nudge
+from handrail_store import archive
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -383,6 +385,27 @@ async def test_a_taken_trace_id_is_refused(rig: Rig) -> None:
     assert (await rig.post("/workflows", body, Idempotency_Key="late")).status_code == 409
     kept = await rig.db.fetchval("SELECT count(*) FROM handrail.idempotency WHERE key = 'late'")
     assert kept == 0, "errors are not kept"
+
+
+async def test_the_trace_id_of_an_archived_workflow_stays_taken(rig: Rig, tmp_path: Path) -> None:
+    body = {"blueprint": "employee-onboarding", "trace_id": "order-7"}
+    first = await rig.post("/workflows", body, Idempotency_Key="order-7")
+    assert first.status_code == 202
+    await rig.workflow([], status="COMPLETED", trace_id="order-7")
+    await rig.db.execute("UPDATE handrail.workflow SET born = 202501 WHERE trace_id = 'order-7'")
+    await rig.db.execute(
+        "CREATE TABLE handrail.journal_202501 PARTITION OF handrail.journal FOR VALUES FROM (202501) TO (202502)"
+    )
+    async with rig.db.acquire() as connection:
+        [week] = await archive.weeks(connection, 30)
+        await archive.archive(connection, week, tmp_path)
+    assert (await rig.get("/workflows/order-7/state")).status_code == 404
+    problem = await refused(rig, body, 409, "trace-id-taken")
+    assert problem["trace_id"] == "order-7"
+    assert (await rig.post("/workflows", body, Idempotency_Key="late")).status_code == 409
+    assert await rig.commands("order-7") == []
+    again = await rig.post("/workflows", body, Idempotency_Key="order-7")
+    assert (again.status_code, again.json()) == (202, first.json()), "a repeat is one, as long as its key is kept"
 
 
 async def test_one_of_many_with_the_same_trace_id_wins(rig: Rig) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from tests.integration.revisions import upgraded_to
 
 from handrail_store import clock, connect
 from handrail_store.journal_weeks import born, ensure_journal_weeks, existing_weeks, weeks_from
@@ -77,6 +78,33 @@ async def test_a_database_of_a_newer_handrail_is_refused(empty_database: str) ->
         await connection.close()
     with pytest.raises(MigrationError, match="9999"):
         await upgrade(empty_database, 4)
+
+
+async def test_names_of_workflows_that_were_archived_before_are_found_by_what_stays_of_them(
+    empty_database: str,
+) -> None:
+    await upgraded_to("0014", empty_database, 4)
+    connection = await asyncpg.connect(empty_database)
+    try:
+        await connection.execute(
+            "INSERT INTO handrail.pause (pause_id, trace_id, seq, kind, data, opened_at) VALUES ('p', 'asked', 1, 'gate', '{}', now())"
+        )
+        await connection.execute(
+            "INSERT INTO handrail.workflow (trace_id, p, born, status, created_at, updated_at)"
+            " VALUES ('lives', 0, 1, 'RUNNING', now(), now())"
+        )
+        await connection.execute(
+            "INSERT INTO handrail.command (command_id, trace_id, p, kind, body, at) VALUES ('c', 'starts', 0, 'start', '{}', now())"
+        )
+        await connection.execute(
+            "INSERT INTO agents.effect (effect_key, attempt, state, claimed_at) SELECT 'default/' || t || '/a/1', 1, 'DONE', now()"
+            " FROM unnest('{asked,did,lives,starts}'::text[]) AS t"
+        )
+        await upgrade(empty_database, 4)
+        found = await connection.fetch("SELECT tenant, trace_id, born FROM handrail.archived ORDER BY trace_id")
+        assert [tuple(r) for r in found] == [("default", "asked", None), ("default", "did", None)]
+    finally:
+        await connection.close()
 
 
 async def test_journal_weeks_are_made_ahead_and_follow_the_clock(empty_database: str) -> None:

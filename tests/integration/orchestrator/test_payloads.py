@@ -6,10 +6,9 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
-import alembic.command
-import pytest
 import pytest_asyncio
 from tests.integration.orchestrator.rig import P, Rig, node, ok, rig_on, started
+from tests.integration.revisions import upgraded_to
 from tests.waiting import wait_until
 
 from handrail_contracts.tasks import Result, Task
@@ -98,13 +97,9 @@ async def test_nobody_is_sent_what_another_workflow_has_stored(rig: Rig) -> None
 
 
 async def test_what_was_stored_before_each_workflow_had_its_own_serves_all_of_that_time_and_nobody_younger(
-    empty_database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    empty_database: str, tmp_path: Path
 ) -> None:
-    real = alembic.command.upgrade
-    with monkeypatch.context() as before:
-        before.setattr(alembic.command, "upgrade", lambda config, _: real(config, "0013"))
-        before.setattr(migrate, "head", lambda: "0013")
-        await migrate.upgrade(empty_database, P)
+    await upgraded_to("0013", empty_database, P)
     pool = await connect.pool(empty_database, app="test")
     store = PostgresStore(pool, "m", "default", 5.0)
     workflow = (

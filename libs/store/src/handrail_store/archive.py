@@ -1,8 +1,9 @@
 """Weeks of the journal that are over: written to files, then dropped (DESIGN section 5, `journal`).
 
 A week may go when every workflow accepted in it has ended, all of its rows are published, and the newest of them is so old
-that no record of it can come from the bus any more. What goes with the journal: the workflows' summaries, commands, snapshots
-and stored payloads. Pauses, decisions and dead letters stay: they are the record of what people did.
+that no record of it can come from the bus any more. What goes with the journal: the workflows' summaries, commands, snapshots,
+stored payloads and rows of the agents' ledger. Pauses, decisions and dead letters stay: they are the record of what people
+did. Names stay taken: a new workflow under one of them would have the old one's pause ids and effect keys.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _WEEK = re.compile(r"journal_(\d{6})")
 PORTION = 5_000
 _LOCK_S = 2
 _TRIES = 30
-_TABLES = ("workflow", "command", "snapshot", "blob")
+_TABLES = ("workflow", "command", "snapshot", "blob", "effect")
 
 
 class WeekChanged(Exception):
@@ -106,6 +107,8 @@ async def archive(connection: Any, week: Week, folder: Path) -> Archived:
     count, _ = await _written(summaries, _summaries(connection, week))
     manifest = {"week": week.name, "rows": rows, "workflows": count, "sha256": digest}
     _flushed(folder / f"{week.name}.json", json.dumps(manifest).encode() + b"\n")
+    # Once before the drop: a start that comes meanwhile is refused at once, in the place of waiting for the old start to go.
+    await connection.execute(_NAMES_TAKEN, week.born)
     await _dropped(connection, week, rows)
     return Archived(week.name, count, rows, journal, summaries, digest)
 
@@ -177,6 +180,7 @@ async def _dropped(connection: Any, week: Week, rows: int) -> None:
                 now = await _week(connection, week.name, week.born)
                 if now.stays is not None or now.rows != rows:
                     raise WeekChanged(f"Expected {week.name} to rest while it was written, but it changed. Try again.")
+                await connection.execute(_NAMES_TAKEN, week.born)
                 for table in _TABLES[::-1]:
                     await connection.execute(_DELETE[table], week.born)
                 await connection.execute(_DELETE_SHARED)
@@ -187,6 +191,10 @@ async def _dropped(connection: Any, week: Week, rows: int) -> None:
                 raise
 
 
+_NAMES_TAKEN = """
+INSERT INTO handrail.archived (tenant, trace_id, born)
+SELECT tenant, trace_id, born FROM handrail.workflow WHERE born = $1 ON CONFLICT DO NOTHING
+"""
 _OF_WEEK = "USING handrail.workflow w WHERE w.born = $1 AND t.tenant = w.tenant AND t.trace_id = w.trace_id"
 _DELETE = {
     "workflow": "DELETE FROM handrail.workflow WHERE born = $1",
@@ -194,6 +202,15 @@ _DELETE = {
     "snapshot": f"DELETE FROM handrail.snapshot t {_OF_WEEK}",
     "blob": f"DELETE FROM handrail.blob t {_OF_WEEK} AND t.shared_until IS NULL",
 }
+# An effect key is `tenant/trace_id/node/generation`. What came to light after the end may still be undone, by a workflow of its
+# own and under the old key.
+_DELETE["effect"] = """
+DELETE FROM agents.effect e USING handrail.archived a
+ WHERE (a.born = $1 OR a.born IS NULL)
+   AND a.tenant = split_part(e.effect_key, '/', 1) AND a.trace_id = split_part(e.effect_key, '/', 2)
+   AND NOT EXISTS (SELECT FROM handrail.dead_letter d WHERE d.tenant = a.tenant AND d.trace_id = a.trace_id
+                      AND d.kind = 'late_effect' AND d.state <> 'discarded')
+"""
 # Nobody knows any more whose these are: they stay as long as anybody is left who may refer to them.
 _DELETE_SHARED = """
 DELETE FROM handrail.blob t WHERE t.shared_until IS NOT NULL AND NOT EXISTS (

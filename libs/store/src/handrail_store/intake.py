@@ -89,7 +89,8 @@ WITH asked AS MATERIALIZED (
 )
 INSERT INTO handrail.command (command_id, tenant, trace_id, p, kind, body, actor, channel, traceparent, at)
 SELECT command_id, tenant, trace_id, p, 'start', body, actor, channel, traceparent, now FROM asked, clock
- WHERE key IS NULL OR (tenant, path, key) IN (SELECT tenant, path, key FROM kept)
+ WHERE (key IS NULL OR (tenant, path, key) IN (SELECT tenant, path, key FROM kept))
+   AND NOT EXISTS (SELECT FROM handrail.archived a WHERE a.tenant = asked.tenant AND a.trace_id = asked.trace_id)
  ORDER BY i
 ON CONFLICT (tenant, trace_id) WHERE kind = 'start' DO NOTHING
 RETURNING command_id
@@ -186,11 +187,12 @@ async def forget_keys(connection: AnyConnection, older_than_days: int, limit: in
 
 
 async def add_command(connection: AnyConnection, command: NewCommand) -> bool:
-    """Stores a command; False when it is a start whose trace_id is taken."""
+    """Stores a command; False when it is a start whose trace_id is taken, be it by a workflow that was archived."""
     return bool(
         await connection.fetchval(
             "INSERT INTO handrail.command (command_id, tenant, trace_id, p, kind, body, actor, channel, traceparent, at)"
-            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, handrail.clock())"
+            " SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, handrail.clock() WHERE $5 <> 'start'"
+            " OR NOT EXISTS (SELECT FROM handrail.archived WHERE tenant = $2 AND trace_id = $3)"
             " ON CONFLICT (tenant, trace_id) WHERE kind = 'start' DO NOTHING RETURNING true",
             command.command_id,
             command.tenant,

@@ -363,6 +363,14 @@ blob = Table(
     Index("blob_shared", "tenant", "digest", postgresql_where=text("shared_until IS NOT NULL")),
 )
 
+archived = Table(
+    "archived",
+    metadata,
+    _tenant(primary_key=True),
+    Column("trace_id", Text, primary_key=True),  # taken for ever
+    Column("born", Integer),  # its week; empty: archived before revision 0015
+)
+
 effect = Table(
     "effect",
     metadata,

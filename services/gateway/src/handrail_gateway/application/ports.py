@@ -150,7 +150,7 @@ class Transaction(Protocol):
         ...
 
     async def add(self, command: Command) -> bool:
-        """Stores a command; False when it is a start whose trace_id is taken."""
+        """Stores a command; False when it is a start whose trace_id is taken, be it by a workflow that was archived."""
         ...
 
     async def waiting(self, tenant: str, trace_id: str, kind: CommandKind) -> bool:
