@@ -17,16 +17,19 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from standardwebhooks import Webhook
-from tests.integration.test_channels import callback
+from tests.integration.test_channels import advance, callback, pause
 from tests.unit.notifier.test_channel_notices import PAUSE, RESOLVED
 
 from handrail_notifier.outbound import webhook
-from handrail_notifier.outbound.notices import Kind, Notice, TryLater
+from handrail_notifier.outbound.courier import Courier
+from handrail_notifier.outbound.notices import GiveUp, Kind, Notice, TryLater
+from handrail_notifier.outbound.queue import Queue
 from handrail_notifier.outbound.settings import ChannelSettings
 from handrail_notifier.outbound.texts import Email, Texts
 from handrail_notifier.outbound.webhook import Webhooks
 from handrail_simulators.channels import Serving
 from handrail_simulators.channels import office as play
+from handrail_store import connect, migrate
 
 NAME = "hooks.example"
 
@@ -169,6 +172,93 @@ async def test_a_mail_is_sent_again_with_the_same_id_after_the_server_was_busy(p
     hostile = {**RESOLVED, "actor": "x\r\nBcc: evil@evil.example"}
     said = mail.mail(Notice("n", "email", Kind.RESOLVED, "t", "p1", {"event": hostile}, 1))
     assert said["Bcc"] is None
+
+
+class Mailhost:
+    """A mail server that refuses receivers as it is told: `refusing` maps the beginning of an address to a reply."""
+
+    def __init__(self) -> None:
+        self.refusing: dict[str, str] = {}
+        self.taken: list[list[str]] = []  # who got each mail
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 x\r\n")
+        to: list[str] = []
+        while line := (await reader.readline()).decode().strip():
+            if line.upper().startswith("RCPT TO:"):
+                at = line[8:].strip("<> ")
+                reply = next((said for name, said in self.refusing.items() if at.startswith(name)), "250 ok")
+                to += [at] if reply.startswith("250") else []
+            elif line.upper() == "DATA":
+                writer.write(b"354 go\r\n")
+                await reader.readuntil(b"\r\n.\r\n")
+                self.taken.append(to)
+                reply, to = "250 ok", []
+            elif line.upper() == "QUIT":
+                break
+            else:
+                reply = "250 ok"
+            writer.write(reply.encode() + b"\r\n")
+        writer.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def mailhost() -> AsyncGenerator[tuple[Mailhost, ChannelSettings]]:
+    made = Mailhost()
+    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+    settings = ChannelSettings(
+        smtp_url=f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}",  # pyright: ignore[reportArgumentType]
+        mail_from="handrail@corp.example",
+        mail_to="Ada <ada@corp.example>, bob@corp.example",
+    )
+    yield made, settings
+    server.close()
+
+
+async def test_a_receiver_who_is_put_off_gets_the_mail_later_and_the_others_get_it_once(
+    mailhost: tuple[Mailhost, ChannelSettings], empty_database: str
+) -> None:
+    host, settings = mailhost
+    host.refusing["bob"] = "450 4.2.0 greylisted, try again in 5 minutes"
+    await migrate.upgrade(empty_database, 4)
+    pool = await connect.pool(empty_database, app="test-channels")
+    try:
+        courier = Courier(Queue(pool, "default"), {"email": Email(settings)}, ["email"])
+        await pause(pool, "p1")
+        assert await courier.once() == 1
+        assert host.taken == [["ada@corp.example"]]
+        host.refusing["bob"] = "451 4.3.0 not yet"
+        await advance(pool, datetime.timedelta(minutes=1))
+        assert await courier.once() == 1
+        [row] = await pool.fetch("SELECT state, error FROM handrail.outbound")
+        assert row["state"] == "due" and "451" in row["error"]
+        host.refusing.clear()
+        await advance(pool, datetime.timedelta(hours=1))
+        assert await courier.once() == 1
+        assert host.taken == [["ada@corp.example"], ["bob@corp.example"]]
+        assert await pool.fetchval("SELECT state FROM handrail.outbound") == "sent"
+    finally:
+        await pool.close()
+
+
+async def test_a_mail_is_given_up_only_when_nobody_can_ever_have_it(
+    mailhost: tuple[Mailhost, ChannelSettings],
+) -> None:
+    host, settings = mailhost
+    mail = Email(settings)
+    host.refusing = {"ada": "550 5.1.1 no such user", "bob": "421 4.7.0 busy"}
+    with pytest.raises(TryLater, match="421"):
+        await mail.deliver(opened("email"))
+    host.refusing = {"ada": "550 5.1.1 no such user", "bob": "450 4.2.0 later"}
+    with pytest.raises(TryLater, match="450"):
+        await mail.deliver(opened("email"))
+    host.refusing["bob"] = "550 5.1.1 no such user"
+    with pytest.raises(GiveUp):
+        await mail.deliver(opened("email"))
+    assert host.taken == []
+    del host.refusing["bob"]
+    await mail.deliver(opened("email"))
+    assert host.taken == [["bob@corp.example"]]
 
 
 async def test_no_password_goes_out_without_tls(played: Serving) -> None:

@@ -91,7 +91,7 @@ class Courier:
                 return
             _log.info("notice_put_off", reason=str(e)[:200], again_in_s=round(wait, 1), **said)
             self._told.labels(notice.channel, "later").inc()
-            await self._queue.later(notice.id, wait, str(e))
+            await self._queue.later(notice.id, wait, str(e), reached=e.reached)
         except Exception as e:  # a fault of ours in one notice must not end the streams
             if ran_out(e):
                 raise

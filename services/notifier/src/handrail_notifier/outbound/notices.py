@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -28,7 +28,7 @@ class Kind(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Notice:
     """A claimed row of the queue. `attempts` counts this one; `answer` is what the channel said of the notice that opened
-    the pause (where a message stands), `closed` whether that pause is over by now."""
+    the pause (where a message stands), `closed` whether that pause is over by now, `reached` who has it of earlier tries."""
 
     id: str
     channel: str
@@ -39,6 +39,7 @@ class Notice:
     attempts: int
     answer: Mapping[str, Any] | None = None
     closed: Mapping[str, Any] | None = None
+    reached: Sequence[str] = ()
 
 
 class Undelivered(Exception):
@@ -46,11 +47,14 @@ class Undelivered(Exception):
 
 
 class TryLater(Undelivered):
-    """The channel did not take it. `after_s`: not before; `counts`: false when it was not its fault."""
+    """The channel did not take it, or not for everybody: `reached` are those who have it by now and get it no more. `after_s`:
+    not before; `counts`: false when it was not its fault."""
 
-    def __init__(self, why: str, after_s: float | None = None, *, counts: bool = True) -> None:
+    def __init__(
+        self, why: str, after_s: float | None = None, *, counts: bool = True, reached: Sequence[str] = ()
+    ) -> None:
         super().__init__(why)
-        self.after_s, self.counts = after_s, counts
+        self.after_s, self.counts, self.reached = after_s, counts, reached
 
 
 class GiveUp(Undelivered):

@@ -78,6 +78,7 @@ WITH mine AS (
 )
 SELECT m.id, m.channel, m.kind, m.trace_id, m.pause_id, m.attempts, convert_to(m.body::text, 'UTF8') AS body,
        convert_to(coalesce(first.answer, m.answer)::text, 'UTF8') AS answer, first.state AS first_state,
+       convert_to((m.answer -> 'reached')::text, 'UTF8') AS reached,
        convert_to(closing.body::text, 'UTF8') AS closed
 FROM mine m
 LEFT JOIN LATERAL (SELECT o.answer, o.state FROM handrail.outbound o
@@ -91,7 +92,8 @@ _SENT = """
 UPDATE handrail.outbound SET state = 'sent', due_at = NULL, answer = $2, error = NULL, sent_at = handrail.clock() WHERE id = $1
 """
 _LATER = """
-UPDATE handrail.outbound SET due_at = handrail.clock() + make_interval(secs => $2), error = $3, attempts = attempts - $4
+UPDATE handrail.outbound SET due_at = handrail.clock() + make_interval(secs => $2), error = $3, attempts = attempts - $4,
+  answer = coalesce($5, answer)
 WHERE id = $1 AND state = 'due'
 """
 _PARKED = "UPDATE handrail.outbound SET state = 'parked', due_at = NULL, error = $2 WHERE id = $1 AND state = 'due'"
@@ -142,6 +144,7 @@ class Queue:
                 row["attempts"],
                 _json(row["answer"]),
                 _json(row["closed"]),
+                _json(row["reached"]) or (),
             )
             for row in rows
         ]
@@ -150,9 +153,12 @@ class Queue:
         """It is out; `answer` says where."""
         await self._execute(_SENT, notice_id, to_json(answer) if answer is not None else None)
 
-    async def later(self, notice_id: str, after_s: float, why: str, *, counts: bool = True) -> None:
-        """It is tried again after so many seconds."""
-        await self._execute(_LATER, notice_id, float(after_s), why[:500], 0 if counts else 1)
+    async def later(
+        self, notice_id: str, after_s: float, why: str, *, counts: bool = True, reached: Sequence[str] = ()
+    ) -> None:
+        """It is tried again after so many seconds, for all but those whom it has `reached` (none: as was known before)."""
+        got = to_json({"reached": list(reached)}) if reached else None
+        await self._execute(_LATER, notice_id, float(after_s), why[:500], 0 if counts else 1, got)
 
     async def park(self, notice_id: str, why: str) -> None:
         """It is not tried again by itself."""

@@ -6,12 +6,16 @@ import asyncio
 import smtplib
 import ssl
 from email.message import EmailMessage
+from email.utils import getaddresses
 from hashlib import sha256
 from urllib.parse import unquote, urlsplit
+
+import structlog
 
 from handrail_notifier.outbound.notices import GiveUp, Notice, TryLater, console_link, title, words
 from handrail_notifier.outbound.settings import ChannelSettings
 
+_log = structlog.get_logger(__name__)
 TIMEOUT_S = 20.0
 
 
@@ -22,15 +26,28 @@ class Email:
         self._settings = settings
 
     async def deliver(self, notice: Notice) -> None:
-        """One try. Raises TryLater, GiveUp."""
+        """One try, for those who do not have it yet. Raises TryLater while the server puts one of them off, GiveUp when it refuses
+        them all for good."""
+        mail = self.mail(notice)
+        owed = [at for _, at in getaddresses([mail["To"]]) if at not in notice.reached]
+        if not owed:
+            return
         try:
-            await asyncio.to_thread(self._send, self.mail(notice))
+            refused = await asyncio.to_thread(self._send, mail, owed)
+            reached = [*notice.reached, *(at for at in owed if at not in refused)]
         except smtplib.SMTPRecipientsRefused as e:
-            raise GiveUp("the mail server refuses every receiver") from e
+            refused, reached = e.recipients, [*notice.reached]
         except smtplib.SMTPResponseException as e:
             raise TryLater(f"the mail server answered {e.smtp_code}") from e
         except (smtplib.SMTPException, OSError) as e:
             raise TryLater(f"the mail server: {type(e).__name__}") from e
+        codes = sorted({code for code, _ in refused.values()})
+        if any(code < 500 for code in codes):
+            raise TryLater(f"the mail server answered {codes} for {len(refused)} of {len(owed)}", reached=reached)
+        if not reached:
+            raise GiveUp("the mail server refuses every receiver")
+        if refused:
+            _log.warning("mail_receivers_refused", notice=notice.id, refused=len(refused), codes=codes)
 
     def mail(self, notice: Notice) -> EmailMessage:
         """The mail, plain text only."""
@@ -46,7 +63,8 @@ class Email:
         mail.set_content(words(notice, console_link(self._settings.public_url, notice.trace_id)))
         return mail
 
-    def _send(self, mail: EmailMessage) -> None:
+    def _send(self, mail: EmailMessage, owed: list[str]) -> dict[str, tuple[int, bytes]]:
+        """Answers who was refused while others were not."""
         at = urlsplit(self._settings.smtp_url.get_secret_value())
         host, tls = at.hostname or "127.0.0.1", ssl.create_default_context()
         if at.scheme == "smtps":
@@ -63,7 +81,7 @@ class Email:
                 if at.scheme == "smtp" and not isinstance(server.sock, ssl.SSLSocket):
                     raise smtplib.SMTPNotSupportedError("Expected STARTTLS before a password is sent.")
                 server.login(unquote(at.username), unquote(at.password or ""))
-            server.send_message(mail)
+            return server.send_message(mail, to_addrs=owed)
 
 
 class Texts:
