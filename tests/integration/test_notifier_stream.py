@@ -191,6 +191,25 @@ async def test_a_workflow_of_another_tenant_is_unknown(rig: Rig, pool: Any) -> N
     assert (await rig.events("foreign")).status == 404
 
 
+@pytest.mark.parametrize("form", ["sse", "agui"])
+async def test_a_position_that_the_journal_has_goes_on_where_the_bus_is_behind(rig: Rig, form: str) -> None:
+    """As with a cursor of `GET /state`, or after a reconnect from another replica, while somebody watches already."""
+    told = story(f"behind-{form}", 8)
+    await rig.source.both(told.events[:5])
+    first = await rig.events(told.trace_id)
+    await delivered(first, 5)
+    await rig.source.write(told.events[5:])
+    second = await rig.open(f"/workflows/{told.trace_id}/events?format={form}&after=8")
+    assert second.status == 200
+    await delivered(first, 8)
+    told.node("a", "SCHEDULED", "IN_PROGRESS")
+    await rig.source.both(told.events[8:])
+    await delivered(second, 9)
+    assert first.ids == list(range(1, 10))
+    assert second.ids == [9]
+    assert b"reset" not in second.body
+
+
 async def test_an_accepted_workflow_without_events_opens_and_waits(rig: Rig) -> None:
     await rig.source.accept("waiting", intent="x", input={"a": 1})
     client, lost = await rig.events("waiting"), await rig.events("waiting", 7)

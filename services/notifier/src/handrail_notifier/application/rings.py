@@ -32,7 +32,7 @@ from handrail_notifier.application.ports import (
 )
 from handrail_notifier.application.records import EventRecord, parse_event
 from handrail_notifier.application.watched import Watched
-from handrail_notifier.domain.position import WINDOW
+from handrail_notifier.domain.position import AHEAD, WINDOW, Opening
 from handrail_notifier.domain.ring import Offered, Ring
 from handrail_notifier.domain.window import Piece
 
@@ -110,6 +110,21 @@ class Rings:
         watched = self.find(workflow_key(*key).encode())
         return (watched is not None and watched.ring is not None) or key in await self._journal.heads([key])
 
+    async def opening(self, watched: Watched, position: str) -> Opening:
+        """What a client at `position` gets. Ahead of the ring is not ahead of the workflow: the position may come from `GET
+        /state` or from another replica, and the bus be slow. So the ring is brought to where the journal stands before
+        anybody is told to begin again; clients that ask together share that. Raises Unavailable."""
+        found = watched.open(position)
+        for _ in range(2):
+            if found != AHEAD:
+                break
+            begun_for_this = watched.catching_up is None
+            await self._caught_up(watched)
+            found = watched.open(position)
+            if begun_for_this:
+                break  # one that others wait for already may have looked before this position came about
+        return found
+
     def release(self, watched: Watched) -> None:
         """Nobody less, one fewer: the ring stays for a grace time after the last."""
         watched.holders -= 1
@@ -131,8 +146,12 @@ class Rings:
 
     async def recheck(self, *, at_once: bool) -> None:
         """Compares every ring that somebody follows with the journal and fills what the bus did not bring: `at_once`
-        after trouble on the bus, else what was owed already at the check before. Raises Unavailable."""
-        running = [w for w in self._table.values() if w.ring is not None and not w.ended and w.holders]
+        after trouble on the bus, else what was owed already at the check before. After trouble, rings that nobody
+        follows are dropped: whoever comes gets one from the journal. Raises Unavailable."""
+        if at_once:
+            for idle in [w for w in self._table.values() if not w.holders and not w.loading and not w.ended]:
+                self._drop(idle)
+        running = [w for w in self._table.values() if not w.ended and (at_once or (w.ring is not None and w.holders))]
         for begin in range(0, len(running), RECHECKED_TOGETHER):
             part = running[begin : begin + RECHECKED_TOGETHER]
             heads = await self._journal.heads([watched.key for watched in part])
@@ -141,9 +160,10 @@ class Rings:
                 owed = (head.seq if head is not None else 0) if at_once else watched.owed
                 if head is not None:
                     watched.owed = head.seq
-                if watched.head < owed and not watched.loading:
+                if watched.head < owed:
                     watched.seen = max(watched.seen, owed)
-                    self._want(watched)
+                    if not watched.loading:
+                        self._want(watched)
 
     def sweep(self) -> None:
         """Drops rings that nobody looked at for the grace time, and the oldest of those beyond the bounds of memory."""
@@ -198,8 +218,30 @@ class Rings:
             rows = await self.page(watched, cursor, PAGE // 5)
         return watched.piece_of(rows) if rows and rows[0].seq == cursor + 1 else watched.reset("not-in-journal")
 
+    async def _caught_up(self, watched: Watched) -> None:
+        if watched.catching_up is None:
+            watched.catching_up = asyncio.create_task(self._catch_up(watched), name="ring.catch_up")
+        try:
+            async with asyncio.timeout(self._start_timeout_s):
+                await asyncio.shield(watched.catching_up)
+        except TimeoutError as e:
+            raise Unavailable("Expected the journal to answer, but it does not.") from e
+        if watched.broken:
+            raise Unavailable("Expected a journal that can be folded, but it cannot be.")
+
+    async def _catch_up(self, watched: Watched) -> None:
+        try:
+            if watched.loading:
+                await watched.settled.wait()
+            if not watched.loading:
+                self._want(watched)
+            await watched.settled.wait()
+        finally:
+            watched.catching_up = None
+
     def _want(self, watched: Watched) -> None:
         watched.loading = True
+        watched.settled.clear()
         self._wanted[watched] = None
         self._wake.set()
 
@@ -242,7 +284,7 @@ class Rings:
             watched.born = head.born
             async with self._slots:
                 watched.ring = await self._filled(watched, head, snapshot)
-            watched.loading = False
+            self._settle(watched)
             if not watched.ready.done():
                 watched.ready.set_result(None)
             self._changed(watched)
@@ -252,14 +294,19 @@ class Rings:
         except (Undecodable, KeyError, TypeError, AttributeError, ValueError) as e:
             _log.error("journal_not_foldable", trace_id=watched.key[1], kind=type(e).__name__)
             self._drop(watched)
-            watched.loading, watched.broken = False, True
+            watched.broken = True
+            self._settle(watched)
             self._changed(watched)
             if not watched.ready.done():
                 watched.ready.set_exception(Unavailable("Expected a journal that can be folded, but it cannot be."))
                 watched.ready.exception()
 
-    def _unknown(self, watched: Watched) -> None:
+    def _settle(self, watched: Watched) -> None:
         watched.loading = False
+        watched.settled.set()
+
+    def _unknown(self, watched: Watched) -> None:
+        self._settle(watched)
         if watched.ring is None:
             self._drop(watched)
             if not watched.ready.done():

@@ -25,8 +25,8 @@ MAX_PROGRESS = 64
 class Watched:
     """A feed of one workflow. `seen` is the highest `seq` that the bus has shown: the ring owes its clients that much.
 
-    `loading`: the journal is being read, live events only raise `seen` meanwhile. `owed`: where the journal stood at the
-    last check. `tainted`: load afresh. `broken`: it cannot be served. `holders` are those who need it.
+    `loading`: the journal is being read, live events only raise `seen` meanwhile; `settled` when it is not. `catching_up`:
+    somebody waits for where the journal stands. `owed`: where it stood at the last check. `tainted`: load afresh. `broken`: it cannot be served. `holders` are those who need it.
     """
 
     def __init__(self, key: Key, frames: Frames) -> None:
@@ -36,6 +36,8 @@ class Watched:
         self.born = 0
         self.seen = 0
         self.loading = False
+        self.settled = asyncio.Event()
+        self.catching_up: asyncio.Task[None] | None = None
         self.owed = 0
         self.tainted = False
         self.broken = False
@@ -77,7 +79,7 @@ class Watched:
         return verdict
 
     def open(self, position: str) -> Opening:
-        """What a client at `position` gets."""
+        """What a client at `position` gets, as far as the ring goes: `Rings.opening` knows what is ahead of the workflow."""
         return opening(position, self.head, ended=self.ended)
 
     def after(self, cursor: int) -> Piece | Cold | None:

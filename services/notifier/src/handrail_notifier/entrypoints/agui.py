@@ -16,10 +16,10 @@ from handrail_notifier.application.agui_tracks import Run, Tracks
 from handrail_notifier.application.ports import Desk, NotFound, RefusedElsewhere, Unavailable
 from handrail_notifier.application.rings import Rings
 from handrail_notifier.application.watched import Watched
-from handrail_notifier.domain.position import GoOn, Over, Reset
+from handrail_notifier.domain.position import GoOn, Reset
 from handrail_notifier.entrypoints.body import Refused, read_body
 from handrail_notifier.entrypoints.door import problem_response
-from handrail_notifier.entrypoints.sse import Streams, not_found, position_of, unavailable
+from handrail_notifier.entrypoints.sse import Streams, not_found, unavailable
 
 LIMIT_BYTES = 1024 * 1024
 _ORDERED = ("blueprint", "input", "plan", "labels", "deadline_s")
@@ -33,17 +33,9 @@ class AguiEvents:
     def __init__(self, tracks: Tracks, streams: Streams) -> None:
         self._tracks, self._streams = tracks, streams
 
-    async def follow(self, watched: Watched, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves it from the client's position; the caller holds `watched`."""
-        opening = watched.open(position_of(request))
-        if isinstance(opening, Over):
-            await Response(None, 204, {"cache-control": "no-store"})(scope, receive, send)
-            return
-        try:
-            track = await self._tracks.hold(watched)
-        except Unavailable:
-            await unavailable(request.url.path)(scope, receive, send)
-            return
+    async def follow(self, watched: Watched, opening: GoOn | Reset, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves it from where the client goes on; the caller holds `watched`. Raises Unavailable."""
+        track = await self._tracks.hold(watched)
         try:
             match opening:
                 case GoOn(cursor):

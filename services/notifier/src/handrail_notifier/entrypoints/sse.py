@@ -140,8 +140,8 @@ class Streams:
 class OtherForm(Protocol):
     """The same stream in the frames of another protocol."""
 
-    async def follow(self, watched: Watched, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves it from the client's position."""
+    async def follow(self, watched: Watched, opening: GoOn | Reset, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves it from where the client goes on; the caller holds `watched`."""
         ...
 
 
@@ -181,19 +181,24 @@ class WorkflowEvents:
             await unavailable(path)(scope, receive, send)
             return
         try:
-            if form in self._others:
-                await self._others[form].follow(watched, request, scope, receive, send)
-                return
-            await self._follow(watched, position_of(request), scope, receive, send)
+            opening = await self._rings.opening(watched, position_of(request))
+            if isinstance(opening, Over):
+                await Response(None, 204, {"cache-control": "no-store"})(scope, receive, send)
+            elif form in self._others:
+                await self._others[form].follow(watched, opening, scope, receive, send)
+            else:
+                await self._follow(watched, opening, scope, receive, send)
+        except Unavailable:
+            await unavailable(path)(scope, receive, send)
         finally:
             self._rings.release(watched)
 
-    async def _follow(self, watched: Watched, position: str, scope: Scope, receive: Receive, send: Send) -> None:
-        match watched.open(position):
-            case Over():
-                await Response(None, 204, {"cache-control": "no-store"})(scope, receive, send)
+    async def _follow(
+        self, watched: Watched, opening: GoOn | Reset, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        match opening:
             case GoOn(cursor):
-                if position != "0":
+                if cursor:
                     self._replayed.inc(watched.head - cursor)
                 await self._streams.serve(scope, receive, send, watched, cursor)
             case Reset(reason):
