@@ -11,9 +11,10 @@ from rich.text import Text
 from handrail.cli.live import follow
 from handrail.cli.look import pause_of
 from handrail.cli.options import DEFAULT_URL, Actor, AsJson, Comment, PauseId, TraceId, Url, Yes, pair, seconds
-from handrail.cli.pause_card import buttons, card
+from handrail.cli.pause_card import buttons, card, closing, is_open
 from handrail.cli.press import done, find, outcome, press
 from handrail.cli.session import (
+    PROBLEM,
     USAGE,
     block,
     call,
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from handrail_sdk.client import Client
 
 RESOLVE_EPILOG = (
-    "ACTION is the action_id (RES_SKIP), its short form (skip) or its number. Without it you are asked.\n\n"
+    "ACTION is the action_id (RES_SKIP), its short form (skip) or its number. Without it you are asked; of a pause that is"
+    " decided already you are told by whom.\n\n"
     "Examples:\n\n"
     "handrail resolve 0199… skip --comment 'she has a laptop'\n\n"
     "handrail resolve p12ab… RES_MANUAL_SKU --input https://vendor.example/mbp16\n\n"
@@ -139,6 +141,12 @@ def resolve(
     async def work(client: Client) -> None:
         pause = await _open_pause(client, id)
         console = out()
+        if action is None and not is_open(pause):
+            if as_json:
+                print_json(pause)
+            else:
+                console.print(closing(pause))
+            raise typer.Exit(PROBLEM)
         if asking:
             block(card(pause, _now(pause), url_option=url_option(url)))
         word = action

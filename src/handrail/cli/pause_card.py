@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from handrail.cli.session import program
-from handrail.cli.text import compact, duration, pretty, safe, seconds_of, short
+from handrail.cli.text import clock_time, compact, duration, pretty, safe, seconds_of, short
 
 _BAR = Box("┃   \n┃   \n┃   \n┃   \n┃   \n┃   \n┃   \n┃   \n")
 _TITLES = {
@@ -55,6 +55,17 @@ def card(pause: Mapping[str, Any], now_s: float, *, evidence_lines: int = 12, ur
 def is_open(pause: Mapping[str, Any]) -> bool:
     """Whether a button may be pressed. A pause in a workflow's state is open and does not say so; one by itself does."""
     return pause.get("state", "open") == "open"
+
+
+def closing(pause: Mapping[str, Any]) -> Text:
+    """How a closed pause ended: who decided what, or what else closed it."""
+    decision: Mapping[str, Any] = pause.get("decision") or {}
+    at = clock_time(decision.get("decided_at") or pause.get("closed_at"))
+    if decision.get("outcome", "") != "decided":
+        return Text(f"Closed at {at} without a person: {safe(decision.get('outcome') or pause['state'])}")
+    by = f"Decided by {safe(decision['actor'])} over {safe(decision['channel'])} at {at}: "
+    line = Text(by).append(safe(decision["action_id"]), style="bold")
+    return line.append(f" ({short(decision['comment'], 200)})" if decision.get("comment") else "")
 
 
 def buttons(pause: Mapping[str, Any], *, url_option: str = "") -> RenderableType:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.unit.sdk_client.fake_handrail import Answer, FakeHandrail
 from typer.testing import CliRunner
 
 from handrail.cli.main import build
+from handrail.cli.pause_card import closing
 from handrail_contracts.problems import problem
 
 PAUSE_ID = "p0123456789abcdef01234567"
@@ -207,6 +209,24 @@ async def test_show_of_a_closed_pause_offers_no_button_and_says_who_decided(paus
     assert "decided: " in result.stdout and "bob" in result.stdout
     assert "Skip Hardware Step" not in result.stdout and " resolve " not in result.stdout
     assert "waiting" not in result.stdout
+
+
+async def test_resolve_without_an_action_of_a_closed_pause_says_who_decided_and_offers_nothing(
+    paused: FakeHandrail,
+) -> None:
+    (pause,) = paused.state()["pauses"]
+    decided = {"outcome": "decided", "action_id": "RES_SKIP", "actor": "bob", "channel": "console"}
+    decided |= {"decided_at": pause["at"], "applied": True, "comment": "she has one"}
+    closed = {"state": "resolved", "decision": decided, "closed_at": pause["at"], "workflow": {"status": "COMPLETED"}}
+    paused.answer("GET", f"/pauses/{PAUSE_ID}", Answer(200, {**pause, **closed}))
+    result = await handrail(paused, "resolve", PAUSE_ID)
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert re.fullmatch(r"Decided by bob over console at [\d:.]+: RES_SKIP \(she has one\)\n", result.stdout)
+    told = await handrail(paused, "resolve", PAUSE_ID, "--json")
+    assert (told.exit_code, json.loads(told.stdout)["decision"]["actor"]) == (1, "bob")
+    expired = decided | {"outcome": "superseded", "action_id": None, "actor": "system"}
+    assert closing({**closed, "decision": expired}).plain.endswith("without a person: superseded")
+    assert sent(paused) == []
 
 
 async def test_resolve_without_an_action_lists_the_buttons_and_decides_nothing(paused: FakeHandrail) -> None:
