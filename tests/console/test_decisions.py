@@ -82,7 +82,10 @@ async def test_a_refusal_says_why(console: Console) -> None:
     trace_id = await gated(console)
     async with console.desk() as desk:
         page = await desk.open(f"workflows/{trace_id}?tab=intervene")
+        comment = page.locator(".options .comment")
+        await expect(comment).to_contain_text("optional")
         await page.locator("[data-action=RES_REJECT]").click()
+        await expect(comment).to_contain_text("required")
         await page.locator("[data-confirm=RES_REJECT]").click()
         await expect(page.locator(".field-error")).to_contain_text("Expected a reason")
         await expect(page.get_by_label("Comment")).to_be_focused()

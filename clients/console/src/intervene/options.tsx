@@ -53,6 +53,7 @@ export function Options({ pause, stale, cursor, onAgain }: Props) {
   const over = phase.name === "refused" && OVER.has(phase.problem.code);
   const disabled = busy || stale || !online || over;
   if (chosen === null) fire.current = null;
+  const mustExplain = needsComment(pause, pause.available_resolutions.find((each) => each.action_id === chosen));
   const buttons = useMemo(() => ordered(pause.available_resolutions), [pause.available_resolutions]);
 
   /** Opens an option, or closes it: by whatever hand, what there is to do next is in sight and has the focus. */
@@ -125,16 +126,16 @@ export function Options({ pause, stale, cursor, onAgain }: Props) {
           />
         ))}
       </ol>
-      <details className="comment" open={!narrow || isHighRisk(pause) || commentError !== ""}>
+      <details className="comment" open={!narrow || mustExplain || commentError !== ""}>
         <summary>
           <label htmlFor={commentId}>
           {text.pause.comment}{" "}
           <span className="dim small">
-              {isHighRisk(pause) ? text.pause.commentRequired : text.pause.commentOptional}
+              {mustExplain ? text.pause.commentRequired : text.pause.commentOptional}
             </span>
           </label>
         </summary>
-        <textarea id={commentId} rows={1} maxLength={4000} value={comment} disabled={busy || over} aria-invalid={commentError ? true : undefined} aria-describedby={commentError ? `${commentId}-error` : undefined} onChange={(event) => setComment(event.target.value)} />
+        <textarea id={commentId} rows={1} maxLength={4000} value={comment} disabled={busy || over} aria-required={mustExplain} aria-invalid={commentError ? true : undefined} aria-describedby={commentError ? `${commentId}-error` : undefined} onChange={(event) => setComment(event.target.value)} />
         {commentError ? (
           <p id={`${commentId}-error`} className="field-error">
             {commentError}
@@ -152,8 +153,8 @@ export function ordered(all: readonly Resolution[]): Resolution[] {
 }
 
 /** A refusal is explained, and so is whatever carries a high risk. */
-function needsComment(pause: Pause, resolution: Resolution): boolean {
-  return isHighRisk(pause) || resolution.kind === "reject";
+function needsComment(pause: Pause, resolution: Resolution | undefined): boolean {
+  return isHighRisk(pause) || resolution?.kind === "reject";
 }
 
 function Told(props: { pause: Pause; phase: Phase; override: boolean; setOverride: (on: boolean) => void; onAgain: () => void }) {
