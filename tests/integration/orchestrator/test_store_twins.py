@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -22,7 +22,7 @@ from tests.torture.sim.store import Server, SimStore
 from tests.waiting import wait_until
 
 from handrail_orchestrator.adapters.postgres import PostgresStore
-from handrail_orchestrator.application.ports import Batch, Fenced, Position, Store, StoredRow, Summary
+from handrail_orchestrator.application.ports import Batch, CommitUnknown, Fenced, Position, Store, StoredRow, Summary
 from handrail_store import connect, migrate
 from handrail_store.journal_weeks import born_at
 
@@ -108,8 +108,10 @@ async def twins(empty_database: str) -> AsyncGenerator[tuple[Twin, Twin]]:
     pool.terminate()
 
 
-def batch(epoch: int, first: int, last: int, *, results: int, commands: list[tuple[int, int]] | None = None) -> Batch:
-    """Events `first` to `last` of the story, in partition 0; its offset of results moves to `results`."""
+def batch(
+    epoch: int, first: int, last: int, *, results: int, count: int = 0, commands: list[tuple[int, int]] | None = None
+) -> Batch:
+    """Events `first` to `last` of the story, in partition 0 after `count` batches; its offset of results moves to `results`."""
     events = EVENTS[first - 1 : last]
     rows = [
         StoredRow(
@@ -129,7 +131,7 @@ def batch(epoch: int, first: int, last: int, *, results: int, commands: list[tup
     at = events[-1]["at_ms"]
     summary = Summary("w", 0, BORN, None, None, "RUNNING", b"{}", b"{}", last, at, at, None, at + 500)
     offsets = {"handrail.results": (results, f"id-{results}")}
-    made = Batch("default", [Position(0, epoch, last + 1, first - 1, offsets, "bus-1")], rows, [summary])
+    made = Batch("default", [Position(0, epoch, last + 1, first - 1, offsets, "bus-1", count)], rows, [summary])
     made.commands = commands or []
     for e in events:
         if e["type"] == "WORKFLOW_PAUSED_HITL":
@@ -181,9 +183,7 @@ async def a_pause(twin: Twin) -> list[Any]:
     a = twin.store("a", 60.0)
     told: list[Any] = [by_p(await a.acquire(P)), await a.load(["w", "nobody"])]
     told.append(await a.renew({0: (1, 0, 0), 1: (1, 0, 1)}))
-    ahead = batch(1, 1, 2, results=3)
-    ahead.positions = [replace(x, batch=1) for x in ahead.positions]
-    told.append(await refused(a.commit(ahead)))
+    told.append(await refused(a.commit(batch(1, 1, 2, results=3, count=1))))
     assert told[-2:] == [{0}, "fenced"], "what knows of more batches than the row is of another database"
     for count in ((1, 2), (299, 397), (150, 200), (3, 3)):
         told.append(await a.track_record({("bot", "act"): count, ("bot", "look"): (1, 1)}))
@@ -194,7 +194,10 @@ async def a_pause(twin: Twin) -> list[Any]:
     await a.commit(batch(1, 1, PAUSED_AT - 1, results=3))
     (start,) = await a.commands([0, 1], 10)
     told.append((start.kind, start.unborn))
-    await a.commit(batch(1, PAUSED_AT, PAUSED_AT, results=4, commands=[(start.n, 1)]))
+    await a.commit(batch(1, PAUSED_AT, PAUSED_AT, results=4, count=1, commands=[(start.n, 1)]))
+    told.append(await refused(a.commit(batch(1, PAUSED_AT + 1, PAUSED_AT + 1, results=5, count=1))))
+    told.append(await a.renew({0: (1, 0, 1), 1: (1, 0, 0)}))
+    assert told[-2:] == ["fenced", {1}], "what knows of fewer has missed a commit of its own"
     told += [await a.load(["w"]), await a.open_workflows([0, 1], "", 10), await a.open_workflows([1], "", 10)]
     told += [await a.unpublished(0, PAUSED_AT - 2, 10), await a.last_events(["w"])]
     asked = [("w", 1), ("w", PAUSED_AT), ("w", PAUSED_AT + 1), ("nobody", 1)]
@@ -202,7 +205,7 @@ async def a_pause(twin: Twin) -> list[Any]:
     assert [j.newest for j in told[-2].values()] == [PAUSED_AT] * 3
     assert told[-2]["w", PAUSED_AT][1:] == ("WORKFLOW_PAUSED_HITL", PAUSE["at"])
     assert told[-2]["w", PAUSED_AT + 1][1:] == (None, None)
-    again = a.commit(batch(1, 1, 2, results=4))
+    again = a.commit(batch(1, 1, 2, results=4, count=2))
     with pytest.raises(Exception) as violated:
         await again
     told.append(a.is_transient(violated.value))
@@ -216,7 +219,15 @@ async def a_pause(twin: Twin) -> list[Any]:
     last = PAUSED_AT + 2
     async with a.transaction() as tx:
         told.append(await tx.decisions([PAUSE["pause_id"]]))
-        await tx.write(batch(1, PAUSED_AT + 1, last, results=9, commands=[(command.n, last)]))
+        await tx.write(batch(1, PAUSED_AT + 1, last, results=9, count=2, commands=[(command.n, last)]))
+        doubt = [Position(0, 1, last + 1, 0, {}, None)], {0: 2}
+        with pytest.raises(CommitUnknown):
+            await a.committed(*doubt)  # as long as a lock is waited for
+        asking = asyncio.create_task(a.committed(*doubt))
+        done, _ = await asyncio.wait({asking}, timeout=0.2)
+        assert not done, "it waits for the transaction"
+    told.append(await asyncio.wait_for(asking, 30))
+    assert told[-1] is True
     async with a.transaction() as tx:
         told.append(await tx.decisions([PAUSE["pause_id"]]))
     told += [await a.load(["w"]), await a.commands([0], 10)]

@@ -6,7 +6,7 @@ asks the same of both. Beside every commit it keeps a fold of each journal, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -90,6 +90,7 @@ class Transaction:
         self.partitions: set[int] = set()
         self.staged: list[Callable[[], None]] = []
         self.afterwards: list[Callable[[], None]] = []
+        self.committing = False  # its COMMIT is under way: the client's end or silence stops it no more
         self.over = False
 
 
@@ -184,22 +185,32 @@ class Database:
         return [replace(r, offsets=dict(r.offsets)) for r in free[:most]]
 
     def renew(self, member: str, held: dict[int, tuple[int, int, int]], lease_s: float) -> set[int]:
+        self._none_locked(held)
         kept: set[int] = set()
         for p, (epoch, upto, batch) in held.items():
             r = self.partitions[p]
-            if p in self.row_locks:
-                raise Locked(f"partition {p}")
-            if r.epoch == epoch and r.owner == member and r.batch >= batch:
+            if r.epoch == epoch and r.owner == member and self.counts(r, batch):
                 r.lease_until = self.now_s() + lease_s
                 r.published_upto = max(r.published_upto, upto)
                 kept.add(p)
         return kept
 
     def release(self, member: str, held: dict[int, tuple[int, int]]) -> None:
+        self._none_locked(held)
         for p, (epoch, upto) in held.items():
             r = self.partitions[p]
             if r.epoch == epoch and r.owner == member:
                 r.owner, r.lease_until, r.published_upto = None, -1.0, max(r.published_upto, upto)
+
+    def ask(self, partitions: list[int]) -> list[PartitionRow]:
+        """These rows, once nobody is writing them."""
+        self._none_locked(partitions)
+        return [self.partitions[p] for p in partitions]
+
+    def _none_locked(self, partitions: Iterable[int]) -> None:
+        for p in partitions:
+            if p in self.row_locks:
+                raise Locked(f"partition {p}")
 
     def decided(self, pause_ids: list[str]) -> list[Decided]:
         found = [d for i in pause_ids if (d := self.decisions.get(i)) is not None and not d.applied]
@@ -243,7 +254,12 @@ class Database:
 
     def _mine(self, member: str, x: Position) -> bool:
         row = self.partitions[x.p]
-        return row.epoch == x.epoch and row.owner == member and row.batch >= x.batch
+        return row.epoch == x.epoch and row.owner == member and self.counts(row, x.batch)
+
+    @staticmethod
+    def counts(row: PartitionRow, batch: int) -> bool:
+        """Whether the row knows of exactly as many batches as its owner."""
+        return row.batch == batch
 
     def write_rare(self, tx: Transaction, batch: Batch) -> None:
         """The other tables."""

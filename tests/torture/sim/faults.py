@@ -19,6 +19,7 @@ FAULTS: frozenset[str] = frozenset(
         *CRASHPOINTS,
         *("orchestrator killed", "orchestrator stopped", "orchestrator restarted", "agents killed", "agents stopped"),
         *("agents restarted", "store refused", "commit lost", "answer of a commit lost", "database restarted"),
+        *("commit lands late", "commit hangs"),
         *("send failed", "ack lost", "half sent", "record doubled", "record lost", "record late", "bus down"),
         *("bus lost its log", "zombie fenced", "nudge lost", "race lost", "snapshot spoilt"),
     }
@@ -48,6 +49,9 @@ class Faults:
 
     rng: Random
     on: bool = True
+    aside: Random = field(
+        default_factory=lambda: Random(0)
+    )  # for what came later: seeds keep the stories that they had
     counts: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -63,6 +67,7 @@ class Faults:
         self.late = r.choice((0.0, 0.05, 0.2)) * rough
         self.nemesis = 0.0 if self.calm else r.choice((0.5, 1.0, 2.0))
         self.new_bus = not self.calm and r.random() < 0.15
+        self.tardy = 0.0 if self.calm else self.aside.choice((0.0, 0.02, 0.06))
         self.points = set(CRASHPOINTS if r.random() < 0.5 else r.sample(CRASHPOINTS, 3))
 
     def hit(self, name: str, p: float) -> bool:
@@ -74,6 +79,10 @@ class Faults:
 
     def crashes(self, point: str) -> bool:
         return point in self.points and self.hit(point, self.crash * RARE.get(point, 1))
+
+    def tardy_commit(self) -> bool:
+        """Whether the connection breaks while this commit is under way."""
+        return self.on and self.aside.random() < self.tardy
 
     def latency(self) -> float:
         """Seconds that a request takes one way."""

@@ -84,7 +84,7 @@ class Simulation:
     def __post_init__(self) -> None:
         self.rng = Random(self.seed)
         self.loop = SimLoop()
-        self.faults = Faults(self.rng)
+        self.faults = Faults(self.rng, aside=Random(f"aside {self.seed}"))
         self.bus = SimBus(self.loop, self.faults)
         self.database = Database(P, self.loop.time, self._log)
         if self.rng.random() < 0.4:

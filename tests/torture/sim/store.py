@@ -42,6 +42,7 @@ class Server:
     def __init__(self, loop: SimLoop, faults: Faults, database: Database) -> None:
         self.loop, self.faults, self.database = loop, faults, database
         self.down = False
+        self._on_their_way: dict[Process, list[Callable[[str], None]]] = {}
 
     def restart(self) -> None:
         """Every open transaction is gone, nothing answers until `up`."""
@@ -90,6 +91,49 @@ class Server:
 
         loop.outside(f.latency(), arrive)
         return await done
+
+    async def lose(self, process: Process, act: Callable[[], Transaction]) -> None:
+        """Breaks the connection under a commit that goes on. Either it has its rows and hangs, or it is still on its way: then it
+        lands once its owner was told that nothing has come of it, or, where nobody is told, after a while."""
+        process.check()
+        dice = self.faults.aside
+        if dice.random() < 0.5:
+            hangs_s = dice.uniform(0.02, 4.0)
+            self.loop.outside(dice.uniform(0.0, 0.005), lambda: self._arrive("commit hangs", act, hangs_s))
+        else:
+            self._on_their_way.setdefault(process, []).append(lambda name: self._arrive(name, act, 0.0))
+            self.loop.outside(3.0, lambda: self._come(process, "commit hangs"))
+        await asyncio.sleep(dice.uniform(0.005, 0.3))
+        raise ConnectionError("Expected the answer of a commit, but the connection broke under it.")
+
+    def asked(self, process: Process) -> None:
+        """It was told that nothing has come of its commit, and goes on."""
+        if process in self._on_their_way:
+            self.loop.outside(self.faults.aside.uniform(0.0, 0.03), lambda: self._come(process, "commit lands late"))
+
+    def _come(self, process: Process, name: str) -> None:
+        for arrive in self._on_their_way.pop(process, ()):
+            arrive(name)
+
+    def _arrive(self, name: str, act: Callable[[], Transaction], hangs_s: float, waited: float = 0.0) -> None:
+        if self.down:
+            return
+        try:
+            tx = act()
+        except Locked:
+            if waited < LOCK_TIMEOUT_S:
+                self.loop.outside(0.01, lambda: self._arrive(name, act, hangs_s, waited + 0.01))
+            return
+        except (Fenced, Refused, OSError):
+            return  # nobody hears it
+        tx.committing = True
+
+        def land() -> None:
+            if not tx.over:
+                self.faults.counts[name] += 1
+                self.database.end(tx, commit=True)
+
+        self.loop.outside(hangs_s, land) if hangs_s else land()
 
 
 class SimStore:
@@ -263,24 +307,34 @@ class SimStore:
                 # a broken connection or a dead process: the server notices a little later
                 self._server.loop.outside(self._server.faults.latency(), lambda: db.end(tx, commit=False))
                 raise
-            await self._ask(lambda: self._commit(tx), what="commit")
+            await self._land(lambda: self._open(tx), tx)
         except LockTimeout:
             raise
         except OSError as e:
-            self._server.loop.outside(self._server.faults.latency(), lambda: db.end(tx, commit=False))
+            if not tx.committing:
+                self._server.loop.outside(self._server.faults.latency(), lambda: db.end(tx, commit=False))
             raise CommitUnknown(str(e)) from e
 
-    def _commit(self, tx: Transaction) -> None:
+    async def _land(self, act: Callable[[], Transaction], tx: Transaction | None = None) -> None:
+        """Commits what `act` has written; `tx` is what the server has of it already."""
+        if self._server.faults.tardy_commit():
+            if tx is not None:
+                tx.committing = True
+            await self._server.lose(self._process, act)
+        await self._ask(lambda: self._db.end(act(), commit=True), what="commit")
+
+    @staticmethod
+    def _open(tx: Transaction) -> Transaction:
         if tx.over:
             raise ConnectionError("Expected an open transaction, but the server has ended it.")
-        self._db.end(tx, commit=True)
+        return tx
 
     def _watch(self, tx: Transaction) -> None:
         """A killed client's transaction ends at once, a silent one's after idle_in_transaction_session_timeout."""
         began = self._server.loop.time()
 
         def look() -> None:
-            if tx.over:
+            if tx.over or tx.committing:
                 return
             if not self._process.alive or self._server.loop.time() - began > IDLE_IN_TRANSACTION_S:
                 self._db.end(tx, commit=False)
@@ -301,17 +355,17 @@ class SimStore:
                 await t.write(batch)
             return
 
-        def act() -> None:
+        def act() -> Transaction:
             tx = self._db.begin()
             try:
                 self._db.write(tx, self._member, batch, self._lease_s)
             except BaseException:
                 self._db.end(tx, commit=False)
                 raise
-            self._db.end(tx, commit=True)
+            return tx
 
         try:
-            await self._ask(act, what="commit")
+            await self._land(act)
         except LockTimeout:
             raise
         except OSError as e:
@@ -319,14 +373,20 @@ class SimStore:
 
     async def committed(self, positions: Sequence[Position], batches: Mapping[int, int]) -> bool:
         def act() -> bool:
-            rows = [self._db.partitions[x.p] for x in positions]
+            rows = self._db.ask([x.p for x in positions])
             if all(r.batch > batches[r.p] and r.epoch == x.epoch for r, x in zip(rows, positions, strict=True)):
                 return True
             if any(r.owner != self._member or r.epoch != x.epoch for r, x in zip(rows, positions, strict=True)):
                 raise Fenced("Partitions changed hands while a commit was under way.")
             return False
 
-        return await self._ask(act)
+        try:
+            answer = await self._ask(act)
+        except LockTimeout as e:
+            raise CommitUnknown(str(e)) from e
+        if not answer:
+            self._server.asked(self._process)
+        return answer
 
     def is_transient(self, error: BaseException) -> bool:
         return isinstance(error, OSError)

@@ -39,6 +39,7 @@ That it can fail is shown by the bugs of `bugs.py`, planted one at a time and ea
 | an_unsafe_doubt_is_tried_again | I2 |
 | a_part_is_left_instead_of_undone | I8 |
 | what_was_unborn_stays_unborn (found while it was made) | I10 |
+| a_commit_that_lands_late_is_written_again | I4 |
 """
 
 from __future__ import annotations

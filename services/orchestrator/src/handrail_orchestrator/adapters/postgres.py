@@ -1,8 +1,8 @@
 """The store port on PostgreSQL: ownership, states, commands, and the batch.
 
 The batch is one statement where it can be (partitions, journal, workflow summaries, applied commands) and one
-transaction always. `handrail.fence` makes it fail as a whole when a partition's epoch has moved on: the zombie fence
-(DESIGN D4). Only `commit` and `write` store what workflows did.
+transaction always. `handrail.fence` makes it fail as a whole when a partition's epoch or its count of batches has moved on:
+the zombie fence (DESIGN D4). Only `commit` and `write` store what workflows did.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from handrail_orchestrator.adapters.statements import (
     CLOSED,
     COMMANDS,
     COMMIT,
+    COMMITTED,
     DEAD_LETTERS,
     GIVEN_UP,
     JOURNALED,
@@ -255,10 +256,11 @@ class PostgresStore(TrackRecord):
             raise CommitUnknown(str(e)) from e
 
     async def committed(self, positions: Sequence[Position], batches: Mapping[int, int]) -> bool:
-        """After an unknown outcome: did the batch commit? `batches` is what each partition's counter was before it."""
-        rows = await self._pool.fetch(
-            "SELECT p, epoch, batch, owner FROM handrail.partition WHERE p = ANY($1::int[])", [x.p for x in positions]
-        )
+        """See the port."""
+        try:
+            rows = await self._pool.fetch(COMMITTED, [x.p for x in positions])
+        except asyncpg.LockNotAvailableError as e:
+            raise CommitUnknown(f"It is still under way: {e}") from e
         now = {r["p"]: r for r in rows}
         moved = [now[x.p]["batch"] > batches[x.p] and now[x.p]["epoch"] == x.epoch for x in positions]
         if all(moved):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+# By the count of batches, too: while the epoch is ours nobody else counts. A row with another count than ours knows of less
+# (its database lost some) or of more (a commit of ours has landed whose answer we never had): it is not what we decided on.
 COMMIT = """
 WITH cas AS (
   UPDATE handrail.partition t
@@ -10,7 +12,7 @@ WITH cas AS (
          lease_until = clock_timestamp() + make_interval(secs => $7)
     FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $8::text[],
                 $14::bigint[]) AS u(p, epoch, next_pseq, published, offsets, bus_id, batch)
-   WHERE t.p = u.p AND t.epoch = u.epoch AND t.owner = $1 AND t.batch >= u.batch RETURNING t.p
+   WHERE t.p = u.p AND t.epoch = u.epoch AND t.owner = $1 AND t.batch = u.batch RETURNING t.p
 ), fence AS MATERIALIZED (
   SELECT handrail.fence((SELECT count(*) FROM cas), cardinality($2::int[])) AS ok
 ), j AS (
@@ -39,13 +41,16 @@ UPDATE handrail.partition t SET owner = $1, epoch = t.epoch + 1, lease_until = c
  WHERE t.p = free.p RETURNING t.p, t.epoch, t.bus_id, t.offsets, t.next_pseq, t.published_upto, t.batch
 """
 
-# A row with fewer batches than we have committed stands in a database that lost some: it is not ours before it is taken anew.
+# A row with another count of batches than ours is not ours before it is taken anew (see COMMIT).
 RENEW = """
 UPDATE handrail.partition t SET lease_until = clock_timestamp() + make_interval(secs => $2),
        published_upto = greatest(t.published_upto, u.published)
   FROM unnest($3::int[], $4::bigint[], $5::bigint[], $6::bigint[]) AS u(p, epoch, published, batch)
- WHERE t.p = u.p AND t.epoch = u.epoch AND t.owner = $1 AND t.batch >= u.batch RETURNING t.p
+ WHERE t.p = u.p AND t.epoch = u.epoch AND t.owner = $1 AND t.batch = u.batch RETURNING t.p
 """
+
+# The lock waits for a transaction that is still at it: what is read without it may change a moment later.
+COMMITTED = "SELECT p, epoch, batch, owner FROM handrail.partition WHERE p = ANY($1::int[]) ORDER BY p FOR UPDATE"
 
 ROW = (
     "j.trace_id, j.p, j.born, j.pseq, j.seq, j.type, j.data::text AS data, j.meta::text AS meta, "

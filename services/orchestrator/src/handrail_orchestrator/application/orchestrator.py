@@ -257,7 +257,8 @@ class Orchestrator:
                 return
 
     async def _was_committed(self, before: dict[int, int]) -> bool:
-        """Asks the partitions' rows until PostgreSQL answers. True: everything was taken anew, what did not commit included."""
+        """Asks the partitions' rows until PostgreSQL answers. True: everything was taken anew, what did not commit included.
+        Raises CommitUnknown while it is still under way: then the partitions are given up, for nobody can take what it holds."""
         delays = backoff()
         positions = [self._own.position(p, 0, 0, {}) for p in before if p in self._own.held]
         while True:
@@ -267,6 +268,8 @@ class Orchestrator:
             except Fenced:
                 moved = [True]  # one of them went to somebody else since: whether the others moved, their rows tell
                 break
+            except CommitUnknown:
+                raise
             except Exception as e:  # noqa: BLE001  only an answer counts
                 _log.warning("outcome_not_known_yet", kind=type(e).__name__)
                 await asyncio.sleep(next(delays))

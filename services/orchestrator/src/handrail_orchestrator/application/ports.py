@@ -11,11 +11,12 @@ from handrail_contracts.policy import Policy
 
 
 class Fenced(Exception):
-    """Some partitions of the batch are not ours any more. Nothing was written."""
+    """Some partitions of the batch are not ours any more, or not as we know them. Nothing was written."""
 
 
 class CommitUnknown(Exception):
-    """The connection broke while committing: `committed` must be asked before anything else."""
+    """The connection broke while committing: `committed` must be asked before anything else. From `committed` itself: it is
+    still under way, and its partitions must be taken anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,8 @@ class Summary(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Position:
     """Where a partition stands after the batch. `bus_id` None: no bus has been seen yet; `batch`: how many were committed
-    before this one, so that a row that knows of fewer fences: it stands in a database that has lost some."""
+    before this one. A row that knows of fewer stands in a database that has lost some, one that knows of more has taken a
+    commit of which we have not heard: both fence."""
 
     p: int
     epoch: int
@@ -229,7 +231,8 @@ class Store(Protocol):
         ...
 
     async def renew(self, held: Mapping[int, tuple[int, int, int]]) -> set[int]:
-        """Renews the leases of p -> (epoch, published_upto, batch); answers those that are still ours and have that batch."""
+        """Renews the leases of p -> (epoch, published_upto, batch); answers those that are still ours and have exactly
+        that batch."""
         ...
 
     async def release(self, held: Mapping[int, tuple[int, int]]) -> None:
@@ -313,7 +316,9 @@ class Store(Protocol):
         ...
 
     async def committed(self, positions: Sequence[Position], batches: Mapping[int, int]) -> bool:
-        """After an unknown outcome: did it commit? `batches` is each partition's counter before. Raises Fenced."""
+        """After an unknown outcome: did it commit? `batches` is each partition's counter before. Waits for a transaction that
+        has got as far as these partitions. False says that none had: one that comes later is fenced once anything else was
+        committed, and fences this owner if it comes first. Raises Fenced, and CommitUnknown when it waited in vain."""
         ...
 
     def is_transient(self, error: BaseException) -> bool:
