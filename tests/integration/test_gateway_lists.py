@@ -21,11 +21,13 @@ from handrail_contracts.codec import encode
 from handrail_contracts.envelope import Envelope, ce_type, to_headers
 from handrail_contracts.ids import partition
 from handrail_contracts.tasks import DeadLetter
+from handrail_gateway.adapters.postgres import Database
+from handrail_gateway.adapters.views import PostgresViews
 from handrail_orchestrator.application.inbound import Inbound
 from handrail_orchestrator.application.work import Work
 from handrail_sdk.agent import Agent
 from handrail_sdk.context import Context
-from handrail_store import connect
+from handrail_store import connect, desk
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -627,6 +629,27 @@ async def test_a_long_export_is_streamed_whole(rig: Rig) -> None:
     )
     lines = (await rig.get("/feedback.jsonl")).content.splitlines()
     assert sum(orjson.loads(line)["pause_id"].startswith("bulk") for line in lines) == 1200
+
+
+async def test_readers_of_an_export_who_take_their_time_keep_nobody_from_the_database(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk, "_PORTION", 2)
+    for _ in range(5):
+        _, pause_id = await rig.paused()
+        await rig.close_pause(pause_id, "expired", "RES_SKIP", "system:timeout")
+    two = await connect.pool(rig.dsn, app="test-export", max_size=2)
+    try:
+        views = PostgresViews(Database(two))
+        whole = [row["pause_id"] async for row in views.decisions("default", None)]
+        exports = [views.decisions("default", None) for _ in range(4)]
+        begun = [[(await anext(export))["pause_id"]] for export in exports]
+        assert await views.now_ms()
+        for read, export in zip(begun, exports, strict=True):
+            read.extend([row["pause_id"] async for row in export])
+        assert begun == [whole] * 4
+    finally:
+        await two.close()
 
 
 async def test_what_can_run_and_what_is_alive_is_shown(rig: Rig) -> None:

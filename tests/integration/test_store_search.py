@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import AsyncGenerator, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -264,10 +265,22 @@ async def test_decisions_come_in_order_whatever_the_portion(
         )
 
     async def read(*narrowed: Any) -> list[str]:
-        async with database.transaction(isolation="repeatable_read", readonly=True):
-            return [row["pause_id"] async for row in desk.decisions(database, "default", *narrowed)]
+        return [row["pause_id"] async for row in desk.decisions(lambda: nullcontext(database), "default", *narrowed)]
 
     assert await read(None) == [f"d{i}" for i in range(9)]
     assert await read(START + timedelta(seconds=2)) == [f"d{i}" for i in range(4, 9)]
     assert await read(None, "onboarding") == ["d0", "d3", "d6"]
     assert await read(START, "transfer", ("gate",)) == ["d4"]
+
+    reading = desk.decisions(lambda: nullcontext(database), "default", None)
+    told = [(await anext(reading))["pause_id"]]  # type: ignore[call-overload]
+    await database.execute(
+        "INSERT INTO handrail.pause (pause_id, trace_id, seq, kind, data, opened_at) VALUES ('later', 't0', 2, 'gate', '{}', $1)",
+        START,
+    )
+    await database.execute(
+        "INSERT INTO handrail.decision (pause_id, trace_id, outcome, actor, channel, decided_at)"
+        " VALUES ('later', 't0', 'decided', 'ana', 'api', $1)",
+        START + timedelta(days=1),
+    )
+    assert told + [row["pause_id"] async for row in reading] == [f"d{i}" for i in range(9)]

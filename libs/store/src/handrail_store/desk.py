@@ -3,7 +3,8 @@ statement each."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ _JOINED = (
     " LEFT JOIN handrail.decision d ON d.pause_id = p.pause_id"
 )
 _PORTION = 500
+_NEWEST_DECISION = "SELECT decided_at, pause_id FROM handrail.decision WHERE tenant = $1 ORDER BY decided_at DESC, pause_id DESC LIMIT 1"
 _PAUSE_FROM = f" FROM handrail.pause p{_JOINED}"
 
 
@@ -206,14 +208,14 @@ async def quarantined_record(connection: AnyConnection, tenant: str, record_id: 
 
 
 async def decisions(
-    connection: AnyConnection,
+    connect: Callable[[], AbstractAsyncContextManager[AnyConnection]],
     tenant: str,
     since: datetime | None,
     blueprint: str | None = None,
     kinds: Sequence[str] = (),
 ) -> AsyncIterator[Any]:
-    """Every decision with its pause and workflow, oldest first, read in portions: as many statements in one transaction,
-    which must be repeatable."""
+    """Every decision that there was at the first step, with its pause and workflow as they stand when it is read, oldest first.
+    Each portion is one statement on a connection of its own: none is held while the caller takes its time."""
     arguments: list[Any] = [tenant, _PORTION]
 
     def bind(value: Any) -> str:
@@ -227,7 +229,12 @@ async def decisions(
         where.append(f"coalesce(w.blueprint, p.blueprint) = {bind(blueprint)}")
     if kinds:
         where.append(f"p.kind = ANY({bind(list(kinds))}::text[])")
-    rows = await connection.fetch(_decided(where), *arguments)
+    async with connect() as connection:
+        newest = await connection.fetchrow(_NEWEST_DECISION, tenant)
+        if newest is None:
+            return
+        where.append(f"(d.decided_at, d.pause_id) <= ({bind(newest['decided_at'])}, {bind(newest['pause_id'])})")
+        rows = await connection.fetch(_decided(where), *arguments)
     where.append(f"(d.decided_at, d.pause_id) > ({bind(None)}::timestamptz, {bind(None)}::text)")
     while True:
         for row in rows:
@@ -235,7 +242,8 @@ async def decisions(
         if len(rows) < _PORTION:
             return
         arguments[-2:] = rows[-1]["decided_at"], rows[-1]["pause_id"]
-        rows = await connection.fetch(_decided(where), *arguments)
+        async with connect() as connection:
+            rows = await connection.fetch(_decided(where), *arguments)
 
 
 def _decided(where: list[str]) -> str:

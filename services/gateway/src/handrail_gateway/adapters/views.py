@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +15,8 @@ from handrail_gateway.adapters.postgres import Database
 from handrail_gateway.application.ports import Page, PauseFilter, Row, Summary, WorkflowFilter
 from handrail_store import clock, desk, policies, views
 
-_EXPORT_PATIENCE_S = 300.0
+_PORTION_PATIENCE_S = 30.0
+"""For a portion of an export, which looks through far more than a page does."""
 
 
 class PostgresViews:
@@ -170,13 +172,13 @@ class PostgresViews:
     async def decisions(
         self, tenant: str, since: datetime | None, blueprint: str | None = None, kinds: Sequence[str] = ()
     ) -> AsyncIterator[Row]:
-        """See the port. One snapshot for the whole export."""
-        async with (
-            self._database.connection(_EXPORT_PATIENCE_S) as c,
-            c.transaction(isolation="repeatable_read", readonly=True),
-        ):
-            async for row in desk.decisions(c, tenant, since, blueprint, kinds):
-                yield row
+        """See the port. Holds no connection between two portions."""
+
+        def connect() -> AbstractAsyncContextManager[Any]:
+            return self._database.connection(_PORTION_PATIENCE_S)
+
+        async for row in desk.decisions(connect, tenant, since, blueprint, kinds):
+            yield row
 
 
 def _page(page: Page) -> views.Page:

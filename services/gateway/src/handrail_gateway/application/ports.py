@@ -378,7 +378,8 @@ class Views(Protocol):
     def decisions(
         self, tenant: str, since: datetime | None, blueprint: str | None = None, kinds: Sequence[str] = ()
     ) -> AsyncIterator[Row]:
-        """Every decision with its pause and workflow, oldest first."""
+        """Every decision that there is at the first step, with its pause and workflow, oldest first. A caller that takes its time
+        keeps nobody else from the store."""
         ...
 
 
