@@ -107,7 +107,7 @@ class PostgresJournal:
         try:
             async with self._pool.acquire(timeout=ACQUIRE_S) as connection:
                 return await connection.fetch(sql, *args, timeout=QUERY_S)
-        except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as e:
+        except _TROUBLE as e:
             raise Unavailable(f"Expected PostgreSQL to answer, but: {type(e).__name__}.") from e
 
 
