@@ -53,6 +53,17 @@ async def test_the_whole_bus_keeps_so_many_bytes_and_the_fullest_partition_gives
     assert 250 <= busy.end - busy.start <= 500
 
 
+async def test_a_partition_whose_only_record_is_large_lets_the_others_give_way() -> None:
+    bus = MemoryBus(total_bytes=100_000)
+    await bus.ensure_topics({"t": (3, {})})
+    await _sent(bus, 1, size=60_000)
+    await _sent(bus, 40, size=1000, partition=1)
+    assert await _range(bus) == LogRange(0, 1)
+    assert (await _range(bus, 1)).start > 0
+    await _sent(bus, 1, size=90_000, partition=2)
+    assert [(log.end - log.start) for log in [await _range(bus, p) for p in range(3)]] == [1, 1, 1]
+
+
 async def test_a_group_whose_position_retention_took_goes_on_where_a_new_group_would() -> None:
     bus = MemoryBus(retention_records=10)
     await bus.ensure_topics({"t": (1, {})})

@@ -182,7 +182,11 @@ class MemoryBus:
 
     def _make_room(self) -> None:
         while self._held_bytes > self._total_bytes:
-            fullest = max((log for logs in self._logs.values() for log in logs), key=lambda log: log.bytes)
+            # The newest record of a partition stays, so one that holds no other has nothing to give.
+            giving = (log for logs in self._logs.values() for log in logs if log.end - log.start > 1)
+            fullest = max(giving, key=lambda log: log.bytes, default=None)
+            if fullest is None:
+                return
             before = fullest.bytes
             # A quarter at once, so that the search for the fullest is paid once per many records.
             fullest.trim_to(before * 3 // 4)
