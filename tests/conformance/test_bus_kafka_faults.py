@@ -309,6 +309,47 @@ async def test_a_record_that_cannot_be_decoded_comes_out_as_one_to_quarantine_an
     _check_salvaged(await _read_until(member, b"after"))
 
 
+async def _damage(bootstrap: str, topic: str) -> None:
+    """A batch of three that says that it is compressed, and is not. The mock takes it with a wrong checksum too."""
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
+    await producer.start()
+    batch = producer.create_batch()
+    for i in range(3):
+        batch.append(timestamp=None, key=b"k", value=b"%d" % i)
+    raw = bytearray(batch._build())
+    raw[21:23] = struct.pack(">h", 1)
+    batch._buffer = bytes(raw)
+    await (await producer.send_batch(batch, topic, partition=0))
+    await producer.stop()
+
+
+@pytest.mark.parametrize("group", [False, True])
+async def test_bytes_at_the_end_of_a_log_that_are_no_records_do_not_make_a_reader_spin(
+    cluster: MockKafka, bus: KafkaBus, group: bool
+) -> None:
+    await _damage(cluster.bootstrap, "t")
+    reader: Any = await (bus.group_reader("g", ["t"]) if group else bus.reader())
+    if not group:
+        reader.assign({("t", 0): 0})
+    seen: list[Record] = []
+
+    async def set_aside() -> bool:
+        seen.extend(await reader.read(100, 0.2))
+        return bool(seen)
+
+    await wait_until(set_aside, description="what stands in for the batch", timeout_s=30)
+    assert unreadable(seen[0])
+    if group:
+        await reader.commit({("t", 0): seen[0].offset + 1})
+    reads, until = 0, asyncio.get_running_loop().time() + 2
+    while asyncio.get_running_loop().time() < until:
+        assert await reader.read(100, 0.5) == []
+        reads += 1
+    assert reads <= 10
+    await _until_sent(bus, b"after")
+    await _read_until(reader, b"after")
+
+
 @pytest.mark.parametrize("group", [False, True])
 async def test_a_process_without_memory_does_not_read_past_what_it_could_not_take(
     bus: KafkaBus, monkeypatch: pytest.MonkeyPatch, group: bool

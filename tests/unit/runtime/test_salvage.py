@@ -73,6 +73,33 @@ def test_reading_goes_on_in_the_middle_of_a_batch_and_stops_at_the_room_there_is
     assert after == 10
 
 
+def _unknown_codec(base: int, values: list[bytes]) -> bytes:
+    raw = bytearray(_batch(base, values))
+    raw[21:23] = struct.pack(">h", 7)  # no codec has that number
+    return _sealed(raw)
+
+
+def test_a_batch_that_cannot_be_opened_is_stepped_over_whole_also_at_the_end_of_a_log() -> None:
+    data = _batch(0, [b"a"]) + _unknown_codec(1, [b"b", b"c", b"d"])
+    records, after = readable(_TP, 0, data, 100)
+    assert _told(records) == [(0, b"a", False), (1, None, True)]
+    assert after == 4
+    assert readable(_TP, 4, data, 100) == ([], 4), "and no further than it says"
+    assert readable(_TP, 4, data + _batch(4, [b"e"]), 100)[1] == 5
+
+
+def test_a_batch_whose_checksum_is_wrong_does_not_say_where_the_next_one_begins() -> None:
+    raw = bytearray(_batch(0, [b"a", b"b", b"c"]))
+    raw[23:27] = struct.pack(">i", 1_000)  # its last offset, as it claims
+    records, after = readable(_TP, 0, bytes(raw), 100)
+    assert (_told(records), after) == ([(0, None, True)], 1)
+    assert [readable(_TP, at, bytes(raw), 100) for at in (1, 2)] == [([], 2), ([], 3)], (
+        "as long as the broker has no other"
+    )
+    records, after = readable(_TP, 1, bytes(raw) + _batch(3, [b"d"]), 100)
+    assert (_told(records), after) == ([(3, b"d", False)], 4)
+
+
 def test_a_batch_cut_off_by_the_fetch_limit_is_left_for_the_next_fetch() -> None:
     whole, cut = _batch(0, [b"a"]), _batch(1, [b"b"])[:-3]
     assert readable(_TP, 0, whole + cut, 100)[1] == 1

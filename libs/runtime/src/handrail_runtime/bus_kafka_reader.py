@@ -34,6 +34,8 @@ _log = structlog.get_logger(__name__)
 _COMMIT_S = 10.0
 _STOP_S = 4.0
 _TEAR_OFF_S = 2.0
+_NOTHING_MOVED_S = 0.5
+"""Between two looks at bytes that are no records, where the first one led nowhere."""
 
 Make = Callable[[], AIOKafkaConsumer]
 
@@ -78,7 +80,7 @@ class KafkaReader:
             tp, offset = next(iter(e.args[0].items()))
             raise OffsetOutOfRange(tp.topic, tp.partition, offset) from e
         except (CorruptRecordException, UnsupportedCodecError) as e:
-            return await self._salvage(e, max_records)
+            return await self._salvage(e, max_records, timeout_s)
         except (KafkaError, ConsumerStoppedError) as e:
             self._apply()  # what was fetched beside the fault is lost inside the library: read it again
             self._watch.failed()
@@ -86,7 +88,7 @@ class KafkaReader:
         except Exception as e:  # whatever foreign bytes make the decoder raise must not stop a partition
             if ran_out(e):
                 raise
-            return await self._salvage(e, max_records)
+            return await self._salvage(e, max_records, timeout_s)
         if not batches:
             self._watch.idle()
             return []
@@ -105,7 +107,7 @@ class KafkaReader:
             self._seeking.cancel()
         await _stopped(self._consumer)
 
-    async def _salvage(self, error: Exception, room: int) -> list[Record]:
+    async def _salvage(self, error: Exception, room: int, timeout_s: float) -> list[Record]:
         _log.error("bus_record_undecodable", kind=type(error).__name__)
         self._apply()  # before anything is awaited: what was fetched beside the fault is lost inside the library
         positions = await self._known()
@@ -114,7 +116,7 @@ class KafkaReader:
         self._positions.update(moved)
         for tp, position in moved.items():
             self._consumer.seek(KafkaPartition(*tp), position)
-        self._watch.idle()
+        await _salvaged(self._watch, positions, after, timeout_s)
         return [record for record in records if (record.topic, record.partition) in moved]
 
     def _apply(self) -> None:
@@ -190,14 +192,14 @@ class KafkaGroupReader:
         try:
             batches = fetching.result()
         except (CorruptRecordException, UnsupportedCodecError) as e:
-            return await self._salvage(e, max_records)
+            return await self._salvage(e, max_records, timeout_s)
         except (KafkaError, ConsumerStoppedError) as e:
             self._watch.failed()
             raise BusError(f"Expected records, but: {type(e).__name__} {e}") from e
         except Exception as e:  # as in KafkaReader.read
             if ran_out(e):
                 raise
-            return await self._salvage(e, max_records)
+            return await self._salvage(e, max_records, timeout_s)
         if not batches:
             self._watch.idle()
             return []
@@ -244,7 +246,7 @@ class KafkaGroupReader:
         await self._watch.close()
         await self._let_go()
 
-    async def _salvage(self, error: Exception, room: int) -> list[Record]:
+    async def _salvage(self, error: Exception, room: int, timeout_s: float) -> list[Record]:
         """Starts again at the committed positions, the only ones that are sure: what was fetched beside the fault is
         lost inside the library, and another member may have gone on meanwhile."""
         _log.error("bus_record_undecodable", kind=type(error).__name__)
@@ -257,6 +259,10 @@ class KafkaGroupReader:
             for tp, log in (await self._control.ranges(tp for tp in others if tp not in positions)).items():
                 positions[tp] = log.start if self._from_start else log.end
             records, after = spread(await self._control.fetch(positions), positions, room)
+            # Nothing is committed without a record, so what leads only to the next offset is gone through here and now.
+            while not records and after != {tp: positions[tp] for tp in after} and not self.closed:
+                positions |= after
+                records, after = spread(await self._control.fetch(positions), positions, room)
             for tp, position in {**positions, **after}.items():
                 self._consumer.seek(KafkaPartition(*tp), position)
         except IllegalStateError:
@@ -264,7 +270,7 @@ class KafkaGroupReader:
         except KafkaError as e:
             self._watch.failed()
             raise BusError(f"Expected the committed positions, but: {type(e).__name__} {e}") from e
-        self._watch.idle()
+        await _salvaged(self._watch, positions, after, timeout_s)
         return records
 
     async def _known(self) -> dict[TopicPartition, int]:
@@ -296,6 +302,15 @@ class KafkaGroupReader:
         consumer = self._make()
         await _started(consumer)
         self._consumer, self._joined = consumer, True
+
+
+async def _salvaged(
+    watch: Watch, positions: Mapping[TopicPartition, int], after: Mapping[TopicPartition, int], timeout_s: float
+) -> None:
+    """Lets the watch look on, and does not go round at once where nothing moved."""
+    watch.idle()
+    if all(after[tp] == positions[tp] for tp in after):
+        await asyncio.sleep(min(timeout_s, _NOTHING_MOVED_S))
 
 
 async def _started(consumer: AIOKafkaConsumer) -> None:

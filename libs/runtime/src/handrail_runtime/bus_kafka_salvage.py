@@ -40,7 +40,7 @@ def readable(tp: TopicPartition, position: int, data: bytes, room: int) -> tuple
         end = at + _AFTER_LENGTH + length
         if length <= 0 or end > len(data):
             break
-        for record, after in _batch(tp, base, magic, data[at:end]):
+        for record, after in _batch(tp, base, magic, data[at:end], position):
             if after <= position:
                 continue
             if len(found) >= room:
@@ -52,8 +52,13 @@ def readable(tp: TopicPartition, position: int, data: bytes, room: int) -> tuple
     return found, position
 
 
-def _batch(tp: TopicPartition, base: int, magic: int, data: bytes) -> Iterator[tuple[Record | None, int]]:
-    """Each record with the offset after it; None stands for offsets that hold no record (control batches)."""
+def _batch(
+    tp: TopicPartition, base: int, magic: int, data: bytes, position: int
+) -> Iterator[tuple[Record | None, int]]:
+    """Each record with the offset after it; None stands for offsets that hold no record (control batches). One record stands
+    in for a whole batch: the next one follows it where the checksum vouches for its length, else one offset after the other,
+    until the broker answers with another batch."""
+    after = max(base, position) + 1
     try:
         if magic < 2:
             yield from _legacy(tp, data)
@@ -61,6 +66,8 @@ def _batch(tp: TopicPartition, base: int, magic: int, data: bytes) -> Iterator[t
         batch: Any = PlainBatch(data)
         if not batch.validate_crc():
             raise CorruptRecordException("the checksum does not match")
+        if batch.next_offset > base:
+            after = batch.next_offset
         if batch.is_control_batch:
             yield None, batch.next_offset
             return
@@ -68,7 +75,7 @@ def _batch(tp: TopicPartition, base: int, magic: int, data: bytes) -> Iterator[t
     except Exception as e:  # foreign bytes may break the decoder in any way; each means "unreadable"
         if ran_out(e):
             raise
-        yield _stand_in(tp, base, data, e, 0), base + 1
+        yield None if position > base else _stand_in(tp, base, data, e, 0), after
         return
     yield from _records(tp, batch)
 
