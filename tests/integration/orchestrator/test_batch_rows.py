@@ -28,6 +28,27 @@ async def test_a_type_has_the_fields_of_its_row_in_their_order(
     assert tuple(r["attname"] for r in fields) == row._fields
 
 
+async def test_a_letter_whose_pause_opens_and_closes_in_one_batch_is_over_with_it(empty_database: str) -> None:
+    """It comes back in the very moment in which its workflow is cancelled."""
+    await migrate.upgrade(empty_database, 1)
+    pool = await connect.pool(empty_database, app="test")
+    store = PostgresStore(pool, "me", "default", 5)
+    letter = ("d1", "w", "a", "task", "bot", "E", b"{}", None, "open", AT_MS)
+    pause = ("p1", "w", 5, "a", "failure", b"{}", "bot", "E", AT_MS, None)
+    closed = ("p1", "w", "cancelled", None, None, "system", "system", None, AT_MS)
+    try:
+        (owned,) = await store.acquire(1)
+        first = Position(0, owned.epoch, 2, 0, {}, None, 0)
+        await store.commit(Batch("default", positions=[first], dead_letters=[letter]))
+        linked = [(*letter[:7], "p1", *letter[8:])]
+        second = Position(0, owned.epoch, 3, 0, {}, None, 1)
+        await store.commit(Batch("default", positions=[second], pauses=[pause], closed=[closed], dead_letters=linked))
+        kept = await pool.fetchrow("SELECT state, pause_id, closed_by FROM handrail.dead_letter")
+    finally:
+        await pool.close()
+    assert kept is not None and tuple(kept) == ("closed", "p1", "system")
+
+
 async def test_what_a_batch_says_is_stored_byte_for_byte(empty_database: str) -> None:
     await migrate.upgrade(empty_database, 1)
     pool = await connect.pool(empty_database, app="test")

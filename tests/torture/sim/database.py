@@ -357,6 +357,9 @@ class Database:
                 del self.decisions[pause_id]
         for row in b.dead_letters:
             self.letters.setdefault(row[0], row)
+        for letter, _, _ in b.letters_over:
+            if (row := self.letters.get(letter)) is not None and row[8] == "open" and row[7] is None:
+                self.letters[letter] = (*row[:8], "closed", *row[9:])
         for row in b.quarantine:
             self.quarantine.setdefault((row[0], row[1], row[2], row[3]), row)
         for key, more in b.places:

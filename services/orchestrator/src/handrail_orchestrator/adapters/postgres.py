@@ -26,6 +26,7 @@ from handrail_orchestrator.adapters.statements import (
     DEAD_LETTERS,
     GIVEN_UP,
     JOURNALED,
+    LETTERS_OVER,
     LIMITS,
     MESSAGES,
     OUTBOUND,
@@ -356,10 +357,11 @@ class PostgresTransaction:
         crashpoint("K2")
         for sql, rows in (
             (PAUSES, b.pauses),
+            (DEAD_LETTERS, b.dead_letters),  # before what closes a pause, and its letter with it
+            (LETTERS_OVER, b.letters_over),
             (CLOSED, b.closed),
             (REFUSED, b.refused),
             (PLACES, b.places),
-            (DEAD_LETTERS, b.dead_letters),
             (QUARANTINE, b.quarantine),
             (BLOBS, b.blobs),
             (OUTBOUND, b.outbound),

@@ -135,6 +135,13 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, to_timestamp($11::bigint / 1000
 ON CONFLICT (dead_letter_id) DO UPDATE SET pause_id = coalesce(excluded.pause_id, handrail.dead_letter.pause_id)
 """
 
+# A letter that a pause came of is closed with it; a late effect waits for a person, whatever becomes of its workflow.
+LETTERS_OVER = """
+UPDATE handrail.dead_letter SET state = 'closed', reason = coalesce(reason, $3), closed_by = 'system', closed_channel = 'system',
+       closed_at = to_timestamp($4::bigint / 1000.0)
+ WHERE tenant = $1 AND dead_letter_id = $2 AND state = 'open' AND pause_id IS NULL AND kind IN ('task', 'compensation')
+"""
+
 QUARANTINE = """
 INSERT INTO handrail.quarantine (tenant, topic, partition, "offset", bus_id, key, value, headers, reason, kind, trace_id, at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, handrail.clock()) ON CONFLICT ON CONSTRAINT quarantine_once DO NOTHING

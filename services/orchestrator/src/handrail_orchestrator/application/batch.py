@@ -33,7 +33,7 @@ from handrail_orchestrator.application.places import Places
 from handrail_orchestrator.application.ports import Batch, Store, StoredRow, Transaction
 from handrail_orchestrator.application.ports import Decided as DecidedRow
 from handrail_orchestrator.application.publisher import Publisher
-from handrail_orchestrator.application.records import about, born_week, summary
+from handrail_orchestrator.application.records import LETTERED, about, born_week, moved_on, summary
 from handrail_orchestrator.application.ruling import Ruling
 from handrail_orchestrator.application.snapshots import Snapshots
 from handrail_orchestrator.application.wakeups import Wakeups
@@ -273,6 +273,8 @@ class Batcher:
                 told.append((seq, type_, data, body["at"]))
                 if type_ != EventType.NODE_STATE_CHANGED:
                     about(row, entry, b)
+                elif body["from"] in LETTERED:
+                    moved_on(row, entry, b)
             if rows:
                 sendings += self._publisher.events(p, first, trace_id, told)
                 counts[p] = counts.get(p, 0) + len(rows)

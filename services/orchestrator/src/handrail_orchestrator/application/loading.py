@@ -69,7 +69,7 @@ class Loading:
         renew(entry.state, Now(self._clock(), self._last_claim))
         entry.stored_status, entry.stored_wake_ms = stored.status, stored.wake_ms
         for r in stored.rows:
-            if r.type == EventType.TASK_DEAD_LETTERED:
+            if r.type == EventType.TASK_DEAD_LETTERED and not (r.meta or {}).get("late_effect"):
                 entry.letters[r.data["node_id"]] = r.data["dead_letter_id"]
         return entry
 

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from handrail_contracts.codec import encode
-from handrail_contracts.events import TERMINAL
+from handrail_contracts.events import TERMINAL, EventType
 from handrail_contracts.model import iso
 from handrail_contracts.tasks import DeadLetter
 from handrail_engine.decide import Decided, decide
@@ -115,6 +115,8 @@ class Parking:
             for letter in doubtful(fold(self._tenant, trace_id, journal)):
                 self.late(entry.p, letter, opened)
         ended = Entry(end.state, entry.p, entry.born)
+        letters = (r.data["dead_letter_id"] for r in journal if r.type == EventType.TASK_DEAD_LETTERED)
+        opened.batch.letters_over.extend((letter, order.reason, now) for letter in letters)
         opened.take({key: -n for key, n in end.places.items()})
         opened.commands = [(n, ended if e is entry else e) for n, e in opened.commands]
         opened.decided.append((ended, end.rows, [], None))

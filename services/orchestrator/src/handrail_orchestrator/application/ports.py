@@ -94,6 +94,9 @@ class Batch:
     refused: list[tuple[str]] = field(default_factory=list)  # pause_ids whose decision is no answer
     places: list[tuple[str, int]] = field(default_factory=list)  # key, how many more are taken
     dead_letters: list[tuple[Any, ...]] = field(default_factory=list)
+    letters_over: list[tuple[str, str, int]] = field(
+        default_factory=list
+    )  # dead_letter_id, why, at: no pause will open
     quarantine: list[tuple[Any, ...]] = field(default_factory=list)
     blobs: list[tuple[Any, ...]] = field(default_factory=list)
     outbound: list[tuple[Any, ...]] = field(default_factory=list)  # id, channel, trace_id, pause_id, body
@@ -117,6 +120,7 @@ class Batch:
             or self.refused
             or self.places
             or self.dead_letters
+            or self.letters_over
             or self.quarantine
             or self.blobs
             or self.outbound

@@ -13,9 +13,11 @@ from handrail_contracts.codec import encode
 from handrail_contracts.commands import Nudge
 from handrail_contracts.envelope import Envelope, ce_type, to_headers
 from handrail_contracts.events import EventType as T
+from handrail_contracts.events import NodeStatus
 from handrail_contracts.ids import dead_letter_id, event_ce_id, workflow_key
 from handrail_contracts.model import ms_of
 from handrail_contracts.pauses import PauseKind
+from handrail_contracts.plan import ResolutionKind
 from handrail_engine.outgoing import late_letter
 from handrail_engine.state import Row
 from handrail_orchestrator.application.cache import Entry
@@ -75,12 +77,15 @@ def about(row: Row, entry: Entry, b: Batch) -> None:
                     row.at_ms,
                 )
             )
+            if kind == ResolutionKind.STOP:
+                _none_returns(entry, f"stopped by {d['actor']}", row.at_ms, b)
             _call_back(row, entry, b)
         case T.MESSAGE_ADDED:
             _call_back(row, entry, b)
         case T.TASK_DEAD_LETTERED:
             meta = row.meta or {}
-            letter = _letter(entry, d["dead_letter_id"], d["node_id"], d, None, row.at_ms, bool(meta.get("undo")))
+            undo, waits = bool(meta.get("undo")), bool(meta.get("pause"))
+            letter = _letter(entry, d["dead_letter_id"], d["node_id"], d, None, row.at_ms, undo, waits=waits)
             if meta.get("late_effect"):
                 node = entry.state.nodes[d["node_id"]]
                 body = encode(late_letter(entry.state, node, meta["late_effect"], d["dead_letter_id"]))
@@ -90,6 +95,25 @@ def about(row: Row, entry: Entry, b: Batch) -> None:
             b.dead_letters.append(letter)
         case _:
             pass
+
+
+LETTERED = frozenset({NodeStatus.DEAD_LETTERED, NodeStatus.COMPENSATION_FAILED})
+"""In these states a node's dead letter may be on its way back, and no pause is open yet."""
+
+
+def moved_on(row: Row, entry: Entry, b: Batch) -> None:
+    """Adds to the batch what it writes when a node leaves one of LETTERED: where nobody is asked, its letter is over."""
+    d = row.data
+    letter = entry.letters.get(d["node_id"])
+    if letter is not None and d["to"] != NodeStatus.AWAITING_HUMAN:
+        b.letters_over.append((letter, d.get("reason") or "the workflow went on without it", row.at_ms))
+
+
+def _none_returns(entry: Entry, why: str, at_ms: int, b: Batch) -> None:
+    """No letter of this workflow is waited for any more."""
+    for node_id, letter in entry.letters.items():
+        if entry.state.nodes[node_id].dead_letter is None:
+            b.letters_over.append((letter, why, at_ms))
 
 
 _AFTER_A_LETTER = (PauseKind.FAILURE, PauseKind.COMPENSATION_FAILURE)
@@ -132,11 +156,14 @@ def _letter(
     pause_id: str | None,
     at_ms: int,
     undo: bool = False,
+    *,
+    waits: bool = True,
 ) -> tuple[Any, ...]:
+    """The row of a node's dead letter. `waits`: it opens a pause once it has come back, if its node still waits for it."""
     node = entry.state.nodes[node_id]
     error = (node.undo.error if undo else node.error) or {}
     kind = "compensation" if undo else "task"
-    state = "open" if pause_id is not None or node.dead_letter is not None else "closed"
+    state = "open" if waits else "closed"
     return (
         letter_id,
         entry.state.trace_id,
