@@ -125,6 +125,8 @@ class GatedWorld(World):
                 node["gate"] = {"decide": rng.choice(("always", "policy", "policy")), "on_reject": on_reject}
             if rng.random() < 0.1:
                 node["untrusted"] = True
+            if self.purse is not None and self.purse.random() < 0.3:
+                node["may_add_nodes"] = 2  # more that comes after a skip
             if "resolutions" in node and rng.random() < 0.5:
                 node["resolutions"] = [*node["resolutions"], RETRY_AMOUNT]
             elif "gate" in node and "expiry" not in node and rng.random() < 0.4:
@@ -177,7 +179,7 @@ class GatedWorld(World):
         pause = self.state.pauses.get(pause_id)
         if pause is not None and (pause.then or {}).get("budget") and self.purse is not None:
             self.presses += 1
-            often = (6, 1, 2, 1) if self.presses <= 40 else (0, 1, 1, 1)
+            often = (6, 1, 5, 1) if self.presses <= 40 else (0, 1, 1, 1)
             buttons = [r["action_id"] for r in pause.data["available_resolutions"]]
             pressed = self.purse.choices(buttons, often)[0]
             more = self.purse.choice((1, 100)) if pressed == "RES_RAISE_BUDGET" else None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from handrail_contracts.tasks import DeadLetter, Outcome, Result, TaskKind
 from handrail_engine.admission import admit
+from handrail_engine.snapshot import freeze, thaw
 from unit.engine.plans import ABORT, BACK, PRUNE, SKIP
 from unit.engine.saga import AnyAgent, Saga, node
 
@@ -275,6 +277,126 @@ def test_a_part_that_grew_while_it_was_rolled_back_is_known_to_another_owner_and
     s.cancel().ok("z")
     s.ok("x", "y", "z", undo=True).ok("p", undo=True)
     assert s.status == "COMPENSATED"
+
+
+def grown(*more: dict[str, Any], **fields: Any) -> Saga:
+    """`p` (savepoint) → `y`, which has appended `one` → `two` → what failed and asks; `two` has another dependant, `out`."""
+    s = Saga(node("p", savepoint=True, **EFFECT), node("y", "p", may_add_nodes=4, **EFFECT, **fields), *more)
+    appends(s.ok("p"), "y", one(1), node("two", "one", **ALL, **EFFECT))
+    return s.ok("one", output=1).exhaust("two")
+
+
+def one(n: int, *after: str, **more: Any) -> dict[str, Any]:
+    return node("one", *(after or ("y",)), inputs={"n": n}, **EFFECT, **more)
+
+
+def back(s: Saga) -> Saga:
+    """The part is undone, and runs again."""
+    s.press("RES_BACK")
+    s.ok("one", undo=True).ok("y", undo=True)
+    assert s.state_of("y", "one", "two") == ["SCHEDULED", "PENDING", "PENDING"]
+    return s
+
+
+def test_what_a_node_appended_can_be_appended_again_once_it_was_rolled_back() -> None:
+    s = appends(back(grown()), "y", one(1), node("two", "one", **ALL, **EFFECT))
+    assert s.state_of("y", "one", "two") == ["COMPLETE", "SCHEDULED", "PENDING"]
+    assert [(t.attempt, t.effect_key) for t in s.sent(node_id="one")] == [(1, "t/w/one/1"), (2, "t/w/one/2")]
+    assert s.ok("one", undo=False).ok("two").status == "COMPLETED"
+
+
+def test_what_is_appended_again_is_done_as_it_is_written_now() -> None:
+    s = appends(back(grown()), "y", node("zero"), one(2, "zero"), node("three", "one"))
+    assert s.states == {"p": "COMPLETE", "y": "COMPLETE", "zero": "SCHEDULED"} | {
+        "one": "PENDING", "two": "PENDING", "three": "PENDING"
+    }  # fmt: skip
+    assert [s.witness.view.nodes["one"][k] for k in ("attempt", "depends_on")] == [1, ["zero"]]
+    s.owner_changes().ok("zero")
+    assert s.sent(node_id="one")[-1].inputs == {"n": 2}
+    s.ok("one", undo=False)
+    assert s.state_of("two", "three") == ["SKIPPED", "SCHEDULED"]
+    assert s.ok("three").status == "COMPLETED_WITH_SKIPS"
+
+
+def test_edges_that_change_keep_the_plan_in_order_for_snapshots_and_undos() -> None:
+    s = appends(back(grown()), "y", node("zero", **EFFECT), one(2, "zero"), node("two", "one", **ALL, **EFFECT))
+    assert list(s.state.nodes) == ["p", "y", "zero", "one", "two"]
+    assert [n.index for n in s.state.nodes.values()] == [0, 1, 2, 3, 4]
+    assert thaw("t", "w", json.loads(json.dumps(freeze(s.state)))).facts() == s.state.facts()
+    s.ok("zero").ok("one", undo=False).exhaust("two")
+    s.press("RES_ABORT_SAGA")
+    announced = next(r for r in s.last if r.type == "WORKFLOW_COMPENSATING").data["nodes"]
+    assert [n["node_id"] for n in announced] == ["one", "zero", "y", "p"]
+
+
+@pytest.mark.parametrize("ends", ["nothing", "skipped"])
+def test_what_is_not_appended_again_is_left_out(ends: str) -> None:
+    s = back(grown(resolutions=[SKIP]))
+    if ends == "skipped":
+        s.exhaust("y").press("RES_SKIP")
+    else:
+        s.ok("y", undo=False)
+    assert s.state_of("one", "two") == ["SKIPPED", "SKIPPED"]
+    assert (s.status, len(s.sent(node_id="one"))) == ("COMPLETED_WITH_SKIPS", 1)
+
+
+def test_what_was_left_out_can_come_again_after_another_rollback() -> None:
+    s = grown(node("ask", "y", **ALL, **EFFECT)).ok("ask")
+    s.press("RES_BACK")
+    s.ok("one", "ask", undo=True).ok("y", undo=True)
+    s.ok("y", undo=False).exhaust("ask")
+    assert s.state_of("one", "two") == ["SKIPPED", "SKIPPED"]
+    s.press("RES_BACK")
+    appends(s.ok("y", undo=True), "y", one(3))
+    assert [t.effect_key for t in s.sent(node_id="one")] == ["t/w/one/1", "t/w/one/3"]
+    s.ok("one", undo=False).ok("ask")
+    assert s.status == "COMPLETED_WITH_SKIPS"
+
+
+def test_what_has_begun_beside_its_maker_goes_on_when_it_is_named_again_and_cannot_be_rewritten() -> None:
+    s = Saga(
+        node("p", savepoint=True, **EFFECT), node("y", "p", may_add_nodes=2, **EFFECT), node("w", "y", **ALL, **EFFECT)
+    )
+    appends(s.ok("p"), "y", one(1, "p")).ok("one").exhaust("w")
+    s.press("RES_BACK")
+    s.ok("one", undo=True).ok("y", undo=True)
+    assert s.state_of("y", "one") == ["SCHEDULED", "SCHEDULED"]
+    appends(s, "y", one(2, "p"))
+    assert s["y"].error and "has begun" in s["y"].error["message"]
+    appends(s.wait(1), "y", one(1, "p")).ok("one", undo=False).ok("w", undo=False)
+    assert s.status == "COMPLETED"
+
+
+def test_another_step_needs_another_id() -> None:
+    for other in ({"agent": "eve"}, {"effect_class": "unsafe"}, {"compensation": "none"}):
+        s = appends(back(grown()), "y", one(1) | other)
+        assert s["y"].error and "Expected a new id" in s["y"].error["message"], other
+        appends(s.wait(1), "y", node("other", **other)).ok("other")
+        assert s.status == "COMPLETED_WITH_SKIPS"
+
+
+def test_what_comes_again_may_not_come_after_what_comes_after_it() -> None:
+    s = grown(node("z", may_add_nodes=1))
+    appends(s, "z", node("far", "z", "one"))
+    back(s)
+    appends(s, "y", node("new", "far"), one(1, "new"))
+    assert s["y"].error and s["y"].error["code"] == "dag-cycle"
+    appends(s.wait(1), "y", one(1), node("new", "far"))
+    assert s.state_of("one", "far", "new") == ["SCHEDULED", "PENDING", "PENDING"]
+
+
+def test_content_from_outside_does_not_come_before_others_by_way_of_what_comes_again() -> None:
+    s = grown(node("z", may_add_nodes=1))
+    appends(s, "z", node("far", "z", "one"))
+    back(s)
+    appends(s, "y", one(1, untrusted=True))
+    assert s["y"].error and "'far'" in s["y"].error["message"]
+
+
+def test_only_whoever_appended_a_node_appends_it_again() -> None:
+    s = grown(node("z", may_add_nodes=1))
+    appends(back(s), "z", one(1))
+    assert s.states["z"] == "RETRYING"
 
 
 def test_a_failed_undo_in_a_part_asks_without_offering_to_end_everything() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from handrail_contracts.events import NodeStatus
+from handrail_contracts.events import UNDO_STATES, NodeStatus
 from handrail_contracts.plan import EffectClass, PauseScope
 from handrail_contracts.tasks import DeadLetter, Failure, Heartbeat, Outcome, Result, Task, TaskKind
 from handrail_engine.decide import Decided, adopt, decide, heard, renew
@@ -23,7 +23,7 @@ from handrail_engine.planning import gone
 from handrail_engine.policies import Policies
 from handrail_engine.preview import preview
 from handrail_engine.snapshot import freeze, thaw
-from handrail_engine.state import Row, WorkflowState
+from handrail_engine.state import NodeState, Row, WorkflowState
 from handrail_engine.turn import Message
 from unit.engine.agents import CALM, ROUGH, Agents, Run
 from unit.engine.checks import Broken, Witness, expect, plain, through_json
@@ -92,6 +92,7 @@ class World:
         self.limits = self._limits(Random(self.seed + 1))
         self.keeper = Random(f"snapshots {self.seed}")
         self.grower = Random(f"appended {self.seed}")
+        self.appended: dict[str, list[dict[str, Any]]] = {}
 
     def draw(self, size: int | None, prefix: str = "n") -> dict[str, Any]:
         """A plan, or what a node appends to it."""
@@ -299,8 +300,7 @@ class World:
             if run.task.agent == "planner":
                 results[i] = r.model_copy(update={"nodes": compiled(self.plan)["nodes"]})
             elif node.spec.may_add_nodes and self.rng.random() < 0.7:
-                more = compiled(self.draw(self.rng.choice((1, 2, 2, 3)), prefix=f"{node.spec.id}_"))["nodes"]
-                self._place(node.spec.id, more)
+                more = self._more(node)
                 results[i] = r.model_copy(update={"nodes": more})
                 claim = self.agents.claims.get(r.effect_key)
                 bad = len(more) > node.spec.may_add_nodes or any(
@@ -310,12 +310,29 @@ class World:
                     claim.state = "FAILED"  # so that its next attempt may answer better
         return results
 
+    def _more(self, node: NodeState) -> list[dict[str, Any]]:
+        """What the node appends. One that was rolled back names again some of what it had named, and other nodes beside."""
+        by, dice = node.spec.id, self.grower
+        more = compiled(self.draw(self.rng.choice((1, 2, 2, 3)), prefix=f"{by}_{node.generation}_"))["nodes"]
+        self._place(by, more)
+        if before := self.appended.get(by):
+            again: list[dict[str, Any]] = []
+            for n in before:
+                there = {*self.state.nodes, *(x["id"] for x in again)}
+                if dice.random() < 0.6 and there.issuperset(n["depends_on"]):
+                    url = dice.choice((n["inputs"]["url"], f"again {node.generation}"))
+                    again.append({**n, "inputs": {**n["inputs"], "url": url}})
+            more = again + (more if dice.random() < 0.4 else [])
+        self.appended[by] = more
+        return more
+
     def _place(self, by: str, more: list[dict[str, Any]]) -> None:
         """Lets what a node appends come after any node that there is by now, also one that was, or is, rolled back."""
         for n in more:
             n["depends_on"] = n.get("depends_on", []) or [by]
             if self.grower.random() < 0.6:
-                there = self.grower.choice(list(self.state.nodes))
+                undone = [k for k, x in self.state.nodes.items() if x.state in UNDO_STATES or self.state.undoes(x)]
+                there = self.grower.choice(undone or list(self.state.nodes))
                 n["depends_on"] = list(dict.fromkeys([*n["depends_on"], there]))
 
     def _result(self, r: Result) -> None:

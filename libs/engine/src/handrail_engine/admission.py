@@ -7,7 +7,7 @@ from typing import Any
 
 from handrail_contracts.plan import EffectClass, Gate, Plan
 from handrail_contracts.tasks import Failure, Outcome, Result
-from handrail_engine import planning
+from handrail_engine import appended, planning
 from handrail_engine.plan import PlanProblem, Registry, compile_plan, validate
 from handrail_engine.state import WorkflowState
 
@@ -32,7 +32,8 @@ def admit(s: WorkflowState, r: Result, registry: Registry) -> Result:
         return _refused(r, node.spec.effect_class, [{"code": "validation", "message": str(e)[:2000]}])
     writer = registry.get((node.spec.agent, node.spec.action)) or {}
     seen = node.spec.untrusted or node.spec.tainted or bool(writer.get("untrusted"))
-    problems = validate(plan, registry, known=s.nodes) or list(_given_up(s, plan))
+    again = {n.id for n in plan.nodes if appended.may_come_again(s, node, n.id)}
+    problems = validate(plan, registry, known=s.nodes, again=again) or list(_given_up(s, plan))
     problems = problems or (list(_only_for_people(plan)) if seen else [])
     if problems:
         shown = [{"code": p.code, "pointer": p.pointer, "message": p.message} for p in problems[:20]]

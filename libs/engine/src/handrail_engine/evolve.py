@@ -15,7 +15,7 @@ from handrail_contracts.events import NodeStatus, WorkflowStatus
 from handrail_contracts.model import ms_of
 from handrail_contracts.pauses import PauseKind
 from handrail_contracts.plan import PauseScope, ResolutionKind
-from handrail_engine import room
+from handrail_engine import appended, room
 from handrail_engine.evidence import ATTEMPTS_KEPT
 from handrail_engine.leases import claim, must_close_ms, sent
 from handrail_engine.lifecycle import OPEN, SETTLED, check_node, check_workflow
@@ -65,11 +65,10 @@ def evolve(s: WorkflowState, row: Row) -> WorkflowState:
             s.output_mapping, s.budget = meta.get("output"), meta.get("budget") or {}
             s.planned, s.plan = True, None
             _move(s, WorkflowStatus.RUNNING)
-            _add_nodes(s, meta["nodes"], None if s.nodes else outline(meta["nodes"]))
+            _add_nodes(s, row, None if s.nodes else outline(meta["nodes"]))
         case T.NODES_ADDED:
-            meta = row.meta or {}
-            _add_nodes(s, meta["nodes"], None)
-            joined(s, meta.get("members", ()))
+            _add_nodes(s, row, None)
+            joined(s, (row.meta or {}).get("members", ()))
         case T.WORKFLOW_PAUSED_HITL:
             _paused(s, row)
         case T.HITL_RESOLVED:
@@ -148,17 +147,23 @@ def _set_deadline(s: WorkflowState, at_ms: int) -> None:
     heapq.heappush(s.timers, (at_ms, DEADLINE_TIMER))
 
 
-def _add_nodes(s: WorkflowState, compiled: list[dict[str, Any]], known: Outline | None) -> None:
-    specs = known.specs if known is not None else (node_spec(c, s.nodes) for c in compiled)
+def _add_nodes(s: WorkflowState, row: Row, known: Outline | None) -> None:
+    there, by = len(s.nodes), row.data.get("by")
+    mark = None if by is None else (by, s.nodes[by].generation)
+    specs = known.specs if known is not None else (node_spec(c, s.nodes) for c in (row.meta or {})["nodes"])
     for spec in specs:  # plans are in topological order: what a node refers to stands before it
+        if spec.id in s.nodes:
+            appended.renew(s, spec, mark)
+            continue
         waiting = sum(1 for d in spec.depends_on if d not in s.nodes or not s.nodes[d].ended_seq)
-        node = NodeState(spec, len(s.nodes), waiting)
+        node = NodeState(spec, len(s.nodes), waiting, by=mark)
         s.nodes[spec.id] = node
         s.children.setdefault(spec.id, [])
         for dep in spec.depends_on:
             s.children.setdefault(dep, []).append(spec.id)
-    s.unsettled += len(compiled)
-    s.counts[NodeStatus.PENDING] = s.counts.get(NodeStatus.PENDING, 0) + len(compiled)
+    new = len(s.nodes) - there
+    s.unsettled += new
+    s.counts[NodeStatus.PENDING] = s.counts.get(NodeStatus.PENDING, 0) + new
 
 
 def _node_changed(s: WorkflowState, row: Row) -> None:
@@ -184,6 +189,8 @@ def _node_changed(s: WorkflowState, row: Row) -> None:
         node.in_doubt = meta["doubt"]
     if "plan" in meta:
         s.plan = meta["plan"]
+    if "kept" in meta:
+        appended.keep(s, node, meta["kept"])
     if new in SETTLED:
         s.unsettled -= 1
         node.ended_seq = row.seq

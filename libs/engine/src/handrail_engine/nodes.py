@@ -12,7 +12,7 @@ from handrail_contracts.model import iso, ms_of
 from handrail_contracts.pauses import PauseKind
 from handrail_contracts.plan import EffectClass, OnExhausted
 from handrail_contracts.tasks import Failure, Outcome, Result
-from handrail_engine import budgets, compensation, gates, pauses, payloads, planning, room, talk
+from handrail_engine import appended, budgets, compensation, gates, pauses, payloads, planning, room, talk
 from handrail_engine.evidence import clip, shown, told
 from handrail_engine.inputs import Rejection
 from handrail_engine.leases import claim, must_close_ms
@@ -37,6 +37,9 @@ def consider(t: Turn, node: NodeState) -> None:
         return
     if s.no_more:
         leave_out(t, node, _NO_MORE)
+        return
+    if node.by is not None and appended.outdated(s, node):
+        leave_out(t, node, f"{node.by[0]} ran again and did not append it again")
         return
     dead = dead_source(t, node)
     if s.off and node.spec.when is None and any(s.nodes[d].off for d in node.spec.depends_on):
@@ -215,6 +218,8 @@ def _succeeded(t: Turn, node: NodeState, r: Result) -> None:
             return
         if not s.planned:
             meta["plan"] = planning.plan_of(r)
+        elif kept := appended.kept(s, r.nodes or ()):
+            meta["kept"] = kept
     t.move(node, N.COMPLETE, meta, output=r.output, **times)
     if s.leaves(node):
         compensation.advance(t, node)

@@ -46,12 +46,13 @@ def validate(
     *,
     input_schema: Mapping[str, Any] | None = None,
     known: Collection[str] = frozenset[str](),
+    again: Collection[str] = frozenset[str](),
 ) -> list[PlanProblem]:
     """Every fault of the plan, in document order within its kind; empty when it may run.
 
     `registry` names the agents ever seen. `input_schema` lets references to unknown top-level inputs be refused when it
     allows no additional properties. `known` are nodes of a running workflow that this plan is added to: its nodes may
-    depend on them, and read those that they depend on.
+    depend on them, and read those that they depend on. Of these, `again` may be written anew.
     """
     if not plan.nodes:
         return [PlanProblem("empty-dag", "/nodes", "Expected at least one node, but the plan has none.")]
@@ -66,7 +67,7 @@ def validate(
         return [
             PlanProblem("dag-too-large", "/nodes", f"Expected at most {MAX_EDGES} edges, but the plan has {edges}.")
         ]
-    problems = [*_duplicates(plan, known), *_dependencies(plan, known)]
+    problems = [*_duplicates(plan, known, again), *_dependencies(plan, known)]
     if not problems:
         problems.extend(_cycle(plan))
     if problems:
@@ -74,11 +75,11 @@ def validate(
     return [*_agents(plan, registry), *_policies(plan), *_references(plan, input_schema, known)]
 
 
-def _duplicates(plan: Plan, known: Collection[str]) -> Iterator[PlanProblem]:
+def _duplicates(plan: Plan, known: Collection[str], again: Collection[str]) -> Iterator[PlanProblem]:
     seen: dict[str, str] = {}
     for i, node in enumerate(plan.nodes):
         key = unicodedata.normalize("NFKC", node.id).casefold()
-        if node.id in known:
+        if node.id in known and node.id not in again:
             yield PlanProblem(
                 "duplicate-node", f"/nodes/{i}/id", f"Expected a new id, but {node.id!r} is a node of this workflow."
             )

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from handrail_contracts.events import EventType as T
+from handrail_contracts.events import NodeStatus as N
 from handrail_contracts.plan import MAX_NODES
 from handrail_contracts.tasks import Failure, Result
-from handrail_engine import compensation
+from handrail_engine import appended, compensation
 from handrail_engine.inputs import Start
 from handrail_engine.outline import edges, outline, shape, summary
 from handrail_engine.parts import edge_bytes, parts
@@ -63,13 +64,22 @@ def announce(
 def add(t: Turn, part: list[dict[str, Any]], by: str | None, members: Sequence[str] = ()) -> None:
     """Emits NODES_ADDED for one part of a plan. `members` belong to what is being rolled back."""
     meta = {"nodes": part, **({"members": members} if members else {})}
-    t.emit(T.NODES_ADDED, meta, nodes=[summary(n) for n in part], by=by)
+    t.emit(T.NODES_ADDED, meta, nodes=[_shown(t.state, n) for n in part], by=by)
+
+
+def _shown(s: WorkflowState, c: dict[str, Any]) -> dict[str, Any]:
+    """A node as it enters the view: the attempts of one that comes again go on counting."""
+    known = s.nodes.get(c["id"])
+    return summary(c) if known is None else {**summary(c), "attempt": known.attempt}
 
 
 def append(t: Turn, node: NodeState, nodes: list[dict[str, Any]]) -> None:
     """Adds what the node's agent appended; a new node that names no dependency comes after the node that made it. One that
     comes after what is being rolled back, to run again, is part of that: as if it had been there when the rollback began."""
-    placed: list[dict[str, Any]] = [n if n.get("depends_on") else {**n, "depends_on": [node.spec.id]} for n in nodes]
+    known = t.state.nodes
+    placed = [
+        appended.placed(n, node.spec.id) for n in nodes if n["id"] not in known or known[n["id"]].state is N.PENDING
+    ]
     for part in parts(placed, _bytes):
         joins = _joins(t.state, part)
         add(t, part, node.spec.id, joins)
@@ -111,12 +121,12 @@ def refused(s: WorkflowState, node: NodeState, r: Result) -> Failure | None:
     if not s.planned:
         if not nodes:
             return Failure(code="no-plan", message="The planner answered without a plan.")
-        return _misfit(s, nodes, plan_of(r).get("output"))
+        return _misfit(s, node, nodes, plan_of(r).get("output"))
     quota = node.spec.may_add_nodes
     if len(nodes) > quota:
         text = f"Expected at most {quota} appended nodes, but the agent answered {len(nodes)}."
         return Failure(code="too-many-nodes", message=text, retryable=False)
-    return _misfit(s, nodes, None)
+    return _misfit(s, node, nodes, None)
 
 
 def gone(s: WorkflowState, node_id: str, dep: str) -> str | None:
@@ -127,20 +137,29 @@ def gone(s: WorkflowState, node_id: str, dep: str) -> str | None:
     return f"Expected a node that is not given up, but {node_id[:80]!r} depends on {dep[:80]!r}, which is rolled back."
 
 
-def _misfit(s: WorkflowState, nodes: list[dict[str, Any]], output: Any) -> Failure | None:
-    if len(s.nodes) + len(nodes) > MAX_NODES:
-        return Failure(code="dag-too-large", message=f"Expected at most {MAX_NODES} nodes in all.", retryable=False)
+def _misfit(s: WorkflowState, maker: NodeState, nodes: list[dict[str, Any]], output: Any) -> Failure | None:
     known: dict[str, Any] = dict.fromkeys(s.nodes)
+    seen: set[str] = set()
     try:
+        ids = {n["id"] for n in nodes}
+        if len(s.nodes) + len(ids - s.nodes.keys()) > MAX_NODES:
+            return Failure(code="dag-too-large", message=f"Expected at most {MAX_NODES} nodes in all.", retryable=False)
         for n in nodes:
-            if n["id"] in known:
-                return Failure(code="duplicate-node", message=f"A node {n['id'][:80]!r} exists already.")
+            if n["id"] in seen:
+                return Failure(
+                    code="duplicate-node", message=f"Expected each id once, but found {n['id'][:80]!r} twice."
+                )
+            if n["id"] in s.nodes and (why := appended.unlike(s, maker, n, ids)):
+                return Failure(code="duplicate-node", message=why)
+            seen.add(n["id"])
             node_spec(n, known)
             if not known.keys() >= set(n.get("depends_on", ())):
                 return Failure(code="unknown-dependency", message=f"Node {n['id'][:80]!r} depends on an unknown node.")
             if why := next((w for d in n.get("depends_on", ()) if (w := gone(s, n["id"], d))), None):
                 return Failure(code="unknown-dependency", message=why)
             known[n["id"]] = None
+        if appended.closes_a_cycle(s, nodes):
+            return Failure(code="dag-cycle", message="Expected a DAG, but one of the nodes comes after itself.")
         for _, r in walk(output):
             parse(r[FROM], known)
     except (BadReference, KeyError, TypeError, ValueError, AttributeError) as e:

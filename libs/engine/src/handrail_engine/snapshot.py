@@ -128,6 +128,7 @@ _NODE = _table(
     closed=_PAIRS,
     ignored=_SET,
     dead_letter=_TUPLE,
+    by=_TUPLE,
     places=_TUPLE,
 )
 _UNDO = _table(Undo, frozenset[str]())

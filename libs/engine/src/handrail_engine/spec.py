@@ -1,4 +1,5 @@
-"""A compiled node as the engine reads it: what `plan.compile_plan` wrote, immutable for the life of the workflow."""
+"""A compiled node as the engine reads it: what `plan.compile_plan` wrote, immutable. Another takes its place only where a node
+is appended again after a rollback (`appended.py`)."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ class Undoing:
 
 @dataclass(frozen=True, slots=True)
 class NodeSpec:
-    """A compiled node, immutable for the life of the workflow."""
+    """A compiled node, immutable."""
 
     id: str
     agent: str

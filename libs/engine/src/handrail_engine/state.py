@@ -15,7 +15,7 @@ from handrail_contracts.ids import effect_key, undo_key
 from handrail_contracts.plan import PauseScope, Timeouts
 from handrail_engine.spec import NodeSpec
 
-FOLD_VERSION = 2
+FOLD_VERSION = 3
 
 
 class Row(NamedTuple):
@@ -95,6 +95,7 @@ class NodeState:
         None  # what was let pass of an agent's proposal: {action, args, digest, proposed, pause_id}
     )
     judged: list[Any] | None = None  # what a policy said of it last
+    by: tuple[str, int] | None = None  # whose answer brought it: that node, and its generation then
     off: bool = False  # refused, or after such a node: only what has a condition runs on
     dead_letter: tuple[str, int] | None = None  # id, due in ms: waits to return and open its pause
     undo: Undo = field(default_factory=Undo)
@@ -339,5 +340,6 @@ def _node_facts(n: NodeState) -> list[Any]:
         n.conversation,
         list(n.dead_letter) if n.dead_letter else None,
         [n.approved, n.granted, n.judged, n.off],
+        list(n.by) if n.by else None,
         undo,
     ]
