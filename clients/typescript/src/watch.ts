@@ -126,7 +126,9 @@ class Watcher implements Follower {
       await this.#fromJournal();
       if (this.view.cursor >= cursor) return;
     }
-    if (cursor !== this.view.cursor) await this.#replace(state);
+    // Where every event is asked for, an older state has nothing: what follows it was given already.
+    const wanted = this.options.after === undefined ? cursor !== this.view.cursor : cursor > this.view.cursor;
+    if (wanted) await this.#replace(state);
   }
 
   async #catchUp(): Promise<void> {

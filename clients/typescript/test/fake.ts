@@ -190,6 +190,18 @@ export const trimmed: Script = async (fake, wire) => {
   await fake.follow(wire, at);
 };
 
+/** Reset and a snapshot of so many events before the position, and on from there: a server that is behind another. */
+export const older =
+  (back: number): Script =>
+  async (fake, wire, after) => {
+    const at = Math.max(0, after - back);
+    const state = new WorkflowView(fake.traceId).applyAll(fake.events.slice(0, at)).state();
+    head(wire);
+    wire.write('event: reset\ndata: {"reason":"ahead-of-stream","state":"/x"}\n\n');
+    wire.write(`id: ${at}\nevent: snapshot\ndata: ${JSON.stringify(state)}\n\n`);
+    await fake.follow(wire, at);
+  };
+
 export const cutAfter =
   (count: number, half = false): Script =>
   async (fake, wire, after) => {

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from "vitest";
 import { Client, type Connection, Problem, Unexpected, type Update, type WatchOptions, type WorkflowEvent, WorkflowView } from "../src/index.js";
 import { canonical } from "./canonical.js";
-import { byeAfter, cutAfter, Fake, fromBefore, head, onlyEnd, refused, type Script, trimmed, wellBehaved, without } from "./fake.js";
+import { byeAfter, cutAfter, Fake, fromBefore, head, older, onlyEnd, refused, type Script, trimmed, wellBehaved, without } from "./fake.js";
 import { events } from "./recordings.js";
 
 const STORY = events("onboarding-manual-sku");
@@ -54,6 +54,14 @@ test.each(RUNS.map((run) => [run]))("from a snapshot (%j) it ends with the state
     newest = Math.max(newest, event.seq);
     last = canonical(view.state());
   }
+  expect(last).toBe(final);
+});
+
+test.each(NAMES)("a snapshot of before (after %s) repeats nothing where every event was asked for", async (name) => {
+  fake = await Fake.start(STORY);
+  fake.scripts.push(cutAfter(5), SCRIPTS[name] as Script, older(3), cutAfter(1), older(2));
+  const { seen, last } = await watched({ after: 0 });
+  expect(seen).toEqual(STORY);
   expect(last).toBe(final);
 });
 

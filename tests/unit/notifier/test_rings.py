@@ -110,8 +110,7 @@ async def test_a_reading_that_was_under_way_is_not_the_last_word(books: Books) -
         books.write(1)
         books.open.clear()
         first = asyncio.create_task(rings.opening(watched, "16"))
-        while books.asked < 2:
-            await asyncio.sleep(0)
+        await wait_until(lambda: books.asked == 2, description="the journal is being asked")
         books.write(4)
         second = asyncio.create_task(rings.opening(watched, "20"))
         await asyncio.sleep(0.01)

@@ -247,6 +247,20 @@ async def trimmed(fake: FakeHandrail, wire: Wire, after: int) -> None:
     await fake.follow(wire, at)
 
 
+def older(back: int) -> Script:
+    """Reset and a snapshot of so many events before the position, and on from there: a server that is behind another."""
+
+    async def script(fake: FakeHandrail, wire: Wire, after: int) -> None:
+        at = max(0, after - back)
+        state = WorkflowView(fake.trace_id).apply_all(fake.events[:at]).state()
+        await wire.head()
+        await wire.send('event: reset\ndata: {"reason":"ahead-of-stream","state":"/x"}\n\n')
+        await wire.send(f"id: {at}\nevent: snapshot\ndata: {json.dumps(state)}\n\n")
+        await fake.follow(wire, at)
+
+    return script
+
+
 def cut_after(count: int, *, half: bool = False) -> Script:
     """Breaks after `count` events; `half`: in the middle of the frame after them."""
 

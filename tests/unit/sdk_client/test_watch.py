@@ -18,6 +18,7 @@ from tests.unit.sdk_client.fake_handrail import (
     closed_at_once,
     cut_after,
     from_before,
+    older,
     only_end,
     refused,
     trimmed,
@@ -81,14 +82,16 @@ SCRIPTS: dict[str, Script] = {
     "dropped": closed_at_once,
     "only an end": only_end,
 }
+WITH_OLDER: dict[str, Script] = {**SCRIPTS, "older": older(3)}
+"""Whoever begins with a snapshot believes an older one: there it comes as often as the server says it."""
 
 
-@given(names=st.lists(st.sampled_from(sorted(SCRIPTS)), max_size=6), seed=st.integers(0, 10_000))
+@given(names=st.lists(st.sampled_from(sorted(WITH_OLDER)), max_size=6), seed=st.integers(0, 10_000))
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 async def test_whatever_the_network_does_every_event_comes_once_in_order(names: list[str], seed: int) -> None:
     events = ended(seed)
     async with FakeHandrail(events) as fake:
-        fake.scripts.extend(SCRIPTS[name] for name in names)
+        fake.scripts.extend(WITH_OLDER[name] for name in names)
         seen, view = await watched(fake, after=0)
     assert seen == events
     assert view == folded(events)
@@ -106,6 +109,15 @@ async def test_a_watch_from_a_snapshot_ends_with_the_state_of_the_server(names: 
             assert event["seq"] > last or event["event_type"] == "snapshot"
             last, state = max(last, event["seq"]), canonical(view.state())
         assert state == folded(events)
+
+
+async def test_a_snapshot_of_before_repeats_nothing_where_every_event_was_asked_for() -> None:
+    events = story()
+    async with FakeHandrail(events) as fake:
+        fake.scripts.extend([cut_after(len(events) - 2), older(3)])
+        seen, view = await watched(fake, after=0)
+    assert seen == events
+    assert view == folded(events)
 
 
 async def test_the_first_update_is_the_snapshot_and_the_stream_goes_on_from_its_cursor() -> None:

@@ -168,7 +168,8 @@ class Client(Desk):
         """Every step of a workflow until it has ended, as `(event, view)`; reconnects by itself, for ever, without a hole.
 
         `after` None begins with the snapshot of now (an event of type `snapshot`); `after=0` yields every event from the
-        first. Each event comes once, in order. `progress` adds what agents say while they work; `on_connection` hears
+        first, each once, in order. Without `after` a server that went back in time is believed: its snapshot comes, and what
+        follows that. `progress` adds what agents say while they work; `on_connection` hears
         when the connection is lost and found. Raises Problem (`workflow-not-found` …) where waiting does not help.
         """
         stream = Stream(self._calls, trace_id, after=after, progress=progress, on_connection=on_connection)

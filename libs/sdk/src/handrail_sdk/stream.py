@@ -114,7 +114,8 @@ class Stream(Reconnecting[Update]):
                 yield step
             if self.view.cursor >= cursor:
                 return
-        if cursor != self.view.cursor:
+        # Where every event is asked for, an older state has nothing: what follows it was yielded already.
+        if cursor > self.view.cursor or (self._after is None and cursor != self.view.cursor):
             yield self._replace(state)
 
     async def _from_journal(self) -> AsyncGenerator[Update]:
