@@ -9,7 +9,6 @@ import typer
 from rich.text import Text
 
 from handrail.cli.live import follow
-from handrail.cli.look import pause_of
 from handrail.cli.options import DEFAULT_URL, Actor, AsJson, Comment, PauseId, TraceId, Url, Yes, pair, seconds
 from handrail.cli.pause_card import buttons, card, closing, is_open
 from handrail.cli.press import done, find, outcome, press
@@ -18,7 +17,6 @@ from handrail.cli.session import (
     USAGE,
     block,
     call,
-    complain,
     dump,
     err,
     failed,
@@ -28,11 +26,11 @@ from handrail.cli.session import (
     program,
     url_option,
 )
-from handrail.cli.tables import show as show_table
-from handrail.cli.text import clock_time, safe, short
+from handrail.cli.text import clock_time, safe
+from handrail.cli.which import open_pause, pause_id_of
 
 if TYPE_CHECKING:
-    from handrail_contracts.answers import Preview
+    from handrail_contracts.answers import Claimed, Preview
     from handrail_sdk.client import Client
 
 RESOLVE_EPILOG = (
@@ -139,7 +137,7 @@ def resolve(
     asking = interactive() and not as_json
 
     async def work(client: Client) -> None:
-        pause = await _open_pause(client, id)
+        pause = await open_pause(client, id)
         console = out()
         if action is None and not is_open(pause):
             if as_json:
@@ -192,7 +190,11 @@ def claim(
 ) -> None:
     """Take a pause for a while, so that nobody else decides it meanwhile."""
     length = max(1, round(seconds(for_)))
-    answer = call(url, actor, lambda client: client.claim(pause_id, seconds=length))
+
+    async def work(client: Client) -> Claimed:
+        return await client.claim(await pause_id_of(client, pause_id), seconds=length)
+
+    answer = call(url, actor, work)
     if as_json:
         print_json(dump(answer))
         return
@@ -201,34 +203,15 @@ def claim(
 
 def release(pause_id: PauseId, as_json: AsJson = False, url: Url = DEFAULT_URL, actor: Actor = None) -> None:
     """Give a claim back."""
-    answer = call(url, actor, lambda client: client.release(pause_id))
+
+    async def work(client: Client) -> Claimed:
+        return await client.release(await pause_id_of(client, pause_id))
+
+    answer = call(url, actor, work)
     if as_json:
         print_json(dump(answer))
         return
     out().print("Given back.")
-
-
-async def _open_pause(client: Client, id: str) -> Mapping[str, Any]:
-    """The pause that `id` means: itself, or the only open one of a workflow, else the one that was closed last, so that who
-    comes second hears who was first. Tells and ends where there is none."""
-    pause = await pause_of(client, id)
-    if pause is not None:
-        return dump(pause)
-    state = dump(await client.state(id))
-    pauses: list[dict[str, Any]] = state["pauses"]
-    if not pauses and (over := (await client.inbox("resolved", trace_id=id, limit=1)).items):
-        return dump(over[0])
-    if not pauses:
-        raise failed(f"Expected {id} to wait for a person, but no pause of it is open (it is {state['status']}).")
-    if len(pauses) > 1:
-        complain(f"Expected one open pause, but {id} has {len(pauses)}. Say which, by its pause id:")
-        show_table(
-            ("PAUSE ID", "NODE", "REASON"),
-            [[safe(p["pause_id"]), safe(p["node_id"] or ""), short(p["failure_reason"], 80)] for p in pauses],
-            empty="",
-        )
-        raise typer.Exit(USAGE)
-    return pauses[0]
 
 
 def _now(pause: Mapping[str, Any]) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
@@ -13,6 +13,11 @@ from rich.text import Text
 from handrail.cli.options import DEFAULT_URL, Actor, AsJson, PauseId, Url, pair
 from handrail.cli.session import call, dump, out, print_json, program, url_option
 from handrail.cli.text import safe
+from handrail.cli.which import pause_id_of
+
+if TYPE_CHECKING:
+    from handrail_contracts.answers import Ordered
+    from handrail_sdk.client import Client
 
 ESCALATE_EPILOG = (
     "The transcript is a JSON list of {role, text}, oldest first.\n\n"
@@ -95,7 +100,11 @@ def say(
     actor: Actor = None,
 ) -> None:
     """Say something in the conversation of an escalation, without deciding it yet."""
-    answer = call(url, actor, lambda client: client.say(pause_id, text, role=role.value))
+
+    async def work(client: Client) -> Ordered:
+        return await client.say(await pause_id_of(client, pause_id), text, role=role.value)
+
+    answer = call(url, actor, work)
     if as_json:
         print_json(dump(answer))
         return

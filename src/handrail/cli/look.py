@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,13 +16,12 @@ from handrail.cli.picture import Frame, picture
 from handrail.cli.sentences import line, what
 from handrail.cli.session import block, call, dump, out, print_json, program, url_option
 from handrail.cli.text import pretty, safe, seconds_of, short, to_json_line
+from handrail.cli.which import pause_of
 from handrail_contracts.view import WorkflowView
 
 if TYPE_CHECKING:
     from handrail_contracts.answers import AgentAction, InboxPause
     from handrail_sdk.client import Client
-
-_PAUSE_ID = re.compile(r"p[0-9a-f]{16,}")
 
 
 def ls(
@@ -204,20 +202,6 @@ def agents(as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
 def _action(action: AgentAction) -> str:
     rate = action.success_rate
     return safe(action.action) + ("" if rate is None else f" ({min(rate, 0.999 if rate < 1 else 1):.1%} succeed)")
-
-
-async def pause_of(client: Client, id: str) -> InboxPause | None:
-    """The pause with this id; None where it is the id of something else."""
-    from handrail_sdk.client_errors import Problem
-
-    if not _PAUSE_ID.fullmatch(id):
-        return None
-    try:
-        return await client.get_pause(id)
-    except Problem as e:
-        if e.status == 404:
-            return None
-        raise
 
 
 def _show_pause(pause: InboxPause, as_json: bool, url: str) -> None:

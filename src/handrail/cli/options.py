@@ -28,7 +28,12 @@ Actor = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON as the API answered it, for programs.")]
 TraceId = Annotated[str, typer.Argument(metavar="TRACE_ID", help="The workflow.", show_default=False)]
 PauseId = Annotated[
-    str, typer.Argument(metavar="PAUSE_ID", help="The pause, as the inbox names it.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="PAUSE_ID|TRACE_ID",
+        help="The pause, as the inbox names it, or the workflow that waits at one.",
+        show_default=False,
+    ),
 ]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=200, help="At most so many, newest first.")]
 Cursor = Annotated[
@@ -38,7 +43,10 @@ Cursor = Annotated[
 Comment = Annotated[
     str | None, typer.Option("--comment", "-c", help="Why; kept with the decision.", show_default="none")
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether you are sure.")]
+Yes = Annotated[
+    bool,
+    typer.Option("--yes", "-y", help="Do not ask whether you are sure. Without a terminal nothing is asked anyway."),
+]
 
 
 def seconds(text: str) -> float:
