@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from handrail.cli import tables
-from handrail.cli.engines import DATA, Data, Postgres, db, running_in, with_database
+from handrail.cli.engines import DATA, Data, Postgres, db, with_data
 from handrail.cli.options import AsJson, seconds
 from handrail.cli.session import failed, out, print_json
 
@@ -58,7 +58,7 @@ def archive(
         return found, done
 
     try:
-        found, done = with_database(postgres or running_in(data), work)
+        found, done = with_data(postgres, data, work)
     except store.WeekChanged as e:
         raise failed(str(e)) from None
     if as_json:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from handrail.cli import tables
-from handrail.cli.engines import DATA, Data, Postgres, running_in, with_database
+from handrail.cli.engines import DATA, Data, Postgres, with_data
 from handrail.cli.options import AsJson
 from handrail.cli.session import out, print_json
 
@@ -46,11 +47,11 @@ WHERE state <> 'sent' AND (id = $1 OR $1 = '') RETURNING id
 @channels.command()
 def ls(postgres: Postgres = None, data: Data = DATA, as_json: AsJson = False) -> None:
     """List what is not delivered: what waits for its next try, what is parked, and why."""
-    found = _query(postgres or running_in(data), _LISTED)
+    found = _query(postgres, data, _LISTED)
     if as_json:
         print_json(found)
         return
-    rows = [[r["state"], str(r["attempts"]), r["id"], r["error"] or ""] for r in found]
+    rows = [[r["state"], str(r["attempts"]), r["id"], r["error"] or _why(r)] for r in found]
     tables.show(("STATE", "TRIES", "ID", "WHY"), rows, wide=("WHY",), empty="Everything is delivered.")
 
 
@@ -64,17 +65,26 @@ def retry(
     """Send again, under the same id: a parked notice, or one that waits."""
     if bool(notice_id) == everything:
         raise typer.BadParameter("Expected the id of one notice, or --all.")
-    found = _query(postgres or running_in(data), _AGAIN, notice_id)
+    found = _query(postgres, data, _AGAIN, notice_id)
     out().print(f"{len(found)} will be tried at once." if found else "Nothing with this id waits to be delivered.")
     if not found:
         raise typer.Exit(1)
 
 
-def _query(postgres: str | None, sql: str, *args: Any) -> list[dict[str, Any]]:
+def _why(notice: dict[str, Any]) -> str:
+    """Of what no try has failed yet."""
+    if notice["state"] != "due" or notice["attempts"]:
+        return ""
+    if notice["channel"].startswith(("webhook", "callback")):
+        return "not tried yet: it is sent where HANDRAIL_NOTIFIER__WEBHOOK_SECRETS is set"
+    return "not tried yet"
+
+
+def _query(postgres: str | None, data: Path, sql: str, *args: Any) -> list[dict[str, Any]]:
     async def ask(connection: Any) -> list[dict[str, Any]]:
         return [dict(row) for row in await connection.fetch(sql, *args)]
 
-    return with_database(postgres, ask)
+    return with_data(postgres, data, ask)
 
 
 async def _simulate(port: int, smtp_port: int, url: str) -> int:

@@ -177,7 +177,7 @@ def show_clock(postgres: Postgres = None, data: Data = DATA, as_json: AsJson = F
     async def ask(connection: Any) -> tuple[int, int]:
         return await stored.now_ms(connection), await stored.offset_ms(connection)
 
-    now_ms, offset_ms = with_database(postgres or running_in(data), ask)
+    now_ms, offset_ms = with_data(postgres, data, ask)
     if as_json:
         print_json({"now": iso(now_ms), "offset_s": offset_ms / 1000})
         return
@@ -202,7 +202,7 @@ def advance_clock(
         await stored.advance(connection, by_ms)
         return await stored.now_ms(connection)
 
-    out().print(f"It is now {iso(with_database(postgres or running_in(data), move))}.")
+    out().print(f"It is now {iso(with_data(postgres, data, move))}.")
 
 
 @config.command("show")
@@ -268,7 +268,13 @@ def running_in(data: Path) -> str | None:
     return f"postgresql://handrail@/handrail?host={quote(directory)}&port={port}" if directory else None
 
 
-def with_database(postgres: str | None, ask: Callable[[Any], Awaitable[T]]) -> T:
+def with_data(postgres: str | None, data: Path, ask: Callable[[Any], Awaitable[T]]) -> T:
+    """Asks the database that was named, else that of the `handrail up` with its data there, else the one of the settings."""
+    found = postgres or running_in(data)
+    return with_database(found, ask, "" if found else _nowhere(data))
+
+
+def with_database(postgres: str | None, ask: Callable[[Any], Awaitable[T]], hint: str = "") -> T:
     import asyncpg
 
     settings = _settings(postgres=postgres)
@@ -280,7 +286,11 @@ def with_database(postgres: str | None, ask: Callable[[Any], Awaitable[T]]) -> T
         finally:
             await connection.close()
 
-    return _run(work, _where(settings))
+    return _run(work, _where(settings), hint)
+
+
+def _nowhere(data: Path) -> str:
+    return f"No `handrail up` with its data in {data} runs: say where the one you mean keeps its own, with --data."
 
 
 def _where(settings: EngineSettings) -> str:
@@ -288,7 +298,7 @@ def _where(settings: EngineSettings) -> str:
     return f"PostgreSQL at {parts.hostname or 'its socket'}" + (f":{parts.port}" if parts.port else "")
 
 
-def _run(work: Callable[[], Awaitable[T]], engine: str) -> T:
+def _run(work: Callable[[], Awaitable[T]], engine: str, hint: str = "") -> T:
     import asyncpg
 
     from handrail_runtime.ports import BusError
@@ -306,7 +316,9 @@ def _run(work: Callable[[], Awaitable[T]], engine: str) -> T:
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError, asyncpg.InvalidSchemaNameError):
         raise failed("Expected Handrail's tables, but they are not there. Run `handrail db upgrade`.") from None
     except (OSError, TimeoutError):
-        raise failed(f"Expected {engine} to answer, but it does not. Is it up, and is the address right?") from None
+        raise failed(
+            f"Expected {engine} to answer, but it does not. {hint or 'Is it up, and is the address right?'}"
+        ) from None
     except (BusError, asyncpg.PostgresError, asyncpg.InterfaceError) as e:
         raise failed(f"Expected {engine} to do it, but: {short(e, 300)}") from None
     except KeyboardInterrupt:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
@@ -14,6 +14,10 @@ from handrail.cli import tables
 from handrail.cli.options import DEFAULT_URL, Actor, AsJson, Comment, Url, Yes
 from handrail.cli.session import call, dump, err, failed, interactive, out, print_json, program, url_option
 from handrail.cli.text import compact, duration, safe, short
+
+if TYPE_CHECKING:
+    from handrail_contracts.answers import PolicyView
+    from handrail_sdk.client import Client
 
 policy = typer.Typer(
     no_args_is_help=True,
@@ -127,7 +131,17 @@ def apply(file: File, comment: Comment = None, yes: Yes = False, url: Url = DEFA
     p = _read(file)
     if interactive() and not yes:
         typer.confirm(f"Put {p['name']} in force, with {len(p['rules'])} rules?", abort=True, default=True)
-    applied = call(url, actor, lambda client: client.apply_policy(p, comment=comment))
+
+    async def work(client: Client) -> tuple[int | None, PolicyView]:
+        before = next((x.version for x in (await client.policies()).items if x.name == p["name"]), None)
+        return before, await client.apply_policy(p, comment=comment)
+
+    before, applied = call(url, actor, work)
+    if applied.version == before:
+        out().print(
+            Text(f"{safe(applied.name)} version {before} is in force already, with these rules: nothing changed.")
+        )
+        return
     line = Text("✓ ", style="green").append(f"{safe(applied.name)} version {applied.version} is in force.")
     out().print(line)
 

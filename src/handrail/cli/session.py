@@ -63,6 +63,11 @@ def call(url: str, actor: str | None, work: Work[T]) -> T:
     from handrail_sdk.client import Client
     from handrail_sdk.client_errors import ClientError
 
+    if not url.lower().startswith(("http://", "https://")):
+        raise failed(
+            f"Expected --url or HANDRAIL_URL to begin with http:// or https://, but it is {url[:200]!r}.", USAGE
+        )
+
     async def session() -> T:
         async with Client(url, actor=actor or _user(), channel="cli", retries=_RETRIES) as client:
             return await work(client)
@@ -89,9 +94,18 @@ def tell(error: Exception) -> None:
     if not isinstance(error, Problem):
         complain(str(error))
         return
-    complain(error.detail)
+    complain(_plain(error.detail))
     for fault in error.errors:
-        err().print(Text(f"  {safe(fault.pointer) or '/'}: {safe(fault.message)}"))
+        err().print(Text(f"  {safe(fault.pointer) or '/'}: {safe(_plain(fault.message))}"))
+
+
+def _plain(sentence: str) -> str:
+    """What the API says, for somebody who types commands: our own patterns by their meaning, requests by their command."""
+    from handrail_contracts.pauses import SHORTHANDS
+
+    said = f'The value does not match "{SHORTHANDS["url"]["pattern"]}"'
+    told = sentence.replace(said, "Expected a URL that begins with http:// or https://")
+    return told.replace("Look it up in GET /workflows.", f"Look it up with `{program()} ls`.")
 
 
 def complain(sentence: str) -> None:

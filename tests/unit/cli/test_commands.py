@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from handrail.cli.main import build
 from handrail.cli.pause_card import closing
+from handrail_contracts.pauses import SHORTHANDS
 from handrail_contracts.problems import problem
 
 PAUSE_ID = "p0123456789abcdef01234567"
@@ -330,6 +331,58 @@ async def test_claims_and_dead_letters_and_quarantine(paused: FakeHandrail) -> N
     assert (await handrail(paused, "dead-letters", "replay", "d1", "-i", "5")).exit_code == 0
     assert (await handrail(paused, "quarantine", "discard", "7", "-r", "noise")).exit_code == 0
     assert [body for _, body in sent(paused)] == [{"seconds": 120}, {"input": 5}, {"reason": "noise"}]
+
+
+async def test_a_claim_names_the_workflow_where_one_pause_of_it_is_open(paused: FakeHandrail) -> None:
+    claimed = {"pause_id": PAUSE_ID, "claimed_by": "ada", "claimed_until": "2026-11-20T09:05:00Z"}
+    for act in ("claim", "release"):
+        paused.answer("POST", f"/pauses/{PAUSE_ID}/{act}", Answer(200, claimed))
+        result = await handrail(paused, act, "manual")
+        assert (result.exit_code, result.stderr) == (0, "")
+    assert [path for path, _ in sent(paused)] == [f"/pauses/{PAUSE_ID}/claim", f"/pauses/{PAUSE_ID}/release"]
+
+
+async def test_an_address_without_its_scheme_is_named() -> None:
+    result = await handrail(None, "ls", "--url", "127.0.0.1:8080")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "handrail: Expected --url or HANDRAIL_URL to begin with http:// or https://, but it is '127.0.0.1:8080'.\n"
+    )
+
+
+async def test_what_the_api_says_is_told_to_somebody_at_a_terminal(paused: FakeHandrail) -> None:
+    pattern = SHORTHANDS["url"]["pattern"]
+    detail = f"Expected the input, but at '/input': The value does not match \"{pattern}\", but found 'x'."
+    paused.answer("POST", "/workflows/manual/resume", Answer(422, problem("invalid-input", detail)))
+    result = await handrail(paused, "resolve", "manual", "RES_MANUAL_SKU", "--input", "x")
+    assert "Expected a URL that begins with http:// or https://, but found 'x'." in result.stderr
+    missing = problem("workflow-not-found", "Expected a workflow, but there is none. Look it up in GET /workflows.")
+    paused.answer("GET", "/workflows/nosuch/events", Answer(404, missing))
+    watched = await handrail(paused, "watch", "nosuch")
+    assert watched.exit_code == 1
+    assert " ls`." in watched.stderr and "GET" not in watched.stderr
+
+
+async def test_a_policy_that_is_in_force_already_changes_nothing(paused: FakeHandrail, tmp_path: Any) -> None:
+    file = tmp_path / "bank.json"
+    rules = [{"id": "all", "decide": "always", "match": {"action": "transfer"}}]
+    file.write_text(json.dumps({"name": "bank", "rules": rules}))
+    kept = {
+        "name": "bank",
+        "version": 2,
+        "blueprint": None,
+        "title": "",
+        "description": "",
+        "redact": [],
+        "rules": rules,
+    }
+    kept |= {"applied_at": "2026-11-20T09:05:00Z", "actor": "ada", "channel": "cli", "comment": None, "digest": "d"}
+    kept |= {"budget": None}
+    paused.answer("GET", "/policies", Answer(200, {"items": [kept], "next_cursor": None}))
+    paused.answer("POST", "/policies", Answer(200, kept))
+    result = await handrail(paused, "policy", "apply", str(file))
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == "bank version 2 is in force already, with these rules: nothing changed.\n"
 
 
 async def test_explain_is_a_sentence(paused: FakeHandrail) -> None:
