@@ -12,6 +12,8 @@ from tests.engines import drop_database, fresh_database
 from tests.integration.gateway_rig import RESOLUTIONS, Rig, accepted, patient_database, planned, running_gateway
 
 from handrail_contracts.answers import Resuming
+from handrail_contracts.pauses import DEFAULT_RESOLUTIONS, PauseKind
+from handrail_engine.pauses import button
 
 SKIP = {"action_id": "RES_SKIP"}
 URL = {"action_id": "RES_MANUAL_SKU", "input": "https://vendor.example/mbp16"}
@@ -329,6 +331,25 @@ async def test_a_substitute_output_must_be_what_was_promised_and_what_others_rea
         assert [e["pointer"] for e in problem["errors"]] == pointers
     assert await undecided(rig, pause_id)
     assert (await resume(rig, trace_id, {**SKIP, "input": {"po": "1", "eta": "now"}})).status_code == 202
+
+
+@pytest.mark.parametrize("given", [5, None, {}, {"po": 5}])
+async def test_what_a_person_says_happened_must_be_what_was_promised_and_what_others_read(rig: Rig, given: Any) -> None:
+    promised = {"type": "object", "properties": {"po": {"type": "string"}}}
+    reads = {"agent": "x", "action": "y", "inputs": {"n": {"$from": "nodes.a.output.po"}}}
+    compiled = [
+        {"id": "a", "agent": "simulator", "action": "script", "output_schema": promised},
+        {"id": "b", "depends_on": ["a"], **reads},
+    ]
+    plan = {**planned("a", "b"), "meta": {"nodes": compiled}}
+    trace_id = await rig.workflow([accepted(), plan], status="PAUSED_HITL")
+    offered = [button(r) for r in DEFAULT_RESOLUTIONS[PauseKind.AMBIGUOUS]]
+    pause_id = await rig.pause(trace_id, kind="ambiguous", resolutions=offered)
+    happened = {"action_id": "RES_HAPPENED"}
+    problem = await refused(rig, trace_id, {**happened, "input": given}, 422, "invalid-input")
+    assert problem["errors"][0]["pointer"] in ("/input", "/input/po")
+    assert await undecided(rig, pause_id)
+    assert (await resume(rig, trace_id, {**happened, "input": {"po": "1"}})).status_code == 202
 
 
 @pytest.mark.parametrize("place", ["²", "9" * 5_000])

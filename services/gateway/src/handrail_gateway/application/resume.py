@@ -236,8 +236,9 @@ async def _refuse_wrong_input(
         wrong = schemas.faults(schemas.expanded(schema), given, "/input")
     elif button.get("kind") != ResolutionKind.SKIP:
         wrong = [{"pointer": "/input", "code": "unexpected", "message": "This button takes no input."}]
-    if not wrong and given not in (MISSING, None) and button.get("kind") == ResolutionKind.SKIP and pause.node_id:
-        wrong = substitutes.faults(await transaction.plan(tenant, pause.trace_id), pause.node_id, given)
+    if not wrong and pause.node_id and _is_output(button, given):
+        output = None if given is MISSING else given
+        wrong = substitutes.faults(await transaction.plan(tenant, pause.trace_id), pause.node_id, output)
     if not wrong and isinstance(given, dict) and button.get("kind") == ResolutionKind.EDIT:
         wrong = _too_large(cast("dict[str, Any]", given))
     if wrong:
@@ -247,6 +248,13 @@ async def _refuse_wrong_input(
             f" {wrong[0]['message']}",
             errors=wrong,
         )
+
+
+def _is_output(button: dict[str, Any], given: Any) -> bool:
+    """Whether the input stands as the node's output from now on: a skip's substitute, or what a person says happened."""
+    if button.get("kind") == ResolutionKind.MARK:
+        return button.get("outcome") == "happened"
+    return button.get("kind") == ResolutionKind.SKIP and given not in (MISSING, None)
 
 
 def _too_large(args: dict[str, Any]) -> list[dict[str, str]]:

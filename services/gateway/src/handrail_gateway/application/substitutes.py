@@ -1,4 +1,5 @@
-"""A skip with a substitute output: it must be what the node promised, and hold what the nodes after it read."""
+"""An output that a person gives, as a skip's substitute or as what happened: it must be what the node promised, and hold what
+the nodes after it read."""
 
 from __future__ import annotations
 
