@@ -191,6 +191,7 @@ async def test_unknown_workflows_and_pauses_are_not_found(rig: Rig) -> None:
     await refused(rig, "no-such-workflow", SKIP, 404, "workflow-not-found")
     await refused(rig, "a%00b", SKIP, 404, "workflow-not-found")
     await refused(rig, trace_id, {**SKIP, "pause_id": "p-unknown"}, 404, "pause-not-found")
+    await refused(rig, trace_id, {**SKIP, "pause_id": ""}, 404, "pause-not-found")
     await refused(rig, other, {**SKIP, "pause_id": pause_id}, 404, "pause-not-found")
     await rig.db.execute("UPDATE handrail.pause SET tenant = 'other' WHERE pause_id = $1", pause_id)
     await refused(rig, trace_id, {**SKIP, "pause_id": pause_id}, 404, "pause-not-found")

@@ -46,7 +46,9 @@ class Resume:
             summary = await transaction.summary(caller.tenant, trace_id)
             if summary is None:
                 raise workflow_not_found(trace_id)
-            pause_id = request.pause_id or await _meant(transaction, caller.tenant, summary)
+            pause_id = request.pause_id
+            if pause_id is None:
+                pause_id = await _meant(transaction, caller.tenant, summary)
             pause = await transaction.lock_pause(caller.tenant, pause_id)
             if pause is None or pause.trace_id != trace_id:
                 raise pause_not_found(pause_id)
