@@ -8,11 +8,11 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest_asyncio
-from tests.integration.orchestrator.rig import P, Rig, node, ok, rig_on
+from tests.integration.orchestrator.rig import P, Rig, failed, node, ok, rig_on
 from tests.waiting import wait_until
 
-from handrail_contracts import topics
-from handrail_contracts.tasks import Task
+from handrail_contracts import ids, topics
+from handrail_contracts.tasks import Escalation, Failure, Outcome, Result, Task
 from handrail_runtime.ports import Outgoing
 from handrail_store import connect
 
@@ -74,6 +74,58 @@ async def test_garbled_answers_park_nobody_and_hold_up_nothing(rig: Rig) -> None
     assert set_aside > 1_000, "most of them are no answers at all"
     assert await rig.pool.fetchval("SELECT count(*) FROM handrail.workflow WHERE parked_reason IS NOT NULL") == 0
     assert await rig.pool.fetchval("SELECT count(*) FROM handrail.quarantine WHERE reason NOT LIKE 'Expected %'") == 0
+    await rig.check()
+
+
+async def test_a_null_character_in_what_an_agent_says_parks_nobody_and_asks_a_person_where_one_is_to_be_asked(
+    rig: Rig,
+) -> None:
+    """PostgreSQL has no place for it: not in a text, not in jsonb, and no member of a json that holds one can be read."""
+
+    def answer(task: Task) -> Result:
+        said = failed(task, retryable=False)
+        match task.trace_id:
+            case "message":
+                return said.model_copy(update={"error": Failure(code="BROKEN", message="out\0", retryable=False)})
+            case "code":
+                error = Failure(code="X\0", message="m", evidence={"\0": ["\0"]}, retryable=False)
+                return said.model_copy(update={"error": error})
+            case "reason":
+                update = {"outcome": Outcome.ESCALATED, "error": None, "escalation": Escalation(reason="needs\0 one")}
+                return said.model_copy(update=update)
+            case _:
+                return ok(task, {"x\0": ["a\0b"]})
+
+    rig.answer = answer
+    await rig.orchestrator()
+    for trace_id in ("message", "code", "reason", "output"):
+        await rig.start(trace_id, [node("a")])
+    await rig.until("output", "COMPLETED")
+    for trace_id in ("message", "code", "reason"):
+        await rig.until(trace_id, "PAUSED_HITL")
+    rows = await rig.pool.fetch("SELECT trace_id, error_code, data->>'failure_reason' AS reason FROM handrail.pause")
+    told = {r["trace_id"]: (r["error_code"], r["reason"]) for r in rows}
+    assert told["message"] == ("BROKEN", "out\ufffd") and told["code"][0] == "X\ufffd"
+    assert told["reason"][1] == "needs\ufffd one"
+    assert (await rig.view("output"))["output"] == {"a": {"x\ufffd": ["a\ufffdb"]}}
+
+    rig.answer = lambda task: None
+    await rig.start("foreign", [node("a")])
+    await wait_until(lambda: any(t.trace_id == "foreign" for t in rig.tasks), description="it runs")
+    where = ids.partition("default", "foreign", P)
+    letter = b'{"trace_id": "foreign", "node_id": "a", "reason": "seen\\u0000twice"}'
+    no_id = rig.record(ok(next(t for t in rig.tasks if t.trace_id == "foreign")))
+    headers = [(name, b"i\0d" if name == "ce_id" else value) for name, value in no_id.headers]
+    await rig.send(
+        Outgoing(topics.RESULTS, no_id.key, no_id.value, headers, no_id.partition),
+        Outgoing(topics.DEAD_LETTERS, None, letter, [], where),
+    )
+    await rig.until("foreign", "PAUSED_HITL")
+    reason = "SELECT data->>'reason' FROM handrail.dead_letter WHERE trace_id = 'foreign' AND kind = 'foreign'"
+    assert await rig.pool.fetchval(reason) == "seen\ufffdtwice"
+    why = "SELECT reason FROM handrail.quarantine"
+    await wait_until(lambda: rig.pool.fetchval(why), description="what has no id is set aside")
+    assert await rig.pool.fetchval("SELECT count(*) FROM handrail.workflow WHERE parked_reason IS NOT NULL") == 0
     await rig.check()
 
 

@@ -1,8 +1,13 @@
-"""Bytes to messages and back, by topic. Consumers ignore unknown fields; whatever cannot be read raises Undecodable."""
+"""Bytes to messages and back, by topic. Consumers ignore unknown fields; whatever cannot be read raises Undecodable.
+
+In what agents say, and in dead letters of anybody, U+FFFD stands for U+0000, which no database that we write to can hold: of
+an answer with a broken character in it everything else counts, and a person is asked where one is to be asked.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +28,9 @@ _MODELS: dict[str, type[Nudge | Result | Heartbeat | Progress | DeadLetter]] = {
     topics.DEAD_LETTERS: DeadLetter,
 }
 _PLAIN = to_headers(Envelope("", ce_type("dead_letter"), "/elsewhere"))
+_NUL = b"\\u0000"
+_ESCAPED_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+"""With the backslashes before it that mean themselves: after an odd number of them there is no escape."""
 MAX_VALUE_BYTES = 4 * 1024 * 1024
 
 
@@ -53,6 +61,10 @@ def decode(topic: str, headers: Sequence[tuple[str, bytes]], value: bytes | None
         envelope, data = read(headers, value)
     except BadEnvelope as e:
         raise Undecodable(str(e)) from e
+    if "\0" in envelope.id:
+        raise Undecodable("Expected a ce_id that is text, but there is a U+0000 in it.")
+    if topic in _MODELS and _NUL in data:
+        data = _ESCAPED_NUL.sub(rb"\1\\ufffd", data)
     model = _MODELS.get(topic)
     if model is None and topic.startswith(topics.TASKS_PREFIX):
         model = Task
