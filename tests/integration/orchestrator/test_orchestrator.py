@@ -21,6 +21,7 @@ from handrail_contracts.tasks import DeadLetter, Outcome, Result, Task, TaskKind
 from handrail_engine.inputs import PanicPause
 from handrail_engine.plan import compile_plan
 from handrail_orchestrator.adapters.postgres import PostgresStore
+from handrail_orchestrator.adapters.statements import QUARANTINE
 from handrail_orchestrator.application.ports import CommitUnknown
 from handrail_runtime import memory
 from handrail_runtime.ports import Outgoing
@@ -154,6 +155,47 @@ async def test_a_log_that_is_exchanged_while_its_partition_is_held_is_adopted(ri
     assert len(grown) > rig.exchange(p, grown) > 0
     await rig.until("late", "COMPLETED")
     await rig.check()
+
+
+async def test_what_cannot_be_read_of_a_topic_made_anew_is_set_aside_where_the_old_one_had_such_a_record_too(
+    rig: Rig,
+) -> None:
+    owner = await rig.orchestrator(bus_check_s=0.2)
+    p = ids.partition("default", "w", P)
+
+    def answer(attempt: int) -> Outgoing:
+        return rig.record(Result(trace_id="w", node_id="a", attempt=attempt, effect_key="k", outcome=Outcome.OK))
+
+    def unreadable(value: bytes) -> Outgoing:
+        return Outgoing(topics.RESULTS, b"default/w", value, answer(1).headers, p)
+
+    async def set_aside() -> list[tuple[int, bytes]]:
+        rows = await rig.pool.fetch('SELECT "offset", value FROM handrail.quarantine ORDER BY id')
+        return [tuple(r) for r in rows]
+
+    async def has(count: int) -> bool:
+        return len(await set_aside()) == count
+
+    await rig.send(unreadable(b"of the old log"), answer(1))
+    await wait_until(lambda: has(1), description="the first is set aside")
+
+    def looked() -> bool:
+        seen = owner._watch._seen.get(p)
+        return seen is not None and seen.offsets.get(topics.RESULTS, (0, None))[0] == 2
+
+    await wait_until(looked, description="a look has seen where the old log was read up to")
+    assert rig.exchange(p, [unreadable(b"of the new log"), answer(2)]) == 2
+    await wait_until(lambda: has(2), description="the second is set aside")
+    assert await set_aside() == [(0, b"of the old log"), (0, b"of the new log")]
+    again = (
+        "default",
+        topics.RESULTS,
+        p,
+        0,
+        *await rig.pool.fetchrow("SELECT bus_id, key, value FROM handrail.quarantine"),
+    )
+    await rig.pool.execute(QUARANTINE, *again, [], "read again", "undecodable", None)
+    assert await has(2), "what is read again is kept once"
 
 
 async def test_two_orchestrators_share_the_partitions_and_one_takes_over_from_the_other(rig: Rig) -> None:

@@ -361,7 +361,7 @@ class Database:
             if (row := self.letters.get(letter)) is not None and row[8] == "open" and row[7] is None:
                 self.letters[letter] = (*row[:8], "closed", *row[9:])
         for row in b.quarantine:
-            self.quarantine.setdefault((row[0], row[1], row[2], row[3]), row)
+            self.quarantine.setdefault((*row[:4], row[5]), row)
         for key, more in b.places:
             self.places[key] = self.places.get(key, 0) + more
         for mark, trace_id, _, body in b.blobs:

@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Computed,
     DateTime,
     Index,
     Integer,
@@ -319,7 +320,8 @@ quarantine = Table(
     Column("closed_by", Text),
     Column("closed_channel", Text),
     Column("closed_at", _TS),
-    UniqueConstraint("bus_id", "topic", "partition", "offset", name="quarantine_once"),
+    Column("digest", LargeBinary, Computed(r"sha256(coalesce(value, '\x'::bytea))", persisted=True), nullable=False),
+    UniqueConstraint("bus_id", "topic", "partition", "offset", "digest", name="quarantine_once"),
     Index("quarantine_newest", "tenant", text("id DESC")),
 )
 
