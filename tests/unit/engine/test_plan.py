@@ -89,6 +89,13 @@ def test_agents_must_have_been_seen_and_effects_need_an_undo_or_a_word() -> None
     assert problems({**mail, "irreversible": True}, registry=REGISTRY) == []
 
 
+def test_the_action_that_undoes_must_have_been_seen() -> None:
+    undone = node("a", compensation={"action": "nope"})
+    assert problems(undone, registry=REGISTRY) == [("unknown-agent", "/nodes/0/compensation/action")]
+    assert problems({**undone, "compensation": {"action": "mail"}}, registry=REGISTRY) == []
+    assert problems({**undone, "compensation": {}}, registry=REGISTRY) == []
+
+
 def test_policies_that_make_no_sense_are_refused() -> None:
     slow = node("a", retry={"initial_delay_s": 10, "total_timeout_s": 5})
     assert problems(slow) == [("invalid-retry-policy", "/nodes/0/retry/initial_delay_s")]
@@ -98,6 +105,15 @@ def test_policies_that_make_no_sense_are_refused() -> None:
     assert problems(node("a", resolutions=twice)) == [("validation", "/nodes/0/resolutions")]
     nowhere = node("a", resolutions=twice[:1], expiry={"after_s": 1, "action_id": "RES_Y"})
     assert problems(nowhere) == [("validation", "/nodes/0/expiry/action_id")]
+    usual = node("a", expiry={"after_s": 1, "action_id": "RES_Y"})
+    assert problems(usual) == [("validation", "/nodes/0/expiry/action_id")]
+    for action_id in ("RES_SKIP", "RES_REJECT", "RES_CLOSE", "RES_DID_NOT_HAPPEN", "RES_ABORT_SAGA"):
+        assert problems(node("a", expiry={"after_s": 1, "action_id": action_id})) == []
+    agents_own = node("a", expiry={"after_s": 1, "action_id": "RES_X"})
+    assert problems(agents_own, registry=REGISTRY) == []
+    assert problems({**agents_own, "expiry": {"after_s": 1, "action_id": "RES_RETRY"}}, registry=REGISTRY) == [
+        ("validation", "/nodes/0/expiry/action_id")
+    ]
     for retry in ({"max_attempts": 0}, {"max_attempts": 10**6}, {"initial_delay_s": -1}, {"multiplier": 0}):
         with pytest.raises(ValueError, match="retry"):
             problems(node("a", retry=retry))

@@ -7,15 +7,17 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from handrail_contracts.pauses import misfit
+from handrail_contracts.pauses import DEFAULT_RESOLUTIONS, PauseKind, misfit
 from handrail_contracts.plan import (
     EFFECT_ORDER,
     MAX_EDGES,
     MAX_NODES,
     SHORTEST_LEASE_S,
+    Compensation,
     EffectClass,
     Node,
     Plan,
+    Resolution,
     RetryPolicy,
     Timeouts,
 )
@@ -72,7 +74,7 @@ def validate(
         problems.extend(_cycle(plan))
     if problems:
         return problems
-    return [*_agents(plan, registry), *_policies(plan), *_references(plan, input_schema, known)]
+    return [*_agents(plan, registry), *_policies(plan, registry), *_references(plan, input_schema, known)]
 
 
 def _duplicates(plan: Plan, known: Collection[str], again: Collection[str]) -> Iterator[PlanProblem]:
@@ -162,6 +164,13 @@ def _agents(plan: Plan, registry: Registry) -> Iterator[PlanProblem]:
                 f"Expected an agent that has registered, but {node.agent!r} with action {node.action!r} was never seen.",
             )
             continue
+        declared = node.compensation.action if isinstance(node.compensation, Compensation) else None
+        if declared is not None and registry.get((node.agent, declared)) is None:
+            yield PlanProblem(
+                "unknown-agent",
+                f"/nodes/{i}/compensation/action",
+                f"Expected an action that has registered, but {node.agent!r} with action {declared!r} was never seen.",
+            )
         floor = EffectClass(manifest.get("effect_class", EffectClass.PURE))
         wanted = node.effect_class or floor
         if EFFECT_ORDER[wanted] < EFFECT_ORDER[floor]:
@@ -190,7 +199,7 @@ def _too_large(node: Node, at: str) -> Iterator[PlanProblem]:
             yield PlanProblem("validation", f"{at}/{name}", text)
 
 
-def _policies(plan: Plan) -> Iterator[PlanProblem]:
+def _policies(plan: Plan, registry: Registry) -> Iterator[PlanProblem]:
     for i, node in enumerate(plan.nodes):
         at = f"/nodes/{i}"
         retry, timeouts = node.retry, node.timeouts
@@ -217,12 +226,23 @@ def _policies(plan: Plan) -> Iterator[PlanProblem]:
         for j, button in enumerate(node.resolutions or ()):
             if (unfit := misfit(button)) is not None:
                 yield PlanProblem("validation", f"{at}/resolutions/{j}/{unfit[0]}", unfit[1])
-        if node.expiry and node.resolutions and node.expiry.action_id not in offered:
+        if node.expiry and not offered:
+            offered = list(buttons_of(node, registry.get((node.agent, node.action)) or {}))
+        if node.expiry and node.expiry.action_id not in offered:
             yield PlanProblem(
                 "validation",
                 f"{at}/expiry/action_id",
-                f"Expected one of {', '.join(offered)}, but found {node.expiry.action_id}.",
+                f"Expected one of {', '.join(offered)}, but found {node.expiry.action_id[:80]!r}.",
             )
+
+
+def buttons_of(node: Node, manifest: Mapping[str, Any]) -> dict[str, Resolution]:
+    """The buttons that pauses of this node can offer, by action_id: its own, else its agent's, else the usual ones for a
+    failure; and the usual ones of whatever else a node can ask."""
+    own = node.resolutions or [Resolution.model_validate(r) for r in manifest.get("resolutions") or ()]
+    usual = (PauseKind.GATE, PauseKind.ESCALATION, PauseKind.AMBIGUOUS)
+    failure = own or DEFAULT_RESOLUTIONS[PauseKind.FAILURE]
+    return {r.action_id: r for kind in usual for r in DEFAULT_RESOLUTIONS[kind]} | {r.action_id: r for r in failure}
 
 
 def _references(plan: Plan, input_schema: Mapping[str, Any] | None, known: Collection[str]) -> Iterator[PlanProblem]:
