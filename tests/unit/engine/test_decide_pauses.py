@@ -373,6 +373,20 @@ def test_a_pause_with_a_deadline_presses_its_declared_default_as_the_system() ->
     assert (s.status, s["a"].output) == ("COMPLETED_WITH_SKIPS", {"x": 1})
 
 
+def test_silence_orders_the_same_retry_once_and_what_comes_of_it_is_for_a_person() -> None:
+    again = {"action_id": "RES_AGAIN", "display_text": "Again", "kind": "retry", "sets": "url"}
+    expiry = {"after_s": 60, "action_id": "RES_AGAIN", "input": "x"}
+    s = Saga(node("a", resolutions=[again], expiry=expiry)).exhaust("a").wait(61)
+    assert s.state_of("a") == ["SCHEDULED"]
+    s.exhaust("a")
+    assert (s.pause["on_expiry"], s.pause["expires_at"]) == (None, None)
+    s.wait(3_600)
+    assert s.state_of("a") == ["AWAITING_HUMAN"]
+    s.press("RES_AGAIN", "y")
+    s.exhaust("a")
+    assert s.pause["on_expiry"] == "RES_AGAIN", "a person was there since: it is silence anew"
+
+
 def test_people_are_reminded_at_half_the_time_or_every_day_and_a_claim_stays() -> None:
     s = Saga(node("a", expiry={"after_s": 60, "action_id": "RES_SKIP"})).exhaust("a")
     s.do(Claim(s.pause["pause_id"], "ada", "2027-01-16T00:00:00.000Z"))

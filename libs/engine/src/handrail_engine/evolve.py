@@ -358,6 +358,10 @@ def _remind(s: WorkflowState, pause: PauseState, at_ms: int | None) -> None:
         heapq.heappush(s.timers, (at_ms, REMIND_TIMER + pause.pause_id))
 
 
+_MORE_ATTEMPTS = (ResolutionKind.RETRY, ResolutionKind.HAND_BACK, ResolutionKind.MARK)
+"""What may end in the same pause again."""
+
+
 def _resolved(s: WorkflowState, row: Row) -> None:
     meta = row.meta or {}
     pause = s.pauses.pop(row.data["pause_id"])
@@ -379,6 +383,9 @@ def _resolved(s: WorkflowState, row: Row) -> None:
     elif not s.pauses and s.deadline_left_ms is not None:
         left, s.deadline_left_ms = s.deadline_left_ms, None
         _set_deadline(s, row.at_ms + left)
+    if pause.node_id in s.nodes and row.data["outcome"] in ("decided", "expired"):
+        silence = row.data["outcome"] == "expired" and meta.get("kind") in _MORE_ATTEMPTS
+        s.nodes[pause.node_id].unattended = row.data["action_id"] if silence else None
     if pause.scope is PauseScope.WORKFLOW and not s.held:
         for node in s.nodes.values():
             if node.state in (NodeStatus.RETRYING, NodeStatus.COMPENSATING):

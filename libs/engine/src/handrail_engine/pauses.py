@@ -71,6 +71,8 @@ def open_pause(
         resolutions = [button(r) for r in fit] or defaults(kind)
     expiry = spec.expiry if spec and not undo else None  # declared for the node, not for its undo
     pressed = next((r for r in resolutions if expiry and r["action_id"] == expiry["action_id"]), None)
+    if expiry and node is not None and node.unattended == expiry["action_id"]:
+        expiry = None  # silence has ordered this once: what came of it is for a person
     if pressed is None or (not silence and pressed["kind"] in (ResolutionKind.APPROVE, ResolutionKind.EDIT)):
         expiry = None
     body: dict[str, Any] = {

@@ -15,7 +15,7 @@ from handrail_contracts.ids import effect_key, undo_key
 from handrail_contracts.plan import PauseScope, Timeouts
 from handrail_engine.spec import NodeSpec
 
-FOLD_VERSION = 3
+FOLD_VERSION = 4
 
 
 class Row(NamedTuple):
@@ -96,6 +96,7 @@ class NodeState:
     )
     judged: list[Any] | None = None  # what a policy said of it last
     by: tuple[str, int] | None = None  # whose answer brought it: that node, and its generation then
+    unattended: str | None = None  # the button by which silence ordered more attempts, since a person last decided
     off: bool = False  # refused, or after such a node: only what has a condition runs on
     dead_letter: tuple[str, int] | None = None  # id, due in ms: waits to return and open its pause
     undo: Undo = field(default_factory=Undo)
@@ -339,7 +340,7 @@ def _node_facts(n: NodeState) -> list[Any]:
         n.worker,
         n.conversation,
         list(n.dead_letter) if n.dead_letter else None,
-        [n.approved, n.granted, n.judged, n.off],
+        [n.approved, n.granted, n.judged, n.off, n.unattended],
         list(n.by) if n.by else None,
         undo,
     ]
