@@ -96,6 +96,31 @@ async def test_a_refusal_says_why(console: Console) -> None:
     assert await transfers(console, trace_id) == []
 
 
+async def test_what_was_typed_for_one_is_there_after_a_look_at_another(console: Console) -> None:
+    first, second = await gated(console), await gated(console)
+    async with console.desk() as desk:
+        page = await desk.open("inbox")
+        rows = {each: page.locator(".row-item").filter(has_text=each).locator("[data-row]") for each in (first, second)}
+        await rows[first].click()
+        await page.locator("[data-action=RES_EDIT]").click()
+        await page.get_by_label("Amount").fill("450")
+        await page.get_by_label("Comment").fill("the invoice says 450")
+        await rows[second].click()
+        await expect(page.locator(f".crumbs a[href*='{second}']").first).to_be_visible()
+        await expect(page.get_by_label("Comment")).to_have_value("")
+        await expect(page.get_by_label("Amount")).to_have_count(0)
+        await rows[first].click()
+        await expect(page.get_by_label("Amount")).to_have_value("450")
+        await expect(page.locator(".chip.edited")).to_have_count(1)
+        await expect(page.get_by_label("Comment")).to_have_value("the invoice says 450")
+        await page.locator("[data-confirm=RES_EDIT]").click()
+        await expect(page.get_by_test_id("closed")).to_contain_text("the invoice says 450")
+    for each in (first, second):
+        state = await console.call("GET", f"/workflows/{each}/state")
+        if state["pauses"]:
+            await console.call("POST", f"/workflows/{each}/cancel", {"compensate": False})
+
+
 async def test_an_operator_speaks_and_answers_in_a_conversation(console: Console) -> None:
     trace_id = await conversation(console)
     async with console.desk() as desk:

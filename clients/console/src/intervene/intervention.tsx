@@ -2,6 +2,7 @@
 
 import type { Pause, WorkflowEvent } from "@handrail/client";
 import { useEffect, useRef } from "react";
+import { dropDraft } from "../live/drafts.js";
 import { useNow } from "../live/hooks.js";
 import { attemptsOfPause } from "../model/attempts.js";
 import { riskOf } from "../model/risk.js";
@@ -36,7 +37,8 @@ export function Intervention({ pause, resolved, open, stale, workflow, cursor, o
   const over = resolved !== null || !open;
   const watched = useRef<string | null>(null);
   useEffect(() => {
-    if (!over) watched.current = pause.pause_id;
+    if (over) dropDraft(pause.pause_id);
+    else watched.current = pause.pause_id;
   }, [over, pause.pause_id]);
   return (
     <article className="intervention" aria-label={text.pause.label} data-pause={pause.pause_id} data-kind={pause.kind}>

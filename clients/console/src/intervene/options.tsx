@@ -4,6 +4,7 @@ import type { Pause, Preview, Resolution } from "@handrail/client";
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useId, useMemo, useRef, useState } from "react";
 import { client } from "../live/client.js";
+import { useDraft } from "../live/drafts.js";
 import { useCalm, useNarrow, useOnline } from "../live/hooks.js";
 import { usePreferences } from "../live/preferences.js";
 import { curl } from "../model/curl.js";
@@ -38,8 +39,8 @@ const NOT_FOLLOWED_MS = 3_000;
 export function Options({ pause, stale, cursor, onAgain }: Props) {
   const { phase, press, forget } = useDecision(pause);
   const calm = useCalm(cursor, FOLLOWED_MS);
-  const [chosen, setChosen] = useState<string | null>(null);
-  const [comment, setComment] = useState("");
+  const [{ chosen, comment, raw }, write] = useDraft(pause.pause_id);
+  const setChosen = (action: string | null) => write(() => ({ chosen: action }));
   const [commentError, setCommentError] = useState("");
   const [override, setOverride] = useState(false);
   const online = useOnline();
@@ -123,6 +124,8 @@ export function Options({ pause, stale, cursor, onAgain }: Props) {
               fire.current = call;
             }}
             comment={comment}
+            typed={raw[each.action_id]}
+            type={(form, pointer, value) => write((now) => ({ raw: { ...now.raw, [each.action_id]: { ...(now.raw[each.action_id] ?? form), [pointer]: value } } }))}
           />
         ))}
       </ol>
@@ -135,7 +138,7 @@ export function Options({ pause, stale, cursor, onAgain }: Props) {
             </span>
           </label>
         </summary>
-        <textarea id={commentId} rows={1} maxLength={4000} value={comment} disabled={busy || over} aria-required={mustExplain} aria-invalid={commentError ? true : undefined} aria-describedby={commentError ? `${commentId}-error` : undefined} onChange={(event) => setComment(event.target.value)} />
+        <textarea id={commentId} rows={1} maxLength={4000} value={comment} disabled={busy || over} aria-required={mustExplain} aria-invalid={commentError ? true : undefined} aria-describedby={commentError ? `${commentId}-error` : undefined} onChange={(event) => write(() => ({ comment: event.target.value }))} />
         {commentError ? (
           <p id={`${commentId}-error`} className="field-error">
             {commentError}
@@ -218,30 +221,33 @@ interface OptionProps {
   phase: Phase;
   disabled: boolean;
   comment: string;
+  /** What its form holds; undefined as long as nobody has typed. */
+  typed: Raw | undefined;
+  type: (initial: Raw, pointer: string, value: string | boolean) => void;
   choose: (on: boolean) => void;
   send: (resolution: Resolution, input: unknown) => Promise<Phase | null>;
   register: (fire: (() => void) | null) => void;
 }
 
 function Option(props: OptionProps) {
-  const { n, pause, resolution, cursor, chosen, phase, disabled, choose, send, register, comment } = props;
+  const { n, pause, resolution, cursor, chosen, phase, disabled, choose, send, register, comment, typed, type } = props;
   const { action_id: action, display_text: label, requires_input: asks, style } = resolution;
   const preview = usePreview(pause, action, cursor);
   const proposed = resolution.kind === "edit" ? proposedArgs(pause) : undefined;
   const form = useMemo(() => (asks ? formOf(resolution.input_schema, proposed) : null), [asks, resolution.input_schema, proposed]);
-  const [raw, setRaw] = useState<Raw>(() => (form ? rawOf(form) : {}));
+  const initial = useMemo(() => (form ? rawOf(form) : {}), [form]);
+  const raw = typed ?? initial;
   const [errors, setErrors] = useState<Record<string, string>>({});
-  const [typed, setTyped] = useState("");
+  const [word, setWord] = useState("");
   const box = useRef<HTMLLIElement>(null);
   const danger = style === "danger";
   const mustType = danger && preview.data !== undefined && touchesIrreversible(preview.data);
   const mine = (phase.name === "sending" || phase.name === "accepted") && phase.action === action;
-  const initial = useMemo(() => (form ? rawOf(form) : {}), [form]);
   const edited = useMemo(() => new Set(proposed === undefined ? [] : Object.keys(raw).filter((pointer) => raw[pointer] !== initial[pointer])), [raw, initial, proposed]);
   const found = form ? read(form, raw) : { value: undefined, errors: {} };
 
   const fire = async () => {
-    if (disabled || (mustType && typed.trim().toLowerCase() !== WORD)) return;
+    if (disabled || (mustType && word.trim().toLowerCase() !== WORD)) return;
     if (Object.keys(found.errors).length > 0) {
       setErrors(found.errors);
       focusFirstError(box.current);
@@ -287,15 +293,15 @@ function Option(props: OptionProps) {
               label={label}
               disabled={disabled}
               edited={edited}
-              onChange={(pointer, value) => setRaw((now) => ({ ...now, [pointer]: value }))}
-              onReset={(pointer) => setRaw((now) => ({ ...now, [pointer]: initial[pointer] ?? "" }))}
+              onChange={(pointer, value) => type(initial, pointer, value)}
+              onReset={(pointer) => type(initial, pointer, initial[pointer] ?? "")}
             />
           ) : null}
           {preview.data ? <Changes of={preview.data} /> : null}
           {mustType ? (
             <label className="field">
               {text.pause.typeWord(WORD)}
-              <input value={typed} autoComplete="off" onChange={(event) => setTyped(event.target.value)} />
+              <input value={word} autoComplete="off" onChange={(event) => setWord(event.target.value)} />
             </label>
           ) : null}
           {proposed !== undefined && edited.size === 0 ? <p className="dim small">{text.approve.unchanged}</p> : null}
@@ -303,7 +309,7 @@ function Option(props: OptionProps) {
             <button
               type="button"
               className={`button ${danger ? "danger solid" : "primary"}`}
-              disabled={disabled || (mustType && typed.trim().toLowerCase() !== WORD) || (proposed !== undefined && edited.size === 0)}
+              disabled={disabled || (mustType && word.trim().toLowerCase() !== WORD) || (proposed !== undefined && edited.size === 0)}
               data-confirm={action}
               onClick={() => void fire()}
             >

@@ -3,6 +3,7 @@
 import type { Closed, Connection, Pause } from "@handrail/client";
 import { createStore } from "zustand/vanilla";
 import { client, queries } from "./client.js";
+import { dropDraft } from "./drafts.js";
 
 export interface Gone extends Closed {
   /** By the clock of this browser. */
@@ -52,6 +53,7 @@ async function follow(): Promise<void> {
     for await (const { pauses, truncated, closed } of client.watchInbox(options)) {
       const gone = closed.map((each) => ({ ...each, goneAt: Date.now() }));
       desk.setState((now) => ({ pauses, truncated, gone: [...now.gone, ...gone], error: null }));
+      for (const { pause } of closed) dropDraft(pause.pause_id);
       if (gone.length > 0) setTimeout(sweep, GONE_MS + 50);
       // Lists that are asked for, not streamed, follow the same news.
       void queries.invalidateQueries({ queryKey: ["resolved"] });
