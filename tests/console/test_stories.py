@@ -294,3 +294,22 @@ async def test_a_policy_says_what_it_asks_and_other_rules_are_tried_on_the_past(
         await policy.get_by_role("button", name="What would it have asked?").click()
         await expect(policy.get_by_test_id("simulated")).to_contain_text("with these rules it would be 0")
     assert [p["version"] for p in (await console.call("GET", "/policies/bank"))["items"]] == [1]
+
+
+async def test_a_large_plan_opens_with_what_has_failed_in_sight(console: Console) -> None:
+    nodes: list[dict[str, Any]] = [
+        {"id": f"n{i}", "depends_on": [f"n{i - 10}"] if i >= 10 else [], "inputs": {"duration_ms": 0}}
+        for i in range(199)
+    ]
+    nodes.append({"id": "last", "depends_on": ["n198"], "inputs": {"outcomes": ["fatal:BOOM"]}})
+    trace_id = await console.plan(nodes)
+    await console.wait(trace_id, lambda s: bool(s["pauses"]))
+    async with console.desk() as desk:
+        page = await desk.open(f"workflows/{trace_id}")
+        failed = step(page, "last")
+        await expect(failed).to_be_in_viewport(ratio=0.99)
+        box, room = await failed.bounding_box(), await page.locator(".graph").bounding_box()
+        assert box is not None and room is not None
+        assert room["x"] <= box["x"] and box["x"] + box["width"] <= room["x"] + room["width"]
+        assert box["width"] > 100, "it can be read"
+    await console.call("POST", f"/workflows/{trace_id}/cancel", {"compensate": False})

@@ -10,7 +10,7 @@ import { isActive, isFault, nodeLook } from "../model/status.js";
 import { text } from "../text.js";
 import { type Any, Elements } from "./elements.js";
 import { Marks } from "./marks.js";
-import { NODE } from "./places.js";
+import { NODE, type Placed } from "./places.js";
 import { Lane, Step } from "./step.js";
 import { usePlaces } from "./use-places.js";
 import { type Direction, step } from "./walk.js";
@@ -21,8 +21,9 @@ const TYPES = { step: Step, lane: Lane };
 const ONLY_VISIBLE_FROM = 1_500;
 const MINIMAP_FROM = 30;
 const FIT = { padding: 0.08, maxZoom: 1.1, minZoom: 0.05 };
-/** At first a large plan is shown so that it can be read, from its beginning; F shows all of it. */
+/** At first a large plan is shown so that it can be read, with what matters most in the middle; F shows all of it. */
 const FIRST = { ...FIT, minZoom: 0.3 };
+const READABLE = 0.6;
 
 export interface PictureProps {
   nodes: readonly NodeView[];
@@ -57,19 +58,29 @@ function Drawn({ nodes, selected, onSelect, added = NONE, calm = false }: Pictur
   );
 
   const fit = useCallback(() => void flow.fitView({ ...FIT, duration: still ? 0 : 200 }), [flow, still]);
+  const latest = useRef({ nodes, places });
+  latest.current = { nodes, places };
+  const first = useCallback(async () => {
+    await flow.fitView(FIRST);
+    const { nodes: now, places: at } = latest.current;
+    const element = box.current;
+    if (!at || !element || fits(at, element)) return;
+    const place = at.get(pressing(now) ?? "");
+    if (place) await flow.setCenter(place.x + NODE.width / 2, place.y + NODE.height / 2, { zoom: READABLE });
+  }, [flow]);
   // Also where the room changes: a panel opens, a telephone is turned.
   useEffect(() => {
     const element = box.current;
     if (!element) return;
-    const observer = new ResizeObserver(() => void flow.fitView(FIRST));
+    const observer = new ResizeObserver(() => void first());
     observer.observe(element);
     // The library says "application", which takes the reading keys away from screen readers.
     element.querySelector(".react-flow")?.setAttribute("role", "presentation");
     return () => observer.disconnect();
-  }, [flow]);
+  }, [first]);
   useEffect(() => {
-    if (places) requestAnimationFrame(() => void flow.fitView(FIRST));
-  }, [flow, places]);
+    if (places) requestAnimationFrame(() => void first());
+  }, [first, places]);
   useFollow(nodes, flow, still);
 
   const focus = (next: string) => {
@@ -167,6 +178,20 @@ function Tools(props: { fit: () => void; zoomIn: () => void; zoomOut: () => void
       </button>
     </div>
   );
+}
+
+/** Whether all of it can be read at once. */
+function fits(places: ReadonlyMap<string, Placed>, room: HTMLElement): boolean {
+  const all = [...places.values()];
+  const width = Math.max(...all.map(({ x }) => x)) - Math.min(...all.map(({ x }) => x)) + NODE.width;
+  const height = Math.max(...all.map(({ y }) => y)) - Math.min(...all.map(({ y }) => y)) + NODE.height;
+  return Math.min(room.clientWidth / width, room.clientHeight / height) >= FIRST.minZoom;
+}
+
+/** The step that one looks for: what waits for a person, else what has failed, else what is under way. */
+function pressing(nodes: readonly NodeView[]): string | undefined {
+  const found = nodes.find((node) => node.state === "AWAITING_HUMAN") ?? nodes.find((node) => isFault(node.state)) ?? nodes.find((node) => isActive(node.state));
+  return found?.id;
 }
 
 /** Keeps what is running in the middle, until somebody moves the picture by hand. */
