@@ -113,6 +113,9 @@ async def test_bad_filters_are_refused_and_limits_moved(rig: Rig) -> None:
     for path in ("/inbox", "/dead-letters", "/quarantine"):
         await refused(rig.get(path, cursor="nonsense"), 400, "invalid-cursor")
         await refused(rig.get(path, state="x"), 400, "invalid-query")
+    for path in ("/workflows", "/inbox", "/dead-letters"):
+        # A NUL within: well-formed, and nothing that PostgreSQL can be asked for.
+        await refused(rig.get(path, cursor="WzE3MDAwMDAwMDAwMDAwMDAsIlx1MDAwMCJd"), 400, "invalid-cursor")
 
 
 async def test_the_inbox_shows_open_mine_and_resolved(rig: Rig) -> None:

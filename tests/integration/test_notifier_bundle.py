@@ -226,6 +226,8 @@ async def test_queries_that_ask_for_nothing_or_too_much_are_refused(rig: Rig) ->
         "/events?label=": (400, "invalid-query"),
         "/events?label=team": (400, "invalid-query"),
         "/events?label=a:b&label=c:d": (400, "invalid-query"),
+        "/events?label=a:%00": (400, "invalid-query"),
+        "/events?label=%00:b": (400, "invalid-query"),
         "/events?" + "&".join(f"trace_id=t{i}" for i in range(101)): (400, "invalid-query"),
         "/events?trace_id=nobody": (404, "workflow-not-found"),
         "/events?trace_id=no%20id": (404, "workflow-not-found"),

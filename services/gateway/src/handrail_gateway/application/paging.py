@@ -20,7 +20,7 @@ def page(limit: int, cursor: str | None) -> Page:
     if cursor is None:
         return Page(limit)
     at_us, id_ = _read(cursor)
-    if not isinstance(id_, str) or not isinstance(at_us, int) or not 0 <= at_us < 2**53:
+    if not isinstance(id_, str) or "\x00" in id_ or not isinstance(at_us, int) or not 0 <= at_us < 2**53:
         raise _not_ours(cursor)
     return Page(
         limit, datetime.fromtimestamp(at_us // _MICROSECONDS, UTC).replace(microsecond=at_us % _MICROSECONDS), id_

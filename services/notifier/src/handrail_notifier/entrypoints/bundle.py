@@ -56,8 +56,9 @@ def _bad_query(request: Request) -> Response | None:
         return problem_response("invalid-query", detail, instance=path)
     if len(trace_ids) > MEMBERS:
         return problem_response("invalid-query", f"Expected at most {MEMBERS} trace_id, but found more.", instance=path)
-    if len(labels) > 1 or any(not label.partition(":")[0] or ":" not in label for label in labels):
-        return problem_response("invalid-query", "Expected one label as key:value, but it is not so.", instance=path)
+    if len(labels) > 1 or any(not label.partition(":")[0] or ":" not in label or "\x00" in label for label in labels):
+        detail = "Expected one label as key:value without NUL characters, but it is not so."
+        return problem_response("invalid-query", detail, instance=path)
     for trace_id in trace_ids:
         if TRACE_ID.fullmatch(trace_id) is None:
             return not_found(trace_id, path)
