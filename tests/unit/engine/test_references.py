@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handrail_engine.references import MISSING, dig
+from handrail_engine.references import MISSING, dig, holds
 from unit.engine.test_any_input import json_values
 
 parts = st.sampled_from(
@@ -32,6 +32,25 @@ def test_what_only_looks_like_a_stored_value_is_read_as_it_stands(path: Any) -> 
     looks = {"$ref": "/workflows/w/blobs/x", "path": path}
     assert dig(looks, ("path",)) == path
     assert dig({"x": looks}, ("x", "nothing")) is MISSING
+
+
+@pytest.mark.parametrize(
+    ("condition", "found", "expected"),
+    [
+        ({"eq": True}, 1, False),
+        ({"eq": True}, True, True),
+        ({"eq": 0}, False, False),
+        ({"eq": 1}, 1.0, True),
+        ({"ne": True}, 1, True),
+        ({"in": [0]}, False, False),
+        ({"in": [0, False]}, False, True),
+        ({"eq": {"x": [1]}}, {"x": [True]}, False),
+        ({"eq": {"x": [1]}}, {"x": [1.0]}, True),
+        ({"eq": None}, MISSING, True),
+    ],
+)
+def test_true_is_not_one_and_one_is_one_point_nought(condition: dict[str, Any], found: Any, expected: bool) -> None:
+    assert holds({"ref": "input.q", **condition}, found) is expected
 
 
 @given(json_values, st.lists(parts, max_size=4))

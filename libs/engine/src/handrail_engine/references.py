@@ -163,11 +163,11 @@ def holds(condition: Mapping[str, Any], found: Any) -> bool:
         value = None if found is MISSING else found
         match op:
             case "eq":
-                ok = value == want
+                ok = _same(value, want)
             case "ne":
-                ok = value != want
+                ok = not _same(value, want)
             case "in":
-                ok = value in want
+                ok = any(_same(value, one) for one in want)
             case "gt" | "ge" | "lt" | "le":
                 ok = _compare(op, value, want)
             case _:
@@ -175,6 +175,17 @@ def holds(condition: Mapping[str, Any], found: Any) -> bool:
         if not ok:
             return False
     return True
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Equal as JSON has it: 1 is 1.0, and true is not 1."""
+    if isinstance(a, bool) or isinstance(b, bool):
+        return a is b
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same(v, b[k]) for k, v in a.items())
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return a == b
 
 
 def _compare(op: str, value: Any, want: float) -> bool:
