@@ -132,6 +132,23 @@ async def test_the_inbox_names_what_waits_and_its_badge_agrees_with_its_list(con
     await console.wait(trace_id, lambda s: s["status"] == "COMPLETED_WITH_SKIPS")
 
 
+async def test_a_row_that_the_filter_leaves_out_does_not_come_to_say_that_it_was_resolved(console: Console) -> None:
+    trace_id, pause = await console.paused()
+    async with console.desk() as desk:
+        page = await desk.open("inbox?q=nothing-is-called-this")
+        await expect(page.get_by_test_id("inbox-count")).to_be_visible()
+        await expect(page.locator(".row-item")).to_have_count(0)
+        told = page.evaluate(
+            "() => new Promise(done => new MutationObserver(() =>"
+            " document.querySelector('.row-item') && done(document.querySelector('.row-item').textContent))"
+            ".observe(document.body, {childList: true, subtree: true}) ?? setTimeout(() => done(''), 4000))"
+        )
+        seen = asyncio.create_task(told)
+        body = {"action_id": "RES_SKIP", "pause_id": pause["pause_id"]}
+        await console.call("POST", f"/workflows/{trace_id}/resume", body)
+        assert await seen == ""
+
+
 async def test_the_panic_button_pauses_and_cancels_after_a_preview(console: Console) -> None:
     trace_id, _ = await console.paused()
     async with console.desk() as desk:

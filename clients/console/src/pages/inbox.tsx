@@ -54,20 +54,18 @@ export default function InboxPage() {
   );
 }
 
-function useFiltered(pauses: readonly Pause[]): readonly Pause[] {
+/** Whether a pause is what the filters of the address ask for. */
+function useWanted(): (pause: Pause) => boolean {
   const { query } = useAddress();
   const kind = query.get("kind") ?? "";
   const find = (query.get("q") ?? "").trim().toLowerCase();
   const agent = query.get("agent") ?? "";
   return useMemo(
-    () =>
-      pauses.filter(
-        (pause) =>
-          (!kind || pause.kind === kind) &&
-          (!agent || pause.failed_agent === agent) &&
-          (!find || [pause.trace_id, pause.node_id, pause.failure_reason, pause.failed_agent, errorCode(pause)].join(" ").toLowerCase().includes(find)),
-      ),
-    [pauses, kind, find, agent],
+    () => (pause) =>
+      (!kind || pause.kind === kind) &&
+      (!agent || pause.failed_agent === agent) &&
+      (!find || [pause.trace_id, pause.node_id, pause.failure_reason, pause.failed_agent, errorCode(pause)].join(" ").toLowerCase().includes(find)),
+    [kind, find, agent],
   );
 }
 
@@ -84,13 +82,14 @@ function Waiting({ mine, stale }: { mine: boolean; stale: boolean }) {
   const now = useNow(1000, mine);
   const [bulk, setBulk] = useState<Cluster | null>(null);
   const all = useMemo(() => (pauses ?? []).filter((pause) => !mine || holder(pause, now) === actor), [pauses, mine, actor, now]);
-  const filtered = useFiltered(all);
+  const wanted = useWanted();
+  const filtered = useMemo(() => all.filter(wanted), [all, wanted]);
   const clusters = useMemo(() => clustersOf(filtered), [filtered]);
   const shown = useMemo<Shown[]>(() => {
-    const left = gone.filter((each) => !mine || each.pause.claimed_by === actor).map((each) => ({ pause: each.pause, gone: each }));
+    const left = gone.filter(({ pause }) => wanted(pause) && (!mine || pause.claimed_by === actor)).map((each) => ({ pause: each.pause, gone: each }));
     const here = new Set(filtered.map((pause) => pause.pause_id));
     return [...filtered.map((pause) => ({ pause, gone: null })), ...left.filter((each) => !here.has(each.pause.pause_id))].sort((a, b) => pressing(a.pause, b.pause));
-  }, [filtered, gone, mine, actor]);
+  }, [filtered, wanted, gone, mine, actor]);
   const picks = usePicks(filtered, clusters);
   if (error) return <Failed error={error} />;
   if (pauses === null) return <Skeleton lines={6} />;
