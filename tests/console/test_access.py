@@ -89,6 +89,27 @@ async def test_a_form_that_a_tap_opens_on_a_telephone_is_in_sight_and_has_the_fo
     await console.call("POST", f"/workflows/{trace_id}/cancel", {"compensate": False})
 
 
+async def test_long_names_stay_within_a_telephone(console: Console) -> None:
+    name = "a_very_long_step_name_that_goes_on_and_on_for_a_while_0123456789"
+    plan = [{"id": name, "max_attempts": 1, "inputs": {"outcomes": ["fatal:" + "X" * 40]}}]
+    trace_id = await console.plan(plan, intent="Long " * 60)
+    await console.wait(trace_id, lambda s: bool(s["pauses"]))
+    async with console.desk(width=390, height=844) as desk:
+        for path, sign in {
+            "dead-letters": f".letter:has-text('{name}')",
+            "inbox": f".row-item:has-text('{name}')",
+            "workflows": f"tr[data-trace='{trace_id}']",
+            f"workflows/{trace_id}": ".option-button",
+        }.items():
+            page = await desk.walk(path)
+            await expect(page.locator(sign).first).to_be_visible()
+            wide = await page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+            assert wide <= 0, f"{path} is {wide} px wider than the window"
+        heading = await page.locator(".run-title h1").bounding_box()
+        assert heading is not None and heading["height"] < 110, "three lines at most"
+    await console.call("POST", f"/workflows/{trace_id}/cancel", {"compensate": False})
+
+
 @pytest.mark.parametrize(
     ("scheme", "width"),
     [

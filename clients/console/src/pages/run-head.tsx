@@ -22,7 +22,9 @@ export function RunHead({ state, title, stale }: { state: WorkflowState; title: 
   return (
     <header className="run-head">
       <div className="run-title">
-        <h1 className="wrap">{title}</h1>
+        <h1 className="wrap" title={title}>
+          {title}
+        </h1>
         <span data-testid="workflow-status" data-status={state.status}>
           <WorkflowBadge status={state.status} />
         </span>
