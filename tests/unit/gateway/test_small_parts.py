@@ -140,6 +140,12 @@ def test_labels_may_hold_colons_and_commas() -> None:
         "2026-06-30T23:59:60Z",
         "-PT5S",
         "1700000000",
+        "2026-W01-1T00:00:00Z",
+        "2026-001T00:00:00Z",
+        "20260131T120000Z",
+        "2026-01-31T12:00Z",
+        "2026-01-31T12:00:00+01",
+        "٢026-01-31T12:00:00Z",
     ],
 )
 def test_times_without_a_zone_or_sense_are_refused_with_an_example(time: str) -> None:
@@ -150,6 +156,7 @@ def test_times_without_a_zone_or_sense_are_refused_with_an_example(time: str) ->
 
 def test_times_with_a_zone_are_read() -> None:
     assert query(("since",), since="2026-01-31T12:00:00Z").time("since") == datetime(2026, 1, 31, 12, tzinfo=UTC)
+    assert query(("since",), since="2026-01-31t12:00:00.0z").time("since") == datetime(2026, 1, 31, 12, tzinfo=UTC)
     assert query(("since",), since="2026-01-31T13:00:00+01:00").time("since") == datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
