@@ -86,6 +86,14 @@ async def test_our_own_origins_are_served_without_cors_headers(rig: Rig, origin:
     assert not [h for h in answer.headers if h.startswith("access-control")]
 
 
+@pytest.mark.parametrize("twice", ["127.0.0.1", "evil.example", ""])
+async def test_a_request_names_one_host_and_one_origin(rig: Rig, twice: str) -> None:
+    asked = f"GET /workflows HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: {twice}\r\nConnection: close\r\n\r\n"
+    assert (await raw(rig.port, asked.encode()))[0] == 400
+    origins = [("Origin", "http://evil.example"), ("Origin", f"http://127.0.0.1:{rig.port}")]
+    refused(await rig.client.get("/workflows", headers=origins), 403, "foreign-origin")
+
+
 @pytest.mark.parametrize(
     "origin",
     [

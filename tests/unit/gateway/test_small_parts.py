@@ -18,6 +18,7 @@ from handrail_gateway.application.feedback import patch
 from handrail_gateway.application.registry import PLAN_BYTES, PLANS, Judged, Known
 from handrail_gateway.application.trace_ids import uuid7
 from handrail_gateway.entrypoints.http import head
+from handrail_gateway.entrypoints.http.answers import instance
 from handrail_gateway.entrypoints.http.queries import Query
 
 
@@ -165,6 +166,29 @@ def test_positions_that_are_none_are_refused(position: str) -> None:
     with pytest.raises(Refusal) as caught:
         query(("after",), after=position).position("after")
     assert caught.value.code == "invalid-cursor"
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/workflows/t-1/state", "/workflows/t-1/state"),
+        ('/a b/"<\u202e>\x1b', "/a%20b/%22%3C%E2%80%AE%3E%1B"),
+        ("/" + "x" * 500, "/" + "x" * 79),
+        ("/" + "y" * 77 + "\u202e" * 100, "/" + "y" * 77),
+        (
+            f"/workflows/{'t' * 64}/pauses/{'p' * 64}/preview/RES_SKIP",
+            f"/workflows/{'t' * 64}/pauses/{'p' * 64}/preview/RES_SKIP",
+        ),
+        ("/\udcff", "/%3F"),
+    ],
+)
+def test_a_problem_names_its_request_by_a_short_uri_reference(path: str, shown: str) -> None:
+    assert instance(path) == shown
+
+
+def test_of_several_hosts_all_are_counted_and_of_several_origins_none_is_hidden() -> None:
+    found = head.read([(b"host", b"localhost"), (b"host", b"evil"), (b"origin", b"http://evil"), (b"origin", b"")])
+    assert (found.hosts, found.origin) == (2, "http://evil,")
 
 
 def test_quotes_are_short_and_hold_nothing_that_a_terminal_obeys() -> None:

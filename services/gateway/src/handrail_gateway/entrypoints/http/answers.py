@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+from urllib.parse import quote as urlquote
 
 import orjson
 import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from handrail_contracts.problems import problem
+from handrail_contracts.problems import QUOTE_CHARS, problem
 from handrail_gateway.application.faults import Refusal, StorageFull, StoreFault
 from handrail_gateway.application.ports import Answer
 
 JSON, PROBLEM = "application/json", "application/problem+json"
 RETRY_AFTER_S = 2
+_CUT = re.compile("%[0-9A-F]?$")
+LONGEST_PATH = 400
 
 _log = structlog.get_logger(__name__)
 
@@ -35,11 +39,18 @@ def value(shown: Any, status: int = 200) -> Response:
     return Json(orjson.dumps(shown), status)
 
 
+def instance(path: str) -> str:
+    """The path of a request as a problem names it: a URI reference. A path that is longer than any of ours is quoted as all
+    input is, by its first 80 characters."""
+    shown = urlquote(path, safe="/#:@!$&'()*+,;=", errors="replace")
+    return shown if len(shown) <= LONGEST_PATH else _CUT.sub("", shown[:QUOTE_CHARS])
+
+
 def refusal(path: str, refused: Refusal) -> Response:
     """The problem of a refusal."""
     return problem_response(
         refused.status,
-        refused.body(path),
+        refused.body(instance(path)),
         retry_after=refused.retry_after,
         headers=dict(refused.headers),
         close=refused.close,
@@ -54,7 +65,7 @@ def store_fault(path: str, fault: StoreFault) -> Response:
     else:
         detail = "Expected the database to answer, but it does not. Try again with the same Idempotency-Key."
         code = "unavailable"
-    body = problem(code, detail, instance=path, retry_after=RETRY_AFTER_S)
+    body = problem(code, detail, instance=instance(path), retry_after=RETRY_AFTER_S)
     return problem_response(503, body, retry_after=RETRY_AFTER_S)
 
 
@@ -91,4 +102,4 @@ async def on_bug(request: Request, error: Exception) -> Response:
     """Handler of everything that was not foreseen. The log has it, the client does not."""
     _log.error("request_failed", path=request.url.path[:200], kind=type(error).__name__, exc_info=error)
     detail = "Something failed on our side. It is in our log. Try again; if it stays so, tell the operators."
-    return problem_response(500, problem("internal", detail, instance=request.url.path))
+    return problem_response(500, problem("internal", detail, instance=instance(request.url.path)))

@@ -99,6 +99,8 @@ class Door:
         counts[1].observe(seconds)
 
     def _refuse_foreign(self, known: head.Head) -> None:
+        if known.hosts > 1:  # RFC 9112, 3.2
+            raise Refusal("malformed-request", f"Expected one Host header, but found {known.hosts}.")
         if _without_port(known.host.lower()) not in self._hosts:
             raise Refusal(
                 "foreign-host",

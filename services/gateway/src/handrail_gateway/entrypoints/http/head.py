@@ -16,9 +16,10 @@ _ESCAPED = re.compile(r"\\([\"\\])")
 
 @dataclass(slots=True)
 class Head:
-    """Header values as text; empty where a header is missing. `keys` are all Idempotency-Key headers."""
+    """Header values as text; empty where a header is missing. `keys` are all Idempotency-Key headers, `hosts` counts Hosts."""
 
     host: str = ""
+    hosts: int = 0
     origin: str | None = None
     accept: str = ""
     content_type: str = ""
@@ -52,8 +53,10 @@ def read(headers: Iterable[tuple[bytes, bytes]]) -> Head:
         known = _FIELDS.get(name)
         if known is not None:
             text = _text(value)
-            if known == "accept" and head.accept:
-                text = f"{head.accept},{text}"
+            if (known == "accept" and head.accept) or (known == "origin" and head.origin is not None):
+                text = f"{getattr(head, known)},{text}"  # of two origins none is ours: no name of ours has a comma
+            elif known == "host":
+                head.hosts += 1
             setattr(head, known, text)
         elif name == b"idempotency-key":
             head.keys.append(_text(value))
