@@ -401,6 +401,24 @@ def test_a_manual_pause_holds_the_rollback_and_offers_no_second_abort() -> None:
     assert undone(s) == ["b", "a"]
 
 
+def test_a_cancel_lets_go_what_was_paused_by_hand_while_it_was_undone() -> None:
+    s = Saga(*chain("a", "b"), node("z")).ok("a").ok("b").cancel().panic().ok("b")
+    s.do(Cancel(True, "go on", "eve", "cli"))
+    assert s.told() == ["HITL_RESOLVED cancelled", "WORKFLOW_RESUMED", "a COMPENSATING"]
+    told = s.last[0].data
+    assert (told["actor"], told["channel"], told["comment"]) == ("eve", "cli", "go on")
+    s.ok("a")
+    assert s.status == "COMPENSATED"
+
+
+def test_a_cancel_leaves_the_question_about_an_undo_where_it_is() -> None:
+    s = Saga(*chain("a", "b"), node("z")).ok("a").ok("b").cancel().fails("b", retryable=False).wait(3)
+    assert s.pause["kind"] == "compensation_failure"
+    assert s.do(Cancel()) == Rejection("already-ending", "the workflow is winding down")
+    s.panic().do(Cancel())
+    assert s.pause["kind"] == "compensation_failure" and s.status == "PAUSED_HITL"
+
+
 def test_a_retry_of_an_undo_waits_for_the_manual_pause() -> None:
     s = Saga(node("a", compensation={"retry": {"backoff": "fixed", "jitter": "none"}}, **EFFECT), node("z")).ok("a")
     s.cancel().fails("a").panic().wait(5)

@@ -35,7 +35,7 @@ from typing import Any
 import pytest
 
 from handrail_contracts.policy import Decide, action_digest
-from handrail_engine import budgets, evolve, gates, nodes, pauses
+from handrail_engine import asking, budgets, gates, nodes, pauses, spending
 from handrail_engine.outgoing import resolved_inputs
 from handrail_engine.policies import Policies, Verdict
 from unit.engine.gate_properties import names, verdicts
@@ -238,12 +238,12 @@ def retries_cost_nothing(p: Patch) -> None:
 
 
 def a_skip_lifts_the_budget(p: Patch) -> None:
-    real = evolve.grant
+    real = spending.grant
 
     def grant(s: Any, said: dict[str, Any]) -> None:
         real(s, {**said, "off": said.get("off") or said.get("stop"), "stop": False})
 
-    p.setattr(evolve, "grant", grant)
+    p.setattr(asking, "grant", grant)
 
 
 def a_raise_counts_for_ever(p: Patch) -> None:

@@ -51,7 +51,19 @@ from hypothesis import strategies as st
 
 from handrail_contracts.events import NodeStatus as N
 from handrail_contracts.tasks import TaskKind
-from handrail_engine import compensation, decide, evolve, nodes, pauses, preview, rollback, room, snapshot, unclaimed
+from handrail_engine import (
+    asking,
+    compensation,
+    decide,
+    evolve,
+    nodes,
+    pauses,
+    preview,
+    rollback,
+    room,
+    snapshot,
+    unclaimed,
+)
 from handrail_engine.outgoing import Dispatch
 from handrail_engine.state import WorkflowState
 from handrail_engine.turn import Turn
@@ -212,7 +224,7 @@ def failed_undo_is_done(p: Patch) -> None:
 
 
 def loses_dead_letters(p: Patch) -> None:
-    p.setattr(evolve, "_letter", lambda s, node, letter: None)
+    p.setattr(asking, "letter", lambda s, node, waits: None)
 
 
 def marks_nothing(p: Patch) -> None:
@@ -221,7 +233,7 @@ def marks_nothing(p: Patch) -> None:
 
 
 def leaves_pauses_open(p: Patch) -> None:
-    p.setattr(evolve, "_resolved", lambda s, row: None)
+    p.setattr(asking, "resolved", lambda s, row: None)
 
 
 def resumes_in_silence(p: Patch) -> None:
@@ -234,7 +246,7 @@ def resumes_in_silence(p: Patch) -> None:
 
 
 def deadline_never_stops(p: Patch) -> None:
-    real = evolve._paused
+    real = asking.paused
 
     def paused(s: Any, row: Any) -> None:
         deadline, s.deadline_ms = s.deadline_ms, None
@@ -242,7 +254,7 @@ def deadline_never_stops(p: Patch) -> None:
         if row.data["node_id"] is not None or row.data["kind"] == "manual":
             s.deadline_ms = deadline
 
-    p.setattr(evolve, "_paused", paused)
+    p.setattr(asking, "paused", paused)
 
 
 def gives_up_too_soon(p: Patch) -> None:

@@ -16,13 +16,14 @@ from handrail_contracts.model import iso
 from handrail_contracts.pauses import PauseKind
 from handrail_contracts.plan import EffectClass, ResolutionKind
 from handrail_contracts.tasks import Failure, Outcome, Result
-from handrail_engine import nodes, pauses, room
+from handrail_engine import pauses, room
 from handrail_engine.evidence import shown, told
-from handrail_engine.inputs import Decision, Rejection
+from handrail_engine.inputs import Cancel, Decision, Rejection
 from handrail_engine.leases import claim
 from handrail_engine.lifecycle import OPEN
 from handrail_engine.marks import ignored_mark
 from handrail_engine.parts import edge_bytes, parts
+from handrail_engine.reported import times_of
 from handrail_engine.retry import may_retry, wait_s
 from handrail_engine.rollback import needs_undo, runs_again
 from handrail_engine.state import NodeState, WorkflowState
@@ -44,6 +45,19 @@ def begin(t: Turn, end: WorkflowStatus, reason: str | None, outcome: str = "supe
     meta: dict[str, Any] = {"end": end.value, "undo": undo}
     _announce(t, meta, "workflow" if undo else "none", list(undo_list(s, None)) if undo else [], reason)
     _wind_down(t, "the workflow is ending")
+
+
+def go_on(t: Turn, c: Cancel) -> Rejection | None:
+    """A cancel of what winds down already: what somebody has paused by hand meanwhile goes on. What asks about an undo stays."""
+    held = [p for p in t.state.pauses.values() if p.kind == PauseKind.MANUAL]
+    if not held:
+        return Rejection("already-ending", "the workflow is winding down")
+    for pause in held:
+        pauses.close(t, pause, "cancelled", None, c.actor, channel=c.channel, comment=c.comment)
+    if not t.state.pauses:
+        t.emit(T.WORKFLOW_RESUMED, status=WorkflowStatus.COMPENSATING.value)
+    pauses.release(t)
+    return None
 
 
 def begin_part(t: Turn, node: NodeState, scope: str, reason: str) -> None:
@@ -169,7 +183,7 @@ def answered(t: Turn, r: Result) -> Rejection | None:
     current = node.state is N.COMPENSATING and node.live is not None and r.attempt == node.undo.attempt
     if not current or r.effect_key != s.undo_key(node):
         return _not_current(t, node, r)
-    times: dict[str, Any] = {"finished_at": t.at, **nodes.times_of(t, node, r)}
+    times: dict[str, Any] = {"finished_at": t.at, **times_of(t, node, r)}
     times.pop("usage", None)
     match r.outcome:
         case Outcome.STARTED:

@@ -199,7 +199,7 @@ def _output(s: WorkflowState) -> Any:
 
 def _cancel(t: Turn, c: Cancel) -> Rejection | None:
     if t.state.ends:
-        return Rejection("already-ending", "the workflow is winding down")
+        return compensation.go_on(t, c)
     end = WorkflowStatus.COMPENSATED if c.compensate else WorkflowStatus.CANCELLED
     compensation.begin(t, end, c.reason, outcome="cancelled")
     return None

@@ -6,37 +6,29 @@ drops one whose rows were not committed; see `turn.py`.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable
 from typing import Any
 
 from handrail_contracts.events import EventType as T
 from handrail_contracts.events import NodeStatus, WorkflowStatus
 from handrail_contracts.model import ms_of
-from handrail_contracts.pauses import PauseKind
-from handrail_contracts.plan import PauseScope, ResolutionKind
-from handrail_engine import appended, room
+from handrail_engine import appended, asking, room
 from handrail_engine.evidence import ATTEMPTS_KEPT
 from handrail_engine.leases import claim, must_close_ms, sent
 from handrail_engine.lifecycle import OPEN, SETTLED, check_node, check_workflow
 from handrail_engine.marks import ignored_mark, listed_mark
 from handrail_engine.outline import Outline, outline
-from handrail_engine.rollback import UNDO_ENDS, announced, joined, settle_undo, try_settle
+from handrail_engine.rollback import UNDO_ENDS, announced, joined, try_settle
 from handrail_engine.spec import node_spec
-from handrail_engine.spending import grant, spend
+from handrail_engine.spending import spend
 from handrail_engine.state import (
-    DEADLINE_TIMER,
-    PAUSE_TIMER,
-    REMIND_TIMER,
     NodeState,
-    PauseState,
     Row,
     Undo,
     WorkflowState,
 )
 
 DEAD_LETTER_RETURN_MS = 2_000
-REMIND_EVERY_MS = 86_400_000
 _STATUS = {status.value: status for status in NodeStatus}
 
 
@@ -70,9 +62,10 @@ def evolve(s: WorkflowState, row: Row) -> WorkflowState:
             _add_nodes(s, row, None)
             joined(s, (row.meta or {}).get("members", ()))
         case T.WORKFLOW_PAUSED_HITL:
-            _paused(s, row)
+            asking.paused(s, row)
+            _move(s, WorkflowStatus.PAUSED_HITL)
         case T.HITL_RESOLVED:
-            _resolved(s, row)
+            asking.resolved(s, row)
         case T.WORKFLOW_RESUMED:
             if (row.meta or {}).get("rolled_back"):
                 s.ending, s.undo_unsettled = None, 0
@@ -85,7 +78,7 @@ def evolve(s: WorkflowState, row: Row) -> WorkflowState:
             if late := (row.meta or {}).get("late_effect"):
                 node.ignored.add(listed_mark(late))
             elif (row.meta or {}).get("pause"):
-                _letter(s, node, (row.data["dead_letter_id"], row.at_ms + DEAD_LETTER_RETURN_MS))
+                asking.letter(s, node, (row.data["dead_letter_id"], row.at_ms + DEAD_LETTER_RETURN_MS))
                 s.arm(node)
         case T.RESULT_IGNORED:
             _ignored(s, row)
@@ -95,7 +88,7 @@ def evolve(s: WorkflowState, row: Row) -> WorkflowState:
                 claim_ = {k: row.data[k] for k in ("claimed_by", "claimed_until") if k in row.data}
                 pause.data = {**pause.data, **claim_}
                 if row.data.get("reminded_at"):
-                    _remind(s, pause, row.at_ms + REMIND_EVERY_MS if pause.expires_ms is None else None)
+                    asking.remind(s, pause, row.at_ms + asking.REMIND_EVERY_MS if pause.expires_ms is None else None)
         case T.MESSAGE_ADDED:
             pause = s.pauses.get(row.data["pause_id"])
             if pause is not None:
@@ -106,11 +99,6 @@ def evolve(s: WorkflowState, row: Row) -> WorkflowState:
         case _:
             _ended(s, row)
     return s
-
-
-def _letter(s: WorkflowState, node: NodeState, letter: tuple[str, int] | None) -> None:
-    s.letters += (letter is not None) - (node.dead_letter is not None)
-    node.dead_letter = letter
 
 
 def _ignored(s: WorkflowState, row: Row) -> None:
@@ -139,12 +127,7 @@ def _accepted(s: WorkflowState, row: Row) -> None:
     _move(s, WorkflowStatus(d["status"]))
     s.planner = s.status is WorkflowStatus.PLANNING
     if d.get("deadline_at"):
-        _set_deadline(s, ms_of(d["deadline_at"]))
-
-
-def _set_deadline(s: WorkflowState, at_ms: int) -> None:
-    s.deadline_ms = at_ms
-    heapq.heappush(s.timers, (at_ms, DEADLINE_TIMER))
+        asking.set_deadline(s, ms_of(d["deadline_at"]))
 
 
 def _add_nodes(s: WorkflowState, row: Row, known: Outline | None) -> None:
@@ -248,7 +231,7 @@ def _first_life(s: WorkflowState, node: NodeState, row: Row, old: NodeStatus, ne
         case _:
             pass
     if node.dead_letter is not None and new is not NodeStatus.DEAD_LETTERED:
-        _letter(s, node, None)
+        asking.letter(s, node, None)
     if new is NodeStatus.RETRYING:
         node.look_up = bool(meta.get("look_up"))
         if meta.get("round"):
@@ -294,7 +277,7 @@ def _ordered(node: NodeState, meta: dict[str, Any]) -> None:
 
 def _second_life(s: WorkflowState, node: NodeState, row: Row, old: NodeStatus, new: NodeStatus) -> None:
     d, meta, undo = row.data, row.meta or {}, node.undo
-    _letter(s, node, None)
+    asking.letter(s, node, None)
     if old is NodeStatus.COMPENSATING and ("finished_at" in d or "error" in d):
         _record(undo.attempts, d)
         node.live = None
@@ -331,65 +314,6 @@ def _record(attempts: list[dict[str, Any]], d: dict[str, Any]) -> None:
         }
     )
     del attempts[:-ATTEMPTS_KEPT]
-
-
-def _paused(s: WorkflowState, row: Row) -> None:
-    d, meta = row.data, row.meta or {}
-    scope = PauseScope(meta["scope"])
-    expires = ms_of(d["expires_at"]) if d.get("expires_at") else None
-    pause = PauseState(d["pause_id"], d["kind"], d["node_id"], scope, d, expires)
-    pause.expiry, pause.then, pause.callback = meta.get("expiry"), meta.get("then"), meta.get("callback")
-    s.pauses[d["pause_id"]] = pause
-    _remind(s, pause, row.at_ms + (REMIND_EVERY_MS if expires is None else (expires - row.at_ms) // 2))
-    if expires is not None:
-        heapq.heappush(s.timers, (expires, PAUSE_TIMER + d["pause_id"]))
-    s.holding += scope is PauseScope.WORKFLOW
-    if d["node_id"] is not None:
-        _letter(s, s.nodes[d["node_id"]], None)
-    if s.deadline_ms is not None:
-        s.deadline_left_ms, s.deadline_ms = max(0, s.deadline_ms - row.at_ms), None
-    _move(s, WorkflowStatus.PAUSED_HITL)
-
-
-def _remind(s: WorkflowState, pause: PauseState, at_ms: int | None) -> None:
-    """People are reminded once at half the time that a pause has, or every day where it has no end."""
-    pause.remind_ms = at_ms
-    if at_ms is not None:
-        heapq.heappush(s.timers, (at_ms, REMIND_TIMER + pause.pause_id))
-
-
-_MORE_ATTEMPTS = (ResolutionKind.RETRY, ResolutionKind.HAND_BACK, ResolutionKind.MARK)
-"""What may end in the same pause again."""
-
-
-def _resolved(s: WorkflowState, row: Row) -> None:
-    meta = row.meta or {}
-    pause = s.pauses.pop(row.data["pause_id"])
-    s.holding -= pause.scope is PauseScope.WORKFLOW
-    if pause.kind == PauseKind.ESCALATION:
-        s.talks[pause.pause_id] = pause.node_id
-    if pause.kind == PauseKind.COMPENSATION_FAILURE and pause.node_id is not None and s.ending is not None:
-        if meta.get("kind") == ResolutionKind.ACCEPT:
-            s.nodes[pause.node_id].undo.again = False  # a person leaves the effect standing, whatever came to light
-            settle_undo(s, s.nodes[pause.node_id])
-        elif meta.get("kind") == ResolutionKind.STOP:
-            s.ending.stopped = True
-            for node in s.nodes.values():
-                _letter(s, node, None)
-    if "budget" in meta:
-        grant(s, meta["budget"])
-    if meta.get("no_deadline"):
-        s.deadline_left_ms = None
-    elif not s.pauses and s.deadline_left_ms is not None:
-        left, s.deadline_left_ms = s.deadline_left_ms, None
-        _set_deadline(s, row.at_ms + left)
-    if pause.node_id in s.nodes and row.data["outcome"] in ("decided", "expired"):
-        silence = row.data["outcome"] == "expired" and meta.get("kind") in _MORE_ATTEMPTS
-        s.nodes[pause.node_id].unattended = row.data["action_id"] if silence else None
-    if pause.scope is PauseScope.WORKFLOW and not s.held:
-        for node in s.nodes.values():
-            if node.state in (NodeStatus.RETRYING, NodeStatus.COMPENSATING):
-                s.arm(node)
 
 
 def _ended(s: WorkflowState, row: Row) -> None:

@@ -27,6 +27,7 @@ from handrail_engine.inputs import Decision
 from handrail_engine.outgoing import resolved_inputs
 from handrail_engine.policies import Facts, Verdict, judge
 from handrail_engine.proposals import affected_by, as_proposed, as_written, edit_schema, shortened
+from handrail_engine.reported import times_of
 from handrail_engine.state import NodeState, PauseState
 from handrail_engine.turn import Turn
 
@@ -139,7 +140,7 @@ def _gate(spec: Any) -> str | None:
 def proposed(t: Turn, node: NodeState, r: Result) -> None:
     """An agent proposes an action instead of acting: it passes and is dispatched again as approved, a person is asked, or it
     has failed for good."""
-    p, times = r.proposed, nodes.times_of(t, node, r)
+    p, times = r.proposed, times_of(t, node, r)
     wrong = _unusable(node, p)
     if p is None or wrong is not None:
         nodes.failed(t, node, wrong or _nothing(), False, times, r.outcome.value)

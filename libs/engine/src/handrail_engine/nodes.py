@@ -8,25 +8,23 @@ from handrail_contracts.events import EventType as T
 from handrail_contracts.events import NodeStatus as N
 from handrail_contracts.events import WorkflowStatus as W
 from handrail_contracts.ids import dead_letter_id
-from handrail_contracts.model import iso, ms_of
+from handrail_contracts.model import iso
 from handrail_contracts.pauses import PauseKind
 from handrail_contracts.plan import EffectClass, OnExhausted
 from handrail_contracts.tasks import Failure, Outcome, Result
-from handrail_engine import appended, budgets, compensation, gates, pauses, payloads, planning, room, talk
-from handrail_engine.evidence import clip, shown, told
+from handrail_engine import appended, budgets, compensation, gates, pauses, planning, room, talk
+from handrail_engine.evidence import shown, told
 from handrail_engine.inputs import Rejection
 from handrail_engine.leases import claim, must_close_ms
 from handrail_engine.lifecycle import OPEN
 from handrail_engine.marks import ignored_mark, listed_mark
 from handrail_engine.outgoing import look_up, unusable_inputs
 from handrail_engine.references import MISSING, dig, holds
+from handrail_engine.reported import times_of
 from handrail_engine.retry import may_retry, wait_s
-from handrail_engine.spending import COUNTED
 from handrail_engine.state import NodeState
 from handrail_engine.turn import Turn
 
-CLOCKS_DIFFER_MS = 1_000
-USAGE_BYTES = 4 * 1024
 _NO_MORE = "the budget is used up, and nothing more is begun"
 
 
@@ -167,35 +165,6 @@ def answered(t: Turn, r: Result) -> Rejection | None:
         case Outcome.PROPOSED:
             gates.proposed(t, node, r)
     return None
-
-
-def times_of(t: Turn, node: NodeState, r: Result) -> dict[str, Any]:
-    """What the answer says of worker, times and usage. A time that is none, or lies outside the attempt, is left out: it
-    would set a lease or a start-to-close that nobody meant."""
-    times: dict[str, Any] = {}
-    if r.worker is not None:
-        times["worker"] = clip(r.worker, 200)
-    for name, text in (("started_at", r.started_at), ("finished_at", r.finished_at)):
-        if text is not None and plausible(text, node.scheduled_ms, t.now.ms):
-            times[name] = text
-    if r.usage is not None:
-        times["usage"] = _counted(r.usage)
-    return times
-
-
-def _counted(usage: dict[str, Any]) -> dict[str, Any]:
-    """What an attempt took, as its event carries it; of one that is too long the numbers that are counted."""
-    if len(payloads.encoded(usage)) <= USAGE_BYTES:
-        return usage
-    return {k: usage[k] for k in COUNTED if isinstance(usage.get(k), int | float)}
-
-
-def plausible(text: str, from_ms: int, to_ms: int) -> bool:
-    """True for an RFC 3339 time between the two instants, give or take what clocks and rounding differ by."""
-    try:
-        return from_ms - CLOCKS_DIFFER_MS <= ms_of(text) <= to_ms + CLOCKS_DIFFER_MS
-    except (ValueError, OverflowError):
-        return False
 
 
 def _started(t: Turn, node: NodeState, r: Result) -> Rejection | None:

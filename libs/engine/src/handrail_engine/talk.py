@@ -16,6 +16,7 @@ from handrail_contracts.tasks import Escalation, Failure, Result
 from handrail_engine import nodes, pauses, planning
 from handrail_engine.evidence import MESSAGE_CHARS, clip
 from handrail_engine.inputs import Decision, Outside, Rejection, Say, Start
+from handrail_engine.reported import times_of
 from handrail_engine.state import NodeState, PauseState, WorkflowState
 from handrail_engine.turn import Turn
 
@@ -36,7 +37,7 @@ def escalated(t: Turn, node: NodeState, r: Result) -> None:
         wrong = Failure(code="invalid-result", message="The agent escalated without a reason.")
         nodes.failed(t, node, wrong, False, {}, r.outcome.value)
         return
-    times = {"finished_at": t.at, **nodes.times_of(t, node, r)}
+    times = {"finished_at": t.at, **times_of(t, node, r)}
     t.move(node, N.AWAITING_HUMAN, {"outcome": "escalated"}, **times)
     _open(t, node, e)
 
