@@ -171,6 +171,21 @@ async def test_what_cannot_be_run_is_told_before_the_stream(
     assert (wire.status, json.loads(wire.body)["type"]) == (status, f"/problems/{code}"), wire.body
 
 
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b'{"threadId":"run","runId":"a","runId":"b"}', "duplicate-key"),
+        (b'{"threadId":"run","runId":"\\ud800"}', "invalid-text"),
+        (b'{"state":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "too-deep"),
+        (b"{", "malformed-json"),
+    ],
+)
+async def test_a_body_that_two_would_read_differently_is_refused(rig: Rig, body: bytes, code: str) -> None:
+    wire = await rig.open("/ag-ui", method="POST", headers={"content-type": "application/json"}, body=body)
+    await wait_until(lambda: wire.closed, description="the problem")
+    assert (wire.status, json.loads(wire.body)["type"]) == (400, f"/problems/{code}"), wire.body
+
+
 async def test_large_events_do_not_pile_up_for_runs_that_may_come(rig: Rig) -> None:
     story = Story("large")
     story.accepted()

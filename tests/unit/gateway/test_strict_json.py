@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handrail_gateway.application.faults import Refusal
-from handrail_gateway.entrypoints.http.strict_json import MAX_ITEMS, parse
+from handrail_gateway.entrypoints.http.strict_json import parse
+from handrail_runtime.strict_json import MAX_ITEMS
 
 
 def refused(body: bytes) -> Refusal:

@@ -103,9 +103,19 @@ class Problem(BaseModel):
     retry_after: float | None = Field(default=None, description="seconds")
 
 
+QUOTE_CHARS = 80
+
+
 def problem(code: str, detail: str, **more: Any) -> dict[str, Any]:
     """The body of a problem; members that are None are left out. Raises KeyError on a code that is not in the table."""
     status, title = PROBLEMS[code]
     body: dict[str, Any] = {"type": f"/problems/{code}", "title": title, "status": status, "detail": detail}
     body.update((k, v) for k, v in more.items() if v is not None)
     return body
+
+
+def quote(value: object) -> str:
+    """At most 80 characters of what a stranger sent, escaped so that it is shown and never interpreted."""
+    text = value if isinstance(value, str) else repr(value)
+    shown = text[:QUOTE_CHARS].encode("unicode_escape").decode("ascii")[: QUOTE_CHARS * 2]
+    return f"'{shown}…'" if len(text) > QUOTE_CHARS else f"'{shown}'"

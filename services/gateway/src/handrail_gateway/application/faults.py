@@ -14,8 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from handrail_contracts.problems import PROBLEMS, problem
-
-QUOTE_CHARS = 80
+from handrail_contracts.problems import quote as quote
 
 
 class GatewayFault(Exception):
@@ -72,13 +71,6 @@ class StorageFull(StoreFault):
 
 class Busy(StoreFault):
     """A lock was not to be had in time."""
-
-
-def quote(value: object) -> str:
-    """At most 80 characters of what a stranger sent, escaped so that it is shown and never interpreted."""
-    text = value if isinstance(value, str) else repr(value)
-    shown = text[:QUOTE_CHARS].encode("unicode_escape").decode("ascii")[: QUOTE_CHARS * 2]
-    return f"'{shown}…'" if len(text) > QUOTE_CHARS else f"'{shown}'"
 
 
 def workflow_not_found(trace_id: str) -> Refusal:

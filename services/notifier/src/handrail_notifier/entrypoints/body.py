@@ -1,4 +1,4 @@
-"""The body of a POST: of bounded size, JSON, and of one shape. What is not is told as a problem, field by field."""
+"""The body of a POST: of bounded size, JSON as the gateway reads it, and of one shape. What is not is told as a problem, field by field."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from handrail_notifier.entrypoints.door import problem_response
+from handrail_runtime import strict_json
 
 M = TypeVar("M", bound=BaseModel)
 SHOWN_FAULTS = 20
@@ -40,15 +41,16 @@ async def read_body(request: Request, model: type[M], *, limit_bytes: int) -> M:
             detail = f"Expected at most {limit_bytes} bytes, but the body is larger."
             raise Refused(problem_response("payload-too-large", detail, instance=path, headers={"connection": "close"}))
     try:
+        strict_json.parse(body)
         return model.model_validate_json(body)
+    except strict_json.BadJson as e:
+        raise Refused(problem_response(e.code, e.detail, instance=path, errors=e.errors, **e.members)) from e
     except ValidationError as e:
         raise Refused(_faults(e, path)) from e
 
 
 def _faults(error: ValidationError, path: str) -> Response:
     found = error.errors(include_url=False, include_input=False, include_context=False)
-    if found[0]["type"] == "json_invalid":
-        return problem_response("malformed-json", f"Expected JSON, but: {found[0]['msg'][:160]}.", instance=path)
     errors = [
         {"pointer": _pointer(fault), "code": _code(fault), "message": fault["msg"][:200]}
         for fault in found[:SHOWN_FAULTS]

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from handrail_gateway.application.faults import Refusal, quote
-from handrail_gateway.entrypoints.http.strict_json import escaped
+from handrail_runtime.strict_json import escaped
 
 M = TypeVar("M", bound=BaseModel)
 
