@@ -91,7 +91,7 @@ async def test_a_form_that_a_tap_opens_on_a_telephone_is_in_sight_and_has_the_fo
 
 async def test_long_names_stay_within_a_telephone(console: Console) -> None:
     name = "a_very_long_step_name_that_goes_on_and_on_for_a_while_0123456789"
-    plan = [{"id": name, "max_attempts": 1, "inputs": {"outcomes": ["fatal:" + "X" * 40]}}]
+    plan = [{"id": name, "inputs": {"outcomes": ["fatal:" + "X" * 40]}}]
     trace_id = await console.plan(plan, intent="Long " * 60)
     await console.wait(trace_id, lambda s: bool(s["pauses"]))
     async with console.desk(width=390, height=844) as desk:

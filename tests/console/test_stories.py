@@ -117,6 +117,8 @@ async def test_the_inbox_names_what_waits_and_its_badge_agrees_with_its_list(con
         page = await desk.open("inbox")
         row = page.locator(f".row-item[data-pause={pause['pause_id']}]")
         await expect(row).to_contain_text("All approved vendors returned 404")
+        await expect(row).to_contain_text(f"employee-onboarding · {trace_id}")
+        await expect(row).to_contain_text("Decide")
         shown = await page.locator(".row-item:not(.gone)").count()
         await expect(page.get_by_test_id("inbox-count").locator("[aria-hidden]")).to_have_text(str(shown))
         await row.get_by_role("link").click()

@@ -1,17 +1,18 @@
 /** What waits for a person, over all workflows: the most pressing first. */
 
 import type { InboxPause, Pause } from "@handrail/client";
-import { useInfiniteQuery } from "@tanstack/react-query";
-import { Hand } from "lucide-react";
-import { useEffect, useMemo, useState } from "react";
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { Hand, ShieldAlert } from "lucide-react";
+import { useEffect, useMemo, useRef, useState } from "react";
 import { Intervention } from "../intervene/intervention.js";
 import { labelOf, sentenceOf } from "../intervene/closed.js";
 import { holder } from "../intervene/claim.js";
 import { client } from "../live/client.js";
 import type { Gone } from "../live/desk.js";
-import { useDesk, useDeskStale, useNow, useWide } from "../live/hooks.js";
+import { useCalm, useDesk, useDeskStale, useNow, useWide } from "../live/hooks.js";
 import { usePreferences } from "../live/preferences.js";
 import { type Cluster, clustersOf, errorCode, pressing, signature } from "../model/clusters.js";
+import { isHighRisk } from "../model/risk.js";
 import { go, Link, setQuery, to, useAddress } from "../model/router.js";
 import { workflowLook } from "../model/status.js";
 import { clock, relative } from "../model/time.js";
@@ -91,6 +92,7 @@ function Waiting({ mine, stale }: { mine: boolean; stale: boolean }) {
     return [...filtered.map((pause) => ({ pause, gone: null })), ...left.filter((each) => !here.has(each.pause.pause_id))].sort((a, b) => pressing(a.pause, b.pause));
   }, [filtered, wanted, gone, mine, actor]);
   const picks = usePicks(filtered, clusters);
+  const names = useNames(all);
   if (error) return <Failed error={error} />;
   if (pauses === null) return <Skeleton lines={6} />;
   const filters = query.has("kind") || query.has("q") || query.has("agent");
@@ -109,7 +111,7 @@ function Waiting({ mine, stale }: { mine: boolean; stale: boolean }) {
         {shown.length === 0 ? <p className="dim">{text.inbox.empty}</p> : null}
         <ul className="rows" aria-label={text.inbox.title}>
           {shown.map(({ pause, gone: left }) => (
-            <Row key={pause.pause_id} pause={pause} gone={left} chosen={selected === pause.pause_id} alike={clusters.get(signature(pause))?.pauses.length ?? 0} wide={wide} picks={picks} />
+            <Row key={pause.pause_id} pause={pause} gone={left} chosen={selected === pause.pause_id} alike={clusters.get(signature(pause))?.pauses.length ?? 0} wide={wide} picks={picks} name={names.get(pause.trace_id)} />
           ))}
         </ul>
       </div>
@@ -118,6 +120,22 @@ function Waiting({ mine, stale }: { mine: boolean; stale: boolean }) {
     </div>
   );
 }
+
+/** What the workflows of these pauses are called, by trace id: the live list does not say, so it is asked for what is new. */
+function useNames(pauses: readonly Pause[]): ReadonlyMap<string, string> {
+  const known = useRef(new Map<string, string>());
+  const unknown = useCalm(pauses.filter((pause) => !known.current.has(pause.trace_id)).map((pause) => pause.trace_id).join(" "), NAMES_MS);
+  const asked = useQuery({ queryKey: ["inbox", "names", unknown], queryFn: () => client.inbox({ state: "open", limit: 200 }), enabled: unknown !== "", staleTime: Number.POSITIVE_INFINITY });
+  return useMemo(() => {
+    for (const { trace_id: id, workflow } of asked.data?.items ?? []) {
+      const { blueprint, intent } = workflow as { blueprint?: string | null; intent?: string | null };
+      if (blueprint || intent) known.current.set(id, String(blueprint || intent));
+    }
+    return new Map(known.current);
+  }, [asked.data]);
+}
+
+const NAMES_MS = 2_000;
 
 function Filters({ all }: { all: readonly Pause[] }) {
   const { query } = useAddress();
@@ -161,9 +179,11 @@ interface RowProps {
   alike: number;
   wide: boolean;
   picks: Picks;
+  /** What its workflow is called, once that is known. */
+  name: string | undefined;
 }
 
-function Row({ pause, gone, chosen, alike, wide, picks }: RowProps) {
+function Row({ pause, gone, chosen, alike, wide, picks, name }: RowProps) {
   const now = useNow(1000);
   const actor = usePreferences((p) => p.actor);
   const held = holder(pause, now);
@@ -187,6 +207,11 @@ function Row({ pause, gone, chosen, alike, wide, picks }: RowProps) {
             <span className="chip" data-kind={pause.kind}>
               {text.inbox.kinds[pause.kind] ?? pause.kind}
             </span>
+            {isHighRisk(pause) ? (
+              <span className="chip" data-tone="bad">
+                <ShieldAlert size={14} aria-hidden /> {text.inbox.highRisk}
+              </span>
+            ) : null}
             {alike > 1 ? <span className="chip">{text.inbox.cluster(alike)}</span> : null}
             <span className="row-age">
               <Ago at={pause.at} />
@@ -194,9 +219,15 @@ function Row({ pause, gone, chosen, alike, wide, picks }: RowProps) {
           </span>
           <span className="row-reason ellipsis">{pause.failure_reason}</span>
           <span className="row-meta dim small">
-            <span className="ellipsis">{pause.trace_id}</span>
+            <span className="ellipsis">{name ? `${name} · ${pause.trace_id}` : pause.trace_id}</span>
+            {(pause.assignees ?? []).length > 0 ? <span className="ellipsis">{text.inbox.meantFor((pause.assignees ?? []).join(", "))}</span> : null}
             {pause.expires_at ? <span>{text.inbox.deadline(relative(pause.expires_at, now))}</span> : null}
             {held ? <span>{held === actor ? text.inbox.claimedByYou : text.inbox.claimedBy(held)}</span> : null}
+            {gone ? null : (
+              <span className="row-decide" aria-hidden>
+                {text.inbox.decide}
+              </span>
+            )}
           </span>
           {gone ? <span className="row-gone">{goneSentence(gone, actor, now)}</span> : null}
         </span>
