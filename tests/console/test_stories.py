@@ -109,6 +109,7 @@ async def test_a_failed_undo_is_rescued_by_a_person(console: Console) -> None:
         if await confirm.count():
             await confirm.click()
         await status(page, "COMPENSATION_INCOMPLETE")  # type: ignore[misc]
+        await expect(page.locator(".run-head .meta")).to_contain_text("5 of 5 steps ended")
 
 
 async def test_the_inbox_names_what_waits_and_its_badge_agrees_with_its_list(console: Console) -> None:
@@ -332,3 +333,23 @@ async def test_a_large_plan_opens_with_what_has_failed_in_sight(console: Console
         assert room["x"] <= box["x"] and box["x"] + box["width"] <= room["x"] + room["width"]
         assert box["width"] > 100, "it can be read"
     await console.call("POST", f"/workflows/{trace_id}/cancel", {"compensate": False})
+
+
+async def test_what_is_not_there_is_told_as_that(console: Console) -> None:
+    async with console.desk() as desk:
+        page = await desk.open("workflows/nosuch")
+        await expect(page.locator("main")).to_contain_text("There is no such workflow")
+        await expect(page.get_by_test_id("connection")).to_have_text("Live")
+        await desk.walk("frobnicate")
+        await expect(page.locator("main")).to_contain_text("There is no such page")
+        await page.locator("main").get_by_role("link", name="Inbox").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Inbox")
+        await desk.walk("agents")
+        bank = page.locator("[data-agent]").filter(has=page.locator("code", has_text="transfer")).first
+        await expect(bank).to_contain_text("version ")
+        await expect(bank).to_contain_text("declares ")
+        await desk.walk("policies")
+        await page.get_by_text("Try other rules on past decisions").first.click()
+        await page.get_by_label("The policy to try").first.fill("name: bank")
+        await page.get_by_role("button", name="What would it have asked?").first.click()
+        await expect(page.get_by_role("alert").filter(has_text="Expected JSON")).to_contain_text("policy simulate FILE")

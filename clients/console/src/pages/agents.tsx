@@ -39,7 +39,7 @@ export default function AgentsPage() {
             <ul className="agent-actions">
               {(agent.actions as Action[]).map((each) => (
                 <li key={`${each.action}${each.version}`}>
-                  <code>{each.action}</code> <span className="chip">{each.effect_class}</span>{" "}
+                  <code>{each.action}</code> <span className="chip">{text.agents.version(each.version)}</span> <span className="chip">{each.effect_class}</span>{" "}
                   <span className="dim small">
                     {each.compensatable ? text.agents.undo : text.agents.noUndo}
                     {each.description ? ` · ${each.description}` : ""}

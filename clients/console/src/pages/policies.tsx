@@ -141,6 +141,7 @@ function AskedCell({ of }: { of: { waiting: number; decided: readonly InboxPause
   return (
     <span className="small">
       {of.waiting > 0 ? <Link href={to(["inbox"], { kind: "gate" })}>{text.policies.waiting(of.waiting)}</Link> : null}
+      {of.waiting > 0 && last ? " · " : null}
       {last ? (
         <span>
           {text.policies.decided(of.decided.length)},{" "}
@@ -183,11 +184,18 @@ function Simulation({ policy }: { policy: Policy }) {
   const [problem, setProblem] = useState("");
   const [busy, setBusy] = useState(false);
   const ask = async () => {
-    setBusy(true);
     setProblem("");
     setSeen(null);
+    let candidate: Record<string, Json>;
     try {
-      setSeen(await client.simulatePolicy(JSON.parse(typed) as Record<string, Json>));
+      candidate = JSON.parse(typed) as Record<string, Json>;
+    } catch (error) {
+      setProblem(text.policies.notJson((error as SyntaxError).message));
+      return;
+    }
+    setBusy(true);
+    try {
+      setSeen(await client.simulatePolicy(candidate));
     } catch (error) {
       setProblem(error instanceof Problem ? [error.detail, ...error.errors.map((each) => `${each.pointer}: ${each.message}`)].join(" ") : String(error));
     }

@@ -15,10 +15,15 @@ import { Spending } from "./run-spending.js";
 
 type Order = "pause" | "undo" | "keep";
 
+const ENDED: ReadonlySet<string> = new Set(["COMPLETE", "SKIPPED", "CANCELLED", "COMPENSATED", "NOT_REVERSIBLE", "NOTHING_TO_UNDO"]);
+/** Ended unless a person is asked what to do about it. */
+const FAILED: ReadonlySet<string> = new Set(["DEAD_LETTERED", "COMPENSATION_FAILED"]);
+
 export function RunHead({ state, title, stale }: { state: WorkflowState; title: string; stale: boolean }) {
   const ended = hasEnded(state.status);
   const [order, setOrder] = useState<Order | null>(null);
-  const done = state.nodes.filter((node) => ["COMPLETE", "SKIPPED", "CANCELLED", "COMPENSATED", "NOT_REVERSIBLE", "NOTHING_TO_UNDO"].includes(node.state)).length;
+  const waiting = new Set(state.pauses.map((pause) => pause.node_id));
+  const done = state.nodes.filter((node) => ENDED.has(node.state) || (FAILED.has(node.state) && !waiting.has(node.id))).length;
   return (
     <header className="run-head">
       <div className="run-title">

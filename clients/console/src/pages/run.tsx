@@ -8,7 +8,7 @@ import { createPortal } from "react-dom";
 import { NodePanel } from "../graph/node-panel.js";
 import { Outline } from "../graph/outline.js";
 import { Intervention } from "../intervene/intervention.js";
-import { useNarrow, useRun, useStale, useWide } from "../live/hooks.js";
+import { useDesk, useNarrow, useRun, useStale, useWide } from "../live/hooks.js";
 import { usePreferences } from "../live/preferences.js";
 import type { Run, RunFeed } from "../live/run.js";
 import { setQuery, useAddress } from "../model/router.js";
@@ -50,7 +50,10 @@ export default function RunPage({ traceId }: { traceId: string }) {
 function RunPill({ run, stale, ended }: { run: Run; stale: boolean; ended: boolean }) {
   const [place, setPlace] = useState<HTMLElement | null>(null);
   useEffect(() => setPlace(document.getElementById("run-pill")), []);
-  return place ? createPortal(<Pill connection={run.connection} stale={stale} over={ended} seq={run.state?.cursor} />, place) : null;
+  const desk = useDesk((now) => now.connection);
+  // The server has answered: that it refused says nothing against the connection.
+  const connection = run.error instanceof Problem ? desk : run.connection;
+  return place ? createPortal(<Pill connection={connection} stale={stale} over={ended} seq={run.state?.cursor} />, place) : null;
 }
 
 function RunError({ error, again }: { error: Error; again: () => void }) {

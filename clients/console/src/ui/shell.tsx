@@ -14,7 +14,8 @@ import { useCurrentInView } from "./keep-in-view.js";
 import { useShortcuts } from "./keys.js";
 import { ThemeButton, UserButton } from "./menus.js";
 import { part, Place } from "./part.js";
-import { Skeleton } from "./parts.js";
+import { usePageTitle } from "./page-title.js";
+import { Empty, Skeleton } from "./parts.js";
 import { Toasts } from "./toasts.js";
 
 const InboxPage = part(() => import("../pages/inbox.js"));
@@ -81,7 +82,21 @@ function Page({ page, rest }: { page: string; rest: readonly string[] }) {
   if (page === "agents") return <AgentsPage />;
   if (page === "policies") return <PoliciesPage />;
   if (page === "dev") return <DevPage />;
-  return <InboxPage />;
+  return page === "inbox" ? <InboxPage /> : <NoPage />;
+}
+
+function NoPage() {
+  usePageTitle(text.common.noPage);
+  return (
+    <div className="page">
+      <Empty title={text.common.noPage}>
+        <p>{text.common.noPageHint}</p>
+        <Link className="button" href={to(["inbox"])}>
+          {text.nav.inbox}
+        </Link>
+      </Empty>
+    </div>
+  );
 }
 
 /** A screen reader starts a new page at its beginning, as with any page. */
