@@ -10,8 +10,10 @@ import pytest
 import pytest_asyncio
 from tests.engines import drop_database, fresh_database
 from tests.integration.gateway_rig import Rig, running_gateway
+from tests.waiting import wait_until
 
 from handrail_contracts.answers import EscalationOpened
+from handrail_gateway.application import escalations
 
 BUTTONS: list[dict[str, Any]] = [
     {"action_id": f"RES_{k.upper()}", "display_text": k, "requires_input": False, "kind": k}
@@ -53,6 +55,26 @@ async def test_an_escalation_is_durable_before_it_is_answered(rig: Rig) -> None:
     assert outside["escalation"]["metadata"] == ASKED["metadata"]
     state = (await rig.get(f"/workflows/{told.trace_id}/state")).json()
     assert (state["status"], state["intent"]) == ("ACCEPTED", ASKED["reason"])
+
+
+async def test_the_answer_waits_for_the_pause_that_it_links_to(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(escalations, "SHOWN_WITHIN_S", 60.0)
+    asking = asyncio.create_task(rig.post("/escalations", {**ASKED, "reason": "waits"}))
+
+    async def stored() -> Any:
+        return await rig.db.fetchrow(
+            "SELECT trace_id, body FROM handrail.command WHERE kind = 'start' AND body ->> 'intent' = 'waits'"
+        )
+
+    await wait_until(stored, description="it is durable")
+    trace_id, body = await stored()
+    assert not asking.done()
+    pause_id = body["outside"]["pause_id"]
+    _, opened_elsewhere = await rig.paused(resolutions=BUTTONS, kind="escalation")
+    await rig.db.execute("UPDATE handrail.pause SET pause_id = $1 WHERE pause_id = $2", pause_id, opened_elsewhere)
+    opened = await asking
+    assert opened.json() == {"trace_id": trace_id, "pause_id": pause_id}
+    assert (await rig.get(opened.headers["location"])).status_code == 200
 
 
 async def test_once_per_key_also_when_asked_at_the_same_time(rig: Rig) -> None:

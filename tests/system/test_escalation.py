@@ -59,6 +59,15 @@ async def say(http: httpx2.AsyncClient, pause_id: str, role: str, text: str = "w
     return answer.status_code, answer.json().get("type", "")
 
 
+async def test_the_link_of_an_escalation_from_outside_leads_to_its_pause_at_once(http: httpx2.AsyncClient) -> None:
+    for n in range(5):
+        opened = await http.post("/escalations", json={"reason": f"Asks for a person, {n}."})
+        assert opened.status_code == 202
+        shown = await http.get(opened.headers["location"])
+        assert (shown.status_code, shown.json().get("state")) == (200, "open")
+        assert await say(http, opened.json()["pause_id"], "user", "Is anybody there?") == (202, "")
+
+
 SILENT = (409, "/problems/human-has-control")
 
 

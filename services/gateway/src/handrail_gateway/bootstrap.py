@@ -150,7 +150,7 @@ class Gateway:
         use = UseCases(
             tenant=tenant,
             submit=submit,
-            escalations=Escalations(submit),
+            escalations=Escalations(submit, views),
             resume=Resume(once),
             steering=Steering(once),
             dead_letters=DeadLetters(once),
