@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import pytest
 import pytest_asyncio
+import structlog
 from hypothesis import settings
 
 from handrail.engines.errors import EngineUnavailable
@@ -16,6 +17,13 @@ from tests.mock_kafka import MockKafka
 
 settings.register_profile("handrail", deadline=None)  # a busy machine may hold any example up
 settings.load_profile("handrail")
+# A traceback with the values of all variables takes seconds to draw, in which what is tested stands still.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 _ORIGINS = pytest.StashKey[dict[str, str]]()
 

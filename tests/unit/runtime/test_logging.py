@@ -15,11 +15,11 @@ from handrail_runtime.logging import configure
 @pytest.fixture(autouse=True)
 def _restored() -> Iterator[None]:
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, told = root.handlers[:], root.level, structlog.get_config()
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
-    structlog.reset_defaults()
+    structlog.configure(**told)
 
 
 def _lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
@@ -87,3 +87,18 @@ def test_on_a_terminal_lines_are_for_people(capsys: pytest.CaptureFixture[str]) 
     err = capsys.readouterr().err
     assert "node_dispatched" in err
     assert not err.startswith("{")
+
+
+def test_a_traceback_on_a_terminal_shows_no_values_of_variables(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("gateway", as_json=False)
+
+    def fails(password: str) -> None:
+        raise ValueError("it broke")
+
+    try:
+        fails("".join(("hunter", "2")))
+    except ValueError:
+        structlog.get_logger("handrail.test").exception("request_failed")
+    told = capsys.readouterr().err
+    assert "it broke" in told and "Traceback" in told
+    assert "hunter2" not in told and "password = " not in told

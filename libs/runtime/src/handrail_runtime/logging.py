@@ -48,12 +48,18 @@ def configure(service: str, level: str = "info", *, as_json: bool | None = None)
 
 def _render(plain: bool) -> list[Any]:
     if not plain:
-        return [structlog.stdlib.ProcessorFormatter.remove_processors_meta, structlog.dev.ConsoleRenderer()]
+        return [structlog.stdlib.ProcessorFormatter.remove_processors_meta, _on_terminal()]
     return [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         structlog.processors.format_exc_info,
         structlog.processors.JSONRenderer(serializer=_json),
     ]
+
+
+def _on_terminal() -> structlog.dev.ConsoleRenderer:
+    """Tracebacks as Python prints them: with the values of all variables they would show what nobody may see, and hold up
+    the service for seconds while they are drawn."""
+    return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
 
 
 def _json(event: dict[str, Any], **_: Any) -> str:
