@@ -94,6 +94,12 @@ def seq_hole(h: History) -> None:
     h.journal.remove(_row(h, lambda r: r.seq == 2))
 
 
+def seq_hole_below_what_an_owner_holds(h: History) -> None:
+    seq_hole(h)
+    newest = _row(h, lambda r: r.seq == 3)
+    h.cached.append((newest.trace_id, 3, {}))
+
+
 def pseq_twice(h: History) -> None:
     last = max(h.journal, key=lambda r: (r.p, r.pseq))
     _swap(h, last, replace(last, pseq=last.pseq - 1))
@@ -294,6 +300,7 @@ DOCTORED: dict[Doctor, str] = {
     summary_lies: "I3",
     cache_lies: "I3",
     seq_hole: "I4",
+    seq_hole_below_what_an_owner_holds: "I4",
     pseq_twice: "I4",
     never_published: "I4",
     published_too_soon: "I4",
