@@ -93,6 +93,7 @@ class World:
         self.keeper = Random(f"snapshots {self.seed}")
         self.grower = Random(f"appended {self.seed}")
         self.appended: dict[str, list[dict[str, Any]]] = {}
+        self.unfit: set[tuple[str, int]] = set()  # answers that will be refused
 
     def draw(self, size: int | None, prefix: str = "n") -> dict[str, Any]:
         """A plan, or what a node appends to it."""
@@ -302,12 +303,11 @@ class World:
             elif node.spec.may_add_nodes and self.rng.random() < 0.7:
                 more = self._more(node)
                 results[i] = r.model_copy(update={"nodes": more})
-                claim = self.agents.claims.get(r.effect_key)
                 bad = len(more) > node.spec.may_add_nodes or any(
                     gone(self.state, n["id"], d) for n in more for d in n["depends_on"]
                 )
-                if claim is not None and claim.state == "DONE" and bad:
-                    claim.state = "FAILED"  # so that its next attempt may answer better
+                if bad:
+                    self.unfit.add((r.effect_key, r.attempt))
         return results
 
     def _more(self, node: NodeState) -> list[dict[str, Any]]:
@@ -337,6 +337,10 @@ class World:
 
     def _result(self, r: Result) -> None:
         node = self.state.nodes.get(r.node_id)
+        claim = self.agents.claims.get(r.effect_key)
+        judged = node is not None and node.live is not None and node.attempt == r.attempt
+        if judged and claim is not None and claim.state == "DONE" and (r.effect_key, r.attempt) in self.unfit:
+            claim.state = "FAILED"  # so that its next attempt may answer better
         if node is not None:
             self.last_claim[node.spec.agent] = self.now
         self.give(r)
