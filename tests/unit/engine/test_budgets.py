@@ -8,7 +8,7 @@ import pytest
 
 from handrail_contracts.plan import Budget, Plan
 from handrail_contracts.policy import Policy
-from handrail_contracts.tasks import Outcome, TaskKind
+from handrail_contracts.tasks import Failure, Outcome, TaskKind
 from handrail_engine.outgoing import Dispatch
 from handrail_engine.plan import compile_plan
 from handrail_engine.policies import Policies
@@ -203,3 +203,18 @@ def test_another_owner_knows_that_nothing_more_begins() -> None:
     s.owner_changes()
     s.answer("adds", Outcome.OK, output={}, nodes=[node("x", "adds")])
     assert s.states["x"] == "SKIPPED"
+
+
+def test_what_is_rolled_back_beyond_a_budget_runs_again_once_a_person_wants_it() -> None:
+    s = Saga(
+        node("q", savepoint=True, effect_class="idempotent"),
+        node("last", "q", resolutions=[BACK, SKIP]),
+    )
+    s.ok("q")
+    s.answer("last", Outcome.FAILED, usage=USED, error=Failure(code="E", message="no", retryable=False))
+    s.wait(3).policies = tenant(tokens=800)
+    s.press("RES_BACK")
+    assert s.states == {"q": "COMPLETE", "last": "PENDING"}
+    assert s.pause["failure_reason"].startswith("The workflow has spent 900 tokens")
+    s.press("RES_RESUME")
+    assert s.states["last"] == "SCHEDULED"

@@ -63,6 +63,7 @@ def decide(s: WorkflowState, what: Input, now: Now) -> Decided | Rejection:
         s.arm(node)
     _drain(t)
     while compensation.over(t):
+        budgets.check(t)  # what runs again begins no sooner than anything else
         _drain(t)
     _finish(t)
     if rejection is not None and not (t.rows or t.messages):
