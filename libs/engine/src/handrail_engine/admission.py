@@ -68,7 +68,7 @@ def _given_up(s: WorkflowState, plan: Plan) -> Iterator[PlanProblem]:
 
 
 def _placed(n: Any, by: str) -> Any:
-    return {**n, "depends_on": [by]} if isinstance(n, dict) and not n.get("depends_on") else n
+    return appended.placed(n, by) if isinstance(n, dict) else n
 
 
 def _refused(r: Result, effect: EffectClass, problems: list[dict[str, Any]]) -> Result:

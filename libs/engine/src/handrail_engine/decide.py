@@ -165,7 +165,7 @@ def _how_it_ended(s: WorkflowState) -> WorkflowStatus:
     return WorkflowStatus.COMPENSATED
 
 
-_END_EVENTS = {
+END_EVENTS = {
     WorkflowStatus.COMPLETED: T.WORKFLOW_COMPLETED,
     WorkflowStatus.COMPLETED_WITH_SKIPS: T.WORKFLOW_COMPLETED,
     WorkflowStatus.COMPENSATED: T.WORKFLOW_COMPENSATED,
@@ -181,7 +181,7 @@ def _end(t: Turn, status: WorkflowStatus, reason: str | None) -> None:
     totals = {k.lower(): v for k, v in sorted(s.counts.items()) if v}
     totals = {"nodes": len(s.nodes), **totals}
     output = t.carried(_output(s)) if done else None
-    t.emit(_END_EVENTS[status], status=status.value, output=output, reason=reason, totals=totals)
+    t.emit(END_EVENTS[status], status=status.value, output=output, reason=reason, totals=totals)
 
 
 def _output(s: WorkflowState) -> Any:

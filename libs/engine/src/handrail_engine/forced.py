@@ -15,6 +15,7 @@ from handrail_contracts.events import WorkflowStatus
 from handrail_contracts.model import iso
 from handrail_contracts.plan import EffectClass
 from handrail_contracts.tasks import DeadLetter
+from handrail_engine.decide import END_EVENTS
 from handrail_engine.inputs import GiveUp
 from handrail_engine.lifecycle import OPEN
 from handrail_engine.outgoing import late_effect_id, late_letter
@@ -23,10 +24,6 @@ from handrail_engine.state import Row, WorkflowState
 
 _NAMED = 20
 _STANDS = frozenset({N.COMPLETE, N.COMPENSATION_FAILED, N.NOT_REVERSIBLE})
-_CANCELLED = {
-    True: (WorkflowStatus.COMPENSATED, T.WORKFLOW_COMPENSATED),
-    False: (WorkflowStatus.CANCELLED, T.WORKFLOW_CANCELLED),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +65,13 @@ def force_end(tenant: str, trace_id: str, rows: Sequence[Row], order: GiveUp, wh
         emit(T.HITL_RESOLVED, meta, pause_id=pause_id, outcome="cancelled", node_id=node_id, input=None, **said)
     counts = dict(Counter(known.nodes.values()))
     totals = {"nodes": len(known.nodes), **{k.lower(): v for k, v in sorted(counts.items())}}
-    end, type_, reason = WorkflowStatus.FAILED, T.WORKFLOW_FAILED, _reason(known, order, why)
+    end, reason = WorkflowStatus.FAILED, _reason(known, order, why)
     if not rows:
-        end, type_ = _CANCELLED[order.compensate]
+        end = WorkflowStatus.COMPENSATED if order.compensate else WorkflowStatus.CANCELLED
         reason, scope = order.reason, "workflow" if order.compensate else "none"
         meta = {"end": end.value, "undo": order.compensate}
         emit(T.WORKFLOW_COMPENSATING, meta, scope=scope, nodes=[], reason=reason)
-    emit(type_, status=end.value, output=None, reason=reason, totals=totals)
+    emit(END_EVENTS[end], status=end.value, output=None, reason=reason, totals=totals)
     state = WorkflowState(tenant, trace_id, end, seq, exists=True, ended=True, counts=counts)
     state.created_ms, state.updated_ms = known.created_ms, now_ms
     return Forced(written, state, dict(Counter(key for taken in known.out.values() for key in taken)))

@@ -94,7 +94,7 @@ def _judged(t: Turn, node: NodeState, meta: dict[str, Any]) -> tuple[Verdict, Fa
     asks = node.overrides.get("requires_confirmation", spec.inputs.get("requires_confirmation"))
     if not guarded and not policies.about(t.state.blueprint, spec.agent, spec.action) and asks is None:
         return None
-    args = {**resolved_inputs(t.state, node, meta.get("sets"))}
+    args = resolved_inputs(t.state, node, meta.get("sets"))
     digest = action_digest(spec.action, args)
     approval = meta.get("approved") or (None if meta.get("sets") else node.approved)  # a new effect has none yet
     if approval is not None and approval["proposed"] != digest:

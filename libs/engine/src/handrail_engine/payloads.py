@@ -12,7 +12,7 @@ import marshal
 from typing import Any, cast
 
 from handrail_contracts.ids import digest
-from handrail_engine.references import FIELDS, PATH, REF, is_stored
+from handrail_engine.references import FIELDS, PATH, REF, stored_at
 
 INLINE_BYTES = 48 * 1024
 """A larger output or evidence becomes a reference: several of them must fit into one event of 256 KiB."""
@@ -30,15 +30,20 @@ def encoded(value: Any) -> bytes:
     return _json(value).encode("utf-8", "surrogatepass")
 
 
-def is_small(value: Any) -> bool:
-    """True for a JSON value that surely takes no more than ALONE_BYTES, told without writing it; False says nothing."""
-    return 6 * len(marshal.dumps(value, 2)) <= ALONE_BYTES  # `false,` and an escaped character are the worst: 6 for 1
+def is_small(value: Any, most: int = ALONE_BYTES) -> bool:
+    """True for a JSON value that surely takes no more than `most` bytes, told without writing it; False says nothing."""
+    return 6 * len(marshal.dumps(value, 2)) <= most  # `false,` and an escaped character are the worst: 6 for 1
 
 
 def reference(trace_id: str, body: bytes) -> tuple[str, dict[str, Any]]:
     """The digest under which `body` (JSON) is stored, and what stands in its place."""
     mark = digest(body)
-    return mark, {REF: _of(trace_id) + mark, "bytes": len(body), "preview": body[:_PREVIEW].decode(errors="replace")}
+    return mark, stand_in(f"/workflows/{trace_id}/blobs/{mark}", body)
+
+
+def stand_in(at: str, body: bytes) -> dict[str, Any]:
+    """What stands in the place of a large value that is to be had at this path: where, how large, and how it begins."""
+    return {REF: at, "bytes": len(body), "preview": body[:_PREVIEW].decode(errors="replace")}
 
 
 def taken_over(value: Any, of: str, by: str) -> tuple[Any, set[str]]:
@@ -52,23 +57,19 @@ def taken_over(value: Any, of: str, by: str) -> tuple[Any, set[str]]:
         if not isinstance(v, dict):
             return v
         found = {name: own(member) for name, member in cast("dict[str, Any]", v).items()}
-        if is_stored(found) and found[REF].startswith(_of(of)):
-            mark = found[REF].removeprefix(_of(of))
-            marks.add(mark)
-            found[REF] = _of(by) + mark
+        at = stored_at(found)
+        if at is not None and at[0] == of:
+            marks.add(at[1])
+            found[REF] = f"/workflows/{by}/blobs/{at[1]}"
         return found
 
     return own(value), marks
 
 
-def _of(trace_id: str) -> str:
-    return f"/workflows/{trace_id}/blobs/"
-
-
 def fitting(trace_id: str, members: dict[str, Any], most: int) -> tuple[dict[str, Any], list[tuple[str, bytes]]]:
     """The members of an object, the largest of them as references until all take no more than `most` bytes, and what is to be
     stored (digest, body). A name stays where it stands; an object of many small members may stay larger by the references."""
-    if 6 * len(marshal.dumps(members, 2)) <= most:
+    if is_small(members, most):
         return members, []
     bodies = {name: encoded(value) for name, value in members.items()}
     took = sum(map(len, bodies.values()))

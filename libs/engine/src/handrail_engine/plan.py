@@ -227,7 +227,7 @@ def _policies(plan: Plan, registry: Registry) -> Iterator[PlanProblem]:
             if (unfit := misfit(button)) is not None:
                 yield PlanProblem("validation", f"{at}/resolutions/{j}/{unfit[0]}", unfit[1])
         if node.expiry and not offered:
-            offered = list(buttons_of(node, registry.get((node.agent, node.action)) or {}))
+            offered = _offered(registry.get((node.agent, node.action)) or {})
         if node.expiry and node.expiry.action_id not in offered:
             yield PlanProblem(
                 "validation",
@@ -236,13 +236,16 @@ def _policies(plan: Plan, registry: Registry) -> Iterator[PlanProblem]:
             )
 
 
-def buttons_of(node: Node, manifest: Mapping[str, Any]) -> dict[str, Resolution]:
-    """The buttons that pauses of this node can offer, by action_id: its own, else its agent's, else the usual ones for a
-    failure; and the usual ones of whatever else a node can ask."""
-    own = node.resolutions or [Resolution.model_validate(r) for r in manifest.get("resolutions") or ()]
+def _offered(manifest: Mapping[str, Any]) -> list[str]:
+    """The buttons that pauses of a node without its own can offer: its agent's, else the usual ones for a failure; and the
+    usual ones of whatever else a node can ask."""
+    own = [Resolution.model_validate(r) for r in manifest.get("resolutions") or ()]
     usual = (PauseKind.GATE, PauseKind.ESCALATION, PauseKind.AMBIGUOUS)
-    failure = own or DEFAULT_RESOLUTIONS[PauseKind.FAILURE]
-    return {r.action_id: r for kind in usual for r in DEFAULT_RESOLUTIONS[kind]} | {r.action_id: r for r in failure}
+    shown = [
+        *(r for kind in usual for r in DEFAULT_RESOLUTIONS[kind]),
+        *(own or DEFAULT_RESOLUTIONS[PauseKind.FAILURE]),
+    ]
+    return list(dict.fromkeys(r.action_id for r in shown))
 
 
 def _references(plan: Plan, input_schema: Mapping[str, Any] | None, known: Collection[str]) -> Iterator[PlanProblem]:

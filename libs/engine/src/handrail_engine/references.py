@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from handrail_contracts.ids import DIGEST, TRACE_ID
+from handrail_contracts.pointers import escaped
 
 FROM = "$from"
 REF, PATH, FIELDS = "$ref", "path", "fields"
@@ -54,11 +55,6 @@ def parse(text: Any, node_ids: Collection[str]) -> Reference:
     raise BadReference(f"Expected input.<path> or nodes.<id>.output.<path> with a known node, but found {text[:80]!r}.")
 
 
-def escaped(name: str) -> str:
-    """A member's name as it stands in a JSON pointer."""
-    return name.replace("~", "~0").replace("/", "~1")
-
-
 def walk(value: Any, pointer: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
     """All references inside a JSON value, each with its JSON pointer. Iterative, so depth costs nothing."""
     stack: list[tuple[str, Any]] = [(pointer, value)]
@@ -68,7 +64,7 @@ def walk(value: Any, pointer: str = "") -> Iterator[tuple[str, Mapping[str, Any]
             if FROM in v and set(v) <= {FROM, "default"}:
                 yield at, v
             else:
-                stack.extend((f"{at}/{escaped(str(k))}", x) for k, x in v.items())
+                stack.extend((f"{at}/{escaped(k)}", x) for k, x in v.items())
         elif isinstance(v, list):
             stack.extend((f"{at}/{i}", x) for i, x in enumerate(v))
 
@@ -88,8 +84,9 @@ def references(value: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def dig(value: Any, path: tuple[str, ...]) -> Any:
-    """The value at a dotted path through objects and lists, or MISSING; never raises, whatever the path. Inside a value that is stored beside the journal
-    it is a reference to that part, which whoever sends it fills in, unless the part is small enough to be at hand."""
+    """The value at a dotted path through objects and lists, or MISSING; never raises, whatever the path. Inside a value that
+    is stored beside the journal it is a reference to that part, which whoever sends it fills in, unless the part is small
+    enough to be at hand."""
     for i, part in enumerate(path):
         if isinstance(value, dict):
             if REF in value and is_stored(value):

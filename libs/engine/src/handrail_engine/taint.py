@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from handrail_contracts.plan import Gate
+from handrail_contracts.pointers import escaped
 from handrail_contracts.policy import ARGS
-from handrail_engine.references import FROM, escaped, walk
+from handrail_engine.references import FROM, walk
 
 SUMS = ("$plus", "$minus")
 """What a diff can work out of two numbers."""

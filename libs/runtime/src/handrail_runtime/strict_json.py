@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 import orjson
 
+from handrail_contracts.pointers import escaped
 from handrail_contracts.problems import quote
 
 MAX_DEPTH = 64
@@ -153,11 +154,6 @@ def _walk(value: Any) -> list[tuple[str, Any]]:
         elif isinstance(v, list):
             found.extend((f"{pointer}/{i}", x) for i, x in enumerate(v) if not isinstance(x, str))
     return found
-
-
-def escaped(key: str) -> str:
-    """A key as a part of a JSON pointer (RFC 6901)."""
-    return key.replace("~", "~0").replace("/", "~1")
 
 
 def _measure(value: Any) -> None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from handrail_store.views import SHARED
+
 if TYPE_CHECKING:
     from handrail_store.connect import AnyConnection
 
@@ -277,8 +279,7 @@ async def copy_payloads(connection: AnyConnection, tenant: str, of: str, to: str
     await connection.execute(
         "INSERT INTO handrail.blob (tenant, digest, trace_id, content_type, body, at)"
         " SELECT DISTINCT ON (digest) tenant, digest, $3, content_type, body, handrail.clock() FROM handrail.blob"
-        " WHERE tenant = $1 AND digest = ANY($4::text[]) AND (trace_id = $2 OR shared_until >="
-        " (SELECT created_at FROM handrail.workflow WHERE tenant = $1 AND trace_id = $2)) ON CONFLICT DO NOTHING",
+        f" WHERE tenant = $1 AND digest = ANY($4::text[]) AND (trace_id = $2 OR {SHARED}) ON CONFLICT DO NOTHING",
         tenant,
         of,
         to,

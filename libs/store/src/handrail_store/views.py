@@ -21,6 +21,8 @@ MANIFEST = (
     "CASE WHEN manifest_as_written::jsonb = manifest THEN manifest_as_written ELSE manifest::json END AS manifest"
 )
 """An agent's manifest with its keys in their author's order, where whoever registered it kept that."""
+SHARED = "shared_until >= (SELECT created_at FROM handrail.workflow WHERE tenant = $1 AND trace_id = $2)"
+"""Whether a payload of before revision 0014 may be that of workflow $2 of tenant $1, whoever stored it."""
 
 
 async def workflow(connection: AnyConnection, tenant: str, trace_id: str) -> Any:
@@ -285,8 +287,7 @@ async def blob(connection: AnyConnection, tenant: str, trace_id: str, digest: st
     """(content_type, body) of a large value of that workflow, or None."""
     return await connection.fetchrow(
         "SELECT content_type, body FROM handrail.blob WHERE tenant = $1 AND digest = $3 AND trace_id = $2"
-        " UNION ALL (SELECT content_type, body FROM handrail.blob WHERE tenant = $1 AND digest = $3 AND shared_until >="
-        " (SELECT created_at FROM handrail.workflow WHERE tenant = $1 AND trace_id = $2)"
+        f" UNION ALL (SELECT content_type, body FROM handrail.blob WHERE tenant = $1 AND digest = $3 AND {SHARED}"
         " AND EXISTS (SELECT FROM handrail.journal j WHERE j.tenant = $1 AND j.trace_id = $2"
         f" AND j.born = {_BORN} AND strpos(j.data::text, $3) > 0)) LIMIT 1",
         tenant,

@@ -11,6 +11,7 @@ import orjson
 
 from handrail_contracts.pauses import ResolutionOutcome
 from handrail_contracts.plan import ResolutionKind
+from handrail_contracts.pointers import escaped
 from handrail_engine.policies import redacted
 from handrail_gateway.application import training
 from handrail_gateway.application.marked import marks
@@ -127,9 +128,9 @@ def patch(before: Any, after: Any, at: str = "") -> list[dict[str, Any]]:
     if isinstance(before, dict) and isinstance(after, dict):
         steps: list[dict[str, Any]] = []
         for key in before.keys() - after.keys():
-            steps.append({"op": "remove", "path": f"{at}/{_escaped(key)}"})
+            steps.append({"op": "remove", "path": f"{at}/{escaped(key)}"})
         for key, value in after.items():
-            where = f"{at}/{_escaped(key)}"
+            where = f"{at}/{escaped(key)}"
             if key in before:
                 steps.extend(patch(before[key], value, where))
             else:
@@ -141,7 +142,3 @@ def patch(before: Any, after: Any, at: str = "") -> list[dict[str, Any]]:
 
 def _json(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-
-
-def _escaped(key: str) -> str:
-    return key.replace("~", "~0").replace("/", "~1")

@@ -26,7 +26,8 @@ class Watched:
     """A feed of one workflow. `seen` is the highest `seq` that the bus has shown: the ring owes its clients that much.
 
     `loading`: the journal is being read, live events only raise `seen` meanwhile; `settled` when it is not. `catching_up`:
-    somebody waits for where the journal stands. `owed`: where it stood at the last check. `tainted`: load afresh. `broken`: it cannot be served. `holders` are those who need it.
+    somebody waits for where the journal stands. `owed`: where it stood at the last check. `tainted`: load afresh. `broken`:
+    it cannot be served. `holders` are those who need it.
     """
 
     def __init__(self, key: Key, frames: Frames) -> None:

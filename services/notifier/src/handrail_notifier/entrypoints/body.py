@@ -1,4 +1,5 @@
-"""The body of a POST: of bounded size, JSON as the gateway reads it, and of one shape. What is not is told as a problem, field by field."""
+"""The body of a POST: of bounded size, JSON as the gateway reads it, and of one shape. What is not is told as a problem, field
+by field."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from pydantic_core import ErrorDetails
 from starlette.requests import Request
 from starlette.responses import Response
 
+from handrail_contracts.pointers import escaped
 from handrail_notifier.entrypoints.door import problem_response
 from handrail_runtime import strict_json
 
@@ -65,4 +67,4 @@ def _code(fault: ErrorDetails) -> str:
 
 
 def _pointer(fault: ErrorDetails) -> str:
-    return "".join("/" + str(part)[:80].replace("~", "~0").replace("/", "~1") for part in fault["loc"])
+    return "".join("/" + escaped(str(part)[:80]) for part in fault["loc"])

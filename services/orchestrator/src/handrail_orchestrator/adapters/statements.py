@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from handrail_store.views import SHARED
+
 # By the count of batches, too: while the epoch is ours nobody else counts. A row with another count than ours knows of less
 # (its database lost some) or of more (a commit of ours has landed whose answer we never had): it is not what we decided on.
 COMMIT = """
@@ -158,12 +160,11 @@ VALUES ($1, $2, $3, $4, $5, handrail.clock()) ON CONFLICT DO NOTHING
 """
 
 # What was stored before each workflow had its own may belong to any workflow of that time.
-PAYLOADS = """
+PAYLOADS = f"""
 SELECT digest, body FROM handrail.blob WHERE tenant = $1 AND trace_id = $2 AND digest = ANY($3::text[])
 UNION ALL
 SELECT digest, body FROM handrail.blob
- WHERE tenant = $1 AND digest = ANY($3::text[]) AND trace_id <> $2 AND shared_until >=
-       (SELECT created_at FROM handrail.workflow WHERE tenant = $1 AND trace_id = $2)
+ WHERE tenant = $1 AND digest = ANY($3::text[]) AND trace_id <> $2 AND {SHARED}
 """
 
 PARKED = """

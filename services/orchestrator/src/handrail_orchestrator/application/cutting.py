@@ -9,10 +9,10 @@ from typing import Any, cast
 
 import orjson
 
-from handrail_engine.references import REF
+from handrail_engine.payloads import stand_in
 from handrail_runtime.ports import Outgoing
 
-_LARGE, _DEEP, _PREVIEW = 4 * 1024, 4, 200
+_LARGE, _DEEP = 4 * 1024, 4
 
 
 def cut_down(message: Outgoing) -> Outgoing:
@@ -31,4 +31,4 @@ def _cut(value: Any, at: str, depth: int) -> Any:
         return {k: _cut(v, at, depth + 1) for k, v in cast("dict[str, Any]", value).items()}
     if depth < _DEEP and isinstance(value, list):
         return [_cut(v, at, depth + 1) for v in cast("list[Any]", value)]
-    return {REF: at, "bytes": len(body), "preview": body[:_PREVIEW].decode(errors="replace")}
+    return stand_in(at, body)

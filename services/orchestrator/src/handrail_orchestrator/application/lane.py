@@ -43,9 +43,9 @@ class Lane:
     """`put` what was committed; `run` sends it. `prepare` makes the record as it is sent, where that is not as it was put: it
     raises NotNow where all has to wait, RecordRefused where this one can never be made. `acknowledged` hears of each that the
     bus has taken or refused for good, in order; `refused` of those that were refused and mark no place in the journal. A row
-    that the bus refuses is sent as `cut` makes it. With a lane behind it (`onward`) this
-    one sends the tasks and hands on the rest, in order, once the tasks among it were tried. `every_s` keeps its sends so far
-    apart, unless one carries something hurried: each wakes everybody who reads."""
+    that the bus refuses is sent as `cut` makes it. With a lane behind it (`onward`) this one sends the tasks and hands on the
+    rest, in order, once the tasks among it were tried. `every_s` keeps its sends so far apart, unless one carries something
+    hurried: each wakes everybody who reads."""
 
     def __init__(
         self,
@@ -136,7 +136,7 @@ class Lane:
                 crashpoint("K6")
             answers = iter(await producer.send(messages))
             outcomes = [next(answers) if isinstance(m, Outgoing) else m for m in made]
-            if self._cut is not None:
+            if self._cut is not None and any(isinstance(o, RecordRefused) for o in outcomes):
                 outcomes = [await self._cut_down(producer, s, o) for s, o in zip(batch, outcomes, strict=True)]
         except NotNow as e:
             _log.warning("records_not_ready", reason=str(e)[:200])

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from handrail_contracts.pointers import escaped
 from handrail_gateway.application.faults import Refusal, quote
-from handrail_runtime.strict_json import escaped
 
 M = TypeVar("M", bound=BaseModel)
 
