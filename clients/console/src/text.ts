@@ -341,6 +341,7 @@ export const text = {
     run: (ids: string) => `runs ${ids}`,
     again: (id: string) => `runs ${id} again`,
     complete: (ids: string) => `completes ${ids}`,
+    byHand: (ids: string) => `takes ${ids} for undone`,
     cancel: (ids: string) => `cancels ${ids}`,
     keep: (ids: string) => `leaves ${ids} standing`,
     then: (word: string) => `then: ${word}`,

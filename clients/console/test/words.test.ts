@@ -27,6 +27,11 @@ test("a button says in one line what it would do", () => {
   const approve = preview({ nodes: [{ node_id: "pay", from: "AWAITING_HUMAN", to: "SCHEDULED" }] });
   expect(consequence(approve, "approve")).toBe("runs pay; then: running");
   expect(consequence(approve)).toBe("runs pay again; then: running");
+  const again = preview({ status_after: "COMPENSATING", undo: ["mail", "record"], nodes: [{ node_id: "mail", from: "COMPENSATION_FAILED", to: "COMPENSATING" }] });
+  expect(consequence(again)).toBe("undoes mail, record; then: rolling back");
+  const byHand = preview({ status_after: "COMPENSATING", undo: ["record"], nodes: [{ node_id: "mail", from: "COMPENSATION_FAILED", to: "COMPENSATED" }] });
+  expect(consequence(byHand, "mark")).toBe("takes mail for undone, undoes record; then: rolling back");
+  expect(consequence(preview({ status_after: "COMPENSATION_INCOMPLETE", standing: ["mail", "record"] }), "stop")).toBe("leaves mail, record standing; then: rolled back in part");
   expect(touchesIrreversible(undo)).toBe(false);
   expect(touchesIrreversible(preview({ undo: ["a"], nodes: [{ node_id: "x", from: "COMPLETE", to: "NOT_REVERSIBLE" }] }))).toBe(true);
 });

@@ -1,4 +1,4 @@
-// Written by scripts/generate.mjs from schemas.json, sha256 1aa1cd64c0c52ff28894390b9e99a6c7109bdd1bcdf9c780b81e4893e4ab79f4. Do not edit.
+// Written by scripts/generate.mjs from schemas.json, sha256 61eae156ff60e7404c0b68c52beaa29f852b03598397fff1cf117266852c26d6. Do not edit.
 
 export type paths = Record<string, never>;
 export type webhooks = Record<string, never>;
@@ -1340,6 +1340,7 @@ export interface components {
          * Preview
          * @description What a button or an order would do, only what changes. `skipped`: every node that could not run any more, at once or
          *     later. `under_way`: nodes with an attempt that is out and goes on until it answers (an abort tells it to stop).
+         *     `standing`: nodes whose effect would stay although they are rolled back.
          */
         Preview: {
             /** Action Id */
@@ -1348,6 +1349,8 @@ export interface components {
             nodes: components["schemas"]["NodeChange"][];
             /** Skipped */
             skipped?: string[];
+            /** Standing */
+            standing?: string[];
             status_after: components["schemas"]["WorkflowStatus"];
             /** Under Way */
             under_way?: string[];

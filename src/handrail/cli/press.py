@@ -46,6 +46,8 @@ def outcome(preview: Preview) -> list[Text]:
         lines.append(Text(f"  skipped later, since they need it: {short(', '.join(later), 300)}", style="bright_black"))
     if preview.undo:
         lines.append(Text(f"  undone, in this order: {short(', '.join(preview.undo), 300)}", style="magenta"))
+    if preview.standing:
+        lines.append(Text(f"  left standing: {short(', '.join(preview.standing), 300)}", style="red"))
     if preview.under_way:
         lines.append(
             Text(f"  still under way until it answers: {short(', '.join(preview.under_way), 300)}", style="blue")

@@ -61,6 +61,48 @@ def test_a_preview_of_a_partial_rollback() -> None:
     assert {c["node_id"] for c in seen["nodes"]} == {"b", "needs", "between", "far", "lives"}
 
 
+def undo_failed() -> Saga:
+    once = {"compensation": {"retry": {"max_attempts": 1}}}
+    s = Saga(node("x", **EFFECT), node("a", "x", **EFFECT, **once), node("i", **EFFECT), node("z"))
+    s.ok("x").ok("i").ok("a").cancel()
+    return s.fails("a", "NO").wait(2)
+
+
+@pytest.mark.parametrize(
+    ("action_id", "undo", "stays"),
+    [
+        ("RES_RETRY", ["a", "x"], []),
+        ("RES_MARK_UNDONE", ["x"], []),
+        ("RES_ACCEPT", ["x"], ["a"]),
+        ("RES_STOP", [], ["x", "a"]),
+    ],
+)
+def test_a_preview_within_a_rollback_says_what_goes_on_and_what_stays(
+    action_id: str, undo: list[str], stays: list[str]
+) -> None:
+    s = undo_failed()
+    seen = shown(s, action_id, "called the vendor" if action_id == "RES_MARK_UNDONE" else None)
+    assert (seen["undo"], seen["standing"], seen["status_after"]) == (undo, stays, "COMPENSATING")
+    s.press(action_id, "called the vendor" if action_id == "RES_MARK_UNDONE" else None)
+    for node_id in undo:
+        s.ok(node_id)
+    s.ok("i")
+    stand = {k for k, state in s.states.items() if state in ("COMPENSATION_FAILED", "COMPLETE")}
+    assert stand - {"z"} == set(stays), "as it was said"
+
+
+def test_a_preview_of_a_pause_within_a_rollback_undoes_nothing() -> None:
+    seen = ordered(undo_failed(), PanicPause())
+    assert (seen["undo"], seen["standing"]) == ([], [])
+
+
+def test_an_irreversible_step_is_told_as_standing_beforehand() -> None:
+    s = Saga(node("a", **EFFECT), node("wire", irreversible=True, **EFFECT), node("z")).ok("a").ok("wire")
+    seen = ordered(s, Cancel())
+    assert (seen["undo"], seen["standing"]) == (["a"], ["wire"])
+    assert ordered(s, Cancel(compensate=False))["standing"] == [], "nothing is rolled back"
+
+
 def test_a_preview_of_what_is_not_there_is_refused() -> None:
     s = failed()
     with pytest.raises(LookupError):

@@ -7,7 +7,8 @@ import { NodeBadge, WorkflowBadge } from "../ui/parts.js";
 const MOST = 50;
 
 export function Changes({ of }: { of: Preview }) {
-  if (of.nodes.length === 0 && of.undo.length === 0) return null;
+  const standing = of.standing ?? [];
+  if (of.nodes.length === 0 && of.undo.length === 0 && standing.length === 0) return null;
   return (
     <details className="changes" open={of.nodes.length <= 8}>
       <summary>
@@ -22,6 +23,7 @@ export function Changes({ of }: { of: Preview }) {
         {of.nodes.length > MOST ? <li className="dim">{text.effect.more(of.nodes.length - MOST)}</li> : null}
       </ul>
       {of.undo.length > 0 ? <p className="small">{text.effect.undo(of.undo.join(" → "))}</p> : null}
+      {standing.length > 0 ? <p className="small">{text.effect.keep(standing.join(", "))}</p> : null}
     </details>
   );
 }

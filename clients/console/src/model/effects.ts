@@ -23,10 +23,12 @@ export function consequence(preview: Preview, kind = "retry"): string {
   const run = again.filter((node) => node.from === "PENDING" || first).map((node) => node.node_id);
   if (retried.length > 0) parts.push(text.effect.again(ids(retried)));
   if (run.length > 0) parts.push(text.effect.run(ids(run)));
+  const byHand = to("COMPENSATED");
+  if (byHand.length > 0) parts.push(text.effect.byHand(ids(byHand)));
   const complete = to("COMPLETE");
   if (complete.length > 0) parts.push(text.effect.complete(ids(complete)));
   if (preview.undo.length > 0) parts.push(text.effect.undo(ids(preview.undo)));
-  const kept = to("NOT_REVERSIBLE");
+  const kept = [...new Set([...(preview.standing ?? []), ...to("NOT_REVERSIBLE")])];
   if (kept.length > 0) parts.push(text.effect.keep(ids(kept)));
   const cancelled = to("CANCELLED");
   if (cancelled.length > 0) parts.push(text.effect.cancel(ids(cancelled)));

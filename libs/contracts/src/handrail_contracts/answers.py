@@ -104,7 +104,8 @@ class NodeChange(Answer):
 
 class Preview(Answer):
     """What a button or an order would do, only what changes. `skipped`: every node that could not run any more, at once or
-    later. `under_way`: nodes with an attempt that is out and goes on until it answers (an abort tells it to stop)."""
+    later. `under_way`: nodes with an attempt that is out and goes on until it answers (an abort tells it to stop).
+    `standing`: nodes whose effect would stay although they are rolled back."""
 
     action_id: str
     status_after: WorkflowStatus
@@ -112,6 +113,7 @@ class Preview(Answer):
     undo: list[str]
     skipped: list[str] = Field(default_factory=list[str])
     under_way: list[str] = Field(default_factory=list[str])
+    standing: list[str] = Field(default_factory=list[str])
 
 
 class NodeInputs(Answer):

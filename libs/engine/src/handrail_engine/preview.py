@@ -12,8 +12,9 @@ from handrail_engine.inputs import Cancel, Decision, Now, PanicPause, Rejection
 from handrail_engine.policies import Policies
 from handrail_engine.references import MISSING, Reference, dig
 from handrail_engine.room import recrowd
+from handrail_engine.standing import standing
 from handrail_engine.state import WorkflowState
-from handrail_engine.undo_list import subtree
+from handrail_engine.undo_list import subtree, undo_list
 
 NOBODY = "system:preview"
 """Who presses in a preview: never the one who may not."""
@@ -29,11 +30,12 @@ def preview(
     room: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """`{action_id, status_after, nodes: [{node_id, from, to}], undo: [node_id, …], skipped: [node_id, …], under_way:
-    [node_id, …]}`: what changes at once; in `skipped` every node that could not run any more, also those that would only be
-    skipped later; in `under_way` those with an attempt that is out and stays out until it answers.
+    [node_id, …], standing: [node_id, …]}`: what changes at once; in `skipped` every node that could not run any more, also
+    those that would only be skipped later; in `under_way` those with an attempt that is out and stays out until it answers;
+    in `standing` those whose effect would stay although they are rolled back.
 
-    `undo` lists, in order, what would be undone. `policies` and `room`: as `Now` has them. Uses up `s`. Raises
-    LookupError when the pause or the button is not there.
+    `undo` lists, in order, what would be undone; within a rollback, what is still to be begun or tried again. `policies` and
+    `room`: as `Now` has them. Uses up `s`. Raises LookupError when the pause or the button is not there.
     """
     recrowd(s, now_ms, retries=True)
     now = Now(now_ms, policies=policies or Policies(), room=room or {})
@@ -55,6 +57,7 @@ def _seen(
 ) -> dict[str, Any] | Rejection:
     before = {k: n.state.value for k, n in s.nodes.items()}
     out = [k for k, n in s.nodes.items() if n.live is not None]
+    rolling_back, stood = s.ending is not None, standing(s)
     decided = decide(s, what, now)
     if isinstance(decided, Rejection):
         return decided
@@ -62,6 +65,8 @@ def _seen(
     for row in decided.rows:
         if row.type == T.WORKFLOW_COMPENSATING:
             undo.extend(n["node_id"] for n in row.data["nodes"])
+    if rolling_back and not undo:
+        undo = [k for k in _to_come(s) if before[k] != N.COMPENSATING]
     changed = [
         {"node_id": k, "from": before[k], "to": n.state.value}
         for k, n in s.nodes.items()
@@ -76,7 +81,15 @@ def _seen(
         "undo": undo,
         "skipped": skipped,
         "under_way": [k for k in out if s.nodes[k].live is not None],
+        "standing": [k for k in standing(s) if k not in stood],
     }
+
+
+def _to_come(s: WorkflowState) -> list[str]:
+    """The undos that a rollback has still to begin or to try again, in their order."""
+    if s.ending is None or s.ending.stopped or s.held:
+        return []
+    return [n["node_id"] for n in undo_list(s, s.ending.members) if s.nodes[n["node_id"]].spec.undoing is not None]
 
 
 def lost_with(s: WorkflowState, skipped: list[str]) -> list[str]:

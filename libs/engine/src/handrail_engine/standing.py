@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from handrail_contracts.events import TERMINAL
 from handrail_contracts.events import NodeStatus as N
 from handrail_engine.evidence import clip
 from handrail_engine.rollback import needs_undo
@@ -22,6 +23,19 @@ def incomplete_reason(s: WorkflowState) -> str | None:
     if begun and begun[-1] not in ".!?…":
         begun += "."
     return f"{begun} Left standing: {', '.join(stands[:_NAMED])}{more}.".strip()
+
+
+def standing(s: WorkflowState) -> list[str]:
+    """The nodes whose effect stays although they are rolled back, as far as that is settled, in plan order. Empty where
+    nothing is rolled back."""
+    if s.ending is None:
+        return []
+    over = s.ending.stopped or s.status in TERMINAL
+    return [n.spec.id for n in s.nodes.values() if s.undoes(n) and (_why(n) is not None if over else _left(n))]
+
+
+def _left(n: NodeState) -> bool:
+    return n.state is N.NOT_REVERSIBLE or (n.state is N.COMPENSATION_FAILED and n.undo.settled)
 
 
 def _why(n: NodeState) -> str | None:

@@ -86,7 +86,7 @@ class Foresight:
         if summary.ended:
             raise already_ended(trace_id, summary.status)
         name = "pause" if isinstance(order, PanicPause) else "cancel"
-        nothing = {"nodes": [], "undo": [], "skipped": [], "under_way": []}
+        nothing = {"nodes": [], "undo": [], "skipped": [], "under_way": [], "standing": []}
         same = {"action_id": name, "status_after": summary.status, **nothing}
         if summary.parked is not None:
             if isinstance(order, Cancel):
