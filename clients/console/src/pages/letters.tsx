@@ -112,6 +112,7 @@ function LetterRow({ letter }: { letter: Letter }) {
           <strong>{letter.node_id ?? letter.trace_id}</strong> <code>{letter.error_code}</code>{" "}
           <span className="chip">{letter.kind}</span> <span className="chip">{text.letters.states[letter.state] ?? letter.state}</span>{" "}
           <span className="dim small">{letter.agent}</span> <Ago at={letter.at} />
+          {letter.node_id ? <code className="letter-of dim small">{letter.trace_id}</code> : null}
         </summary>
         {letter.reason ? <p className="wrap">{letter.reason}</p> : null}
         {attempts.length > 0 ? <Attempts of={attempts} /> : <Json value={letter.data ?? letter} label={text.letters.title} />}
