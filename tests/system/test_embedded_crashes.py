@@ -50,6 +50,25 @@ async def test_killing_everything_mid_run_loses_no_workflow_and_doubles_no_effec
         await postgres.stop()
 
 
+async def test_the_next_start_goes_on_and_complains_about_nothing(tmp_path: Path) -> None:
+    up = Up(tmp_path / "data")
+    await up.start()
+    async with Client(up.url) as client:
+        await client.start(blueprint="employee-onboarding", input={"sku": "MBP-OUT-OF-STOCK"}, trace_id="ada")
+
+        async def waits() -> bool:
+            return (await client.state("ada")).status == "PAUSED_HITL"
+
+        await wait_until(waits, description="a person is asked", timeout_s=60)
+        assert await up.stop() == 0
+        await up.start()
+        await client.resume("ada", "RES_SKIP")
+        await wait_until(lambda: _ended(client, ["ada"]), description="it goes on", timeout_s=60)
+    assert await up.stop() == 0
+    said = (tmp_path / "data" / "up.log").read_text()
+    assert not [line for line in said.splitlines() if '"level":"error"' in line or '"level":"warning"' in line], said
+
+
 async def test_a_second_instance_and_a_taken_port_are_told_in_one_line(tmp_path: Path) -> None:
     first = Up(tmp_path / "data")
     await first.start()

@@ -79,6 +79,8 @@ class SimBus:
 class Connection:
     """Implements `ports.Bus` for one process."""
 
+    forgets = False
+
     def __init__(self, bus: SimBus, process: Process) -> None:
         self.bus, self.process = bus, process
         self.member: Member | None = None

@@ -37,6 +37,8 @@ class KafkaBus:
     it stands still. `replicas`: replication of topics that we make, bounded by the number of brokers.
     """
 
+    forgets = False
+
     def __init__(
         self,
         bootstrap: str,

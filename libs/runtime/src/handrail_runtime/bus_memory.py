@@ -38,6 +38,8 @@ class MemoryBus:
     `retention_records` and `retention_bytes` bound each partition, `total_bytes` the whole bus (record overhead counted).
     """
 
+    forgets = True
+
     def __init__(
         self,
         *,

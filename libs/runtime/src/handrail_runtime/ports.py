@@ -135,6 +135,9 @@ class Bus(Protocol):
     """One incarnation of the bus. `bus_id` changes when offsets lose their meaning (another cluster, a restart of the
     in-memory bus)."""
 
+    forgets: bool
+    """True where no log outlives the process: another `bus_id` after a restart is what is to be expected."""
+
     async def bus_id(self) -> str:
         """The identity of this log."""
         ...

@@ -67,7 +67,16 @@ class Orchestrator:
         self._cache, self._wakeups = Cache(cached_nodes), Wakeups()
         self._publisher = Publisher(bus, tenant, partitions, self._payloads)
         self._batcher = Batcher(store, self._cache, self._own, self._publisher, self._wakeups, tenant, self.now_ms)
-        self._takeover = Takeover(store, self._own, self._publisher, self._batcher, self._wakeups, tenant, self.now_ms)
+        self._takeover = Takeover(
+            store,
+            self._own,
+            self._publisher,
+            self._batcher,
+            self._wakeups,
+            tenant,
+            self.now_ms,
+            bus_forgets=bus.forgets,
+        )
         self._inbound = Inbound(tenant, partitions)
         self._reader: Reader | None = None
         self._beats = Beats(bus, self._batcher.beat)

@@ -44,16 +44,22 @@ class Takeover:
         wakeups: Wakeups,
         tenant: str,
         clock: Callable[[], int],
+        *,
+        bus_forgets: bool,
     ) -> None:
         self._store, self._own, self._publisher = store, ownership, publisher
         self._batcher, self._wakeups, self._tenant, self._clock = batcher, wakeups, tenant, clock
+        self._bus_forgets = bus_forgets
 
     async def bus(self, held: list[Held]) -> None:
         """The bus lost its log: every open workflow of these partitions gets its open work and its last event sent again
-        (DESIGN section 5, Ownership). An alarm, not a failure."""
+        (DESIGN section 5, Ownership). An alarm, not a failure; not even that where every start has a new log."""
         partitions = sorted(h.p for h in held)
-        _log.error("foreign_bus_adopted", partitions=partitions)
-        _adopted.inc(len(partitions))
+        if self._bus_forgets:
+            _log.info("new_bus_adopted", partitions=partitions)
+        else:
+            _log.error("foreign_bus_adopted", partitions=partitions)
+            _adopted.inc(len(partitions))
         positions = [self._own.position(h.p, self._publisher.published(h.p), 0, dict(h.offsets)) for h in held]
         await self._store.commit(Batch(self._tenant, positions=positions))
         self._own.committed(positions)
