@@ -17,7 +17,7 @@ from handrail_contracts.envelope import Envelope, ce_type, to_headers
 from handrail_contracts.events import MAX_EVENT_BYTES
 from handrail_contracts.plan import Plan
 from handrail_contracts.policy import Policy
-from handrail_contracts.tasks import DeadLetter, Outcome, Result, Task, TaskKind
+from handrail_contracts.tasks import DeadLetter, Heartbeat, Outcome, Result, Task, TaskKind
 from handrail_engine.inputs import PanicPause
 from handrail_engine.plan import compile_plan
 from handrail_orchestrator.adapters.postgres import PostgresStore
@@ -484,6 +484,33 @@ async def test_a_failed_attempt_whose_key_is_closed_for_a_retry_is_not_answered_
     await rig.until("w", "COMPLETED")
     assert [t.attempt for t in closed] == [1]
     assert not [r for r in await rig.rows("w") if r.type == "RESULT_IGNORED"]
+
+
+async def test_a_claim_of_which_only_a_heartbeat_came_is_known_to_the_next_owner_too(rig: Rig) -> None:
+    rig.answer = lambda task: None  # its `started` was lost
+    first = await rig.orchestrator()
+    await rig.start("w", [node("a")])
+    await wait_until(lambda: bool(rig.tasks), description="the task was sent")
+    task = rig.tasks[0]
+    beat = Heartbeat(**{k: getattr(task, k) for k in Heartbeat.model_fields if hasattr(task, k)}, worker="w1")
+    key = ids.workflow_key("default", "w").encode()
+    headers = to_headers(Envelope("beat-1", ce_type("heartbeat"), "/test"))
+    p = ids.partition("default", "w", P)
+
+    async def begun() -> bool:
+        await rig.send(Outgoing(topics.HEARTBEATS, key, codec.encode(beat), headers, p))
+        return (await rig.fold("w")).nodes["a"].state == "IN_PROGRESS"
+
+    await wait_until(begun, description="the claim is in the journal")
+    await rig.crash(first)
+    a = (await rig.fold("w")).nodes["a"]
+    assert a.worker == "w1" and a.live is not None and a.live.lease_until is not None
+    await rig.orchestrator()
+    await rig.send(rig.record(ok(task)))
+    await rig.until("w", "COMPLETED")
+    moves = [r.data["to"] for r in await rig.rows("w") if r.type == "NODE_STATE_CHANGED"]
+    assert moves == ["SCHEDULED", "IN_PROGRESS", "COMPLETE"]
+    await rig.check()
 
 
 async def test_commands_are_applied_once_and_in_order_without_a_nudge(rig: Rig) -> None:

@@ -16,7 +16,7 @@ from handrail_contracts.tasks import (
     Result,
     TaskKind,
 )
-from handrail_engine.decide import Decided, adopt, decide, heard, renew
+from handrail_engine.decide import Decided, adopt, begun_by, decide, heard, renew
 from handrail_engine.evolve import fold
 from handrail_engine.inputs import Cancel, Decision, Input, Now, PanicPause, Rejection, Start, Wake
 from handrail_engine.outgoing import Dispatch
@@ -162,7 +162,11 @@ class Saga:
         undo = n.state is NodeStatus.COMPENSATING
         attempt, key = (n.undo.attempt, self.state.undo_key(n)) if undo else (n.attempt, self.state.do_key(n))
         beat = Heartbeat(trace_id="w", node_id=node_id, attempt=attempt, effect_key=key)
-        return heard(self.state, beat, Now(self.now_ms))
+        started = begun_by(self.state, beat)
+        known = heard(self.state, beat, Now(self.now_ms))
+        if started is not None:
+            self.do(started)
+        return known
 
     # when: people
 

@@ -418,6 +418,35 @@ def test_a_heartbeat_of_an_attempt_whose_claim_was_lost_is_a_claim() -> None:
     assert s.pause["kind"] == "ambiguous", "it was alive, so it is in doubt, not unstarted"
 
 
+@pytest.mark.parametrize("doing", ["a", "undo of a"])
+def test_a_claim_that_only_a_heartbeat_told_of_is_known_to_the_next_owner(doing: str) -> None:
+    s = Saga(node("a", effect_class="idempotent", compensation={}, timeouts={"schedule_to_start_s": 12}), node("z"))
+    if doing == "undo of a":
+        s.ok("a").cancel()
+    s.wait(3)
+    assert s.heartbeat("a")
+    rows = len(s.rows)
+    assert s.heartbeat("a") and len(s.rows) == rows, "it is told once"
+    s.owner_changes()
+    assert s.heartbeat("a") and len(s.rows) == rows
+    s.wait(9).wait(4)
+    assert s.states["a"] in ("RETRYING", "SCHEDULED", "COMPENSATING") and not s.state.pauses, (
+        "it fell silent; it was begun"
+    )
+    assert (s["a"].undo if doing == "undo of a" else s["a"]).attempts[-1]["error"]["code"] == "lease-expired"
+
+
+def test_a_heartbeat_of_an_attempt_that_was_given_up_is_a_sign_of_life() -> None:
+    s = Saga(node("a", effect_class="unsafe", compensation={}, timeouts={"schedule_to_start_s": 5}))
+    s.wait(5).wait(2)
+    assert s.pause["kind"] == "failure" and not s["a"].in_doubt
+    s.heartbeat("a")
+    assert s["a"].in_doubt and s.told() == ["RESULT_IGNORED a late"]
+    rows = len(s.rows)
+    s.heartbeat("a")
+    assert len(s.rows) == rows
+
+
 def test_an_attempt_that_its_agent_stopped_is_a_definite_failure() -> None:
     s = Saga(node("a", effect_class="unsafe", compensation={})).started("a")
     s.answer("a", Outcome.CANCELLED)

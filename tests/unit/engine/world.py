@@ -15,7 +15,7 @@ from typing import Any
 from handrail_contracts.events import UNDO_STATES, NodeStatus
 from handrail_contracts.plan import EffectClass, PauseScope
 from handrail_contracts.tasks import DeadLetter, Failure, Heartbeat, Outcome, Result, Task, TaskKind
-from handrail_engine.decide import Decided, adopt, decide, heard, renew
+from handrail_engine.decide import Decided, adopt, begun_by, decide, heard, renew
 from handrail_engine.evolve import fold
 from handrail_engine.inputs import Cancel, Claim, Decision, Input, Now, PanicPause, Rejection, Say, Start, Wake
 from handrail_engine.outgoing import Dispatch, late_effect
@@ -293,7 +293,11 @@ class World:
         if run.over:
             return
         if self.rng.random() >= self.loss:
-            heard(self.state, self.agents.beat(run.task), Now(self.now))
+            beat = self.agents.beat(run.task)
+            started = begun_by(self.state, beat)
+            heard(self.state, beat, Now(self.now))
+            if started is not None:
+                self._result(started)
         self.later(int(run.task.lease_s * 300), "beat", run)
 
     def _with_nodes(self, run: Run, results: list[Result]) -> list[Result]:

@@ -10,11 +10,13 @@ from handrail_contracts.events import NodeStatus as N
 from handrail_contracts.events import WorkflowStatus
 from handrail_contracts.model import iso
 from handrail_contracts.pauses import PauseKind
-from handrail_contracts.tasks import DeadLetter, Heartbeat, Result, TaskKind
+from handrail_contracts.plan import EffectClass
+from handrail_contracts.tasks import DeadLetter, Heartbeat, Outcome, Result, TaskKind
 from handrail_engine import budgets, compensation, foreign, gates, nodes, pauses, planning, room, talk, unclaimed
 from handrail_engine.inputs import Cancel, Claim, Decision, Input, Now, PanicPause, Rejection, Say, Start, Wake
 from handrail_engine.leases import claim
 from handrail_engine.lifecycle import OPEN
+from handrail_engine.marks import ignored_mark
 from handrail_engine.outgoing import dead_letter_for
 from handrail_engine.references import MISSING, dig, parse, resolve
 from handrail_engine.standing import incomplete_reason
@@ -326,15 +328,38 @@ def heard(s: WorkflowState, beat: Heartbeat, now: Now) -> bool:
     """A heartbeat: the lease of the open attempt runs anew. False when it belongs to no attempt that is open.
 
     One for an attempt whose claim was never heard of is a claim too (the `started` was lost): it may not be taken for
-    one that nobody has begun.
+    one that nobody has begun. See `begun_by`.
     """
     node = s.nodes.get(beat.node_id)
-    if node is None or node.live is None:
-        return False
-    undo = node.state is N.COMPENSATING
-    attempt, key = (node.undo.attempt, s.undo_key(node)) if undo else (node.attempt, s.do_key(node))
-    if beat.attempt != attempt or beat.effect_key != key:
+    if node is None or not _current(s, node, beat):
         return False
     claim(node, now.ms)
     s.arm(node)
     return True
+
+
+def begun_by(s: WorkflowState, beat: Heartbeat) -> Result | None:
+    """The `started` that a heartbeat stands for, to be fed in, so that the journal knows what a lease alone would forget with its
+    owner: the claim of the open attempt, or the sign of life of one that was taken for never begun. None where the journal
+    knows it already. Changes nothing."""
+    node = s.nodes.get(beat.node_id)
+    if node is None:
+        return None
+    undo = node.state is N.COMPENSATING
+    if _current(s, node, beat):
+        known = node.undo.claimed if undo else node.state is not N.SCHEDULED
+    else:
+        told = ignored_mark(beat.attempt, Outcome.STARTED.value) in node.ignored
+        known = told or node.closed.get(beat.attempt) != "given-up" or node.spec.effect_class is EffectClass.PURE
+        undo = False
+    if known:
+        return None
+    kind = TaskKind.COMPENSATE if undo else TaskKind.EXECUTE
+    return Result(**beat.model_dump(exclude_unset=True), kind=kind, outcome=Outcome.STARTED)
+
+
+def _current(s: WorkflowState, node: NodeState, beat: Heartbeat) -> bool:
+    """True when the beat is of the attempt that is out."""
+    undo = node.state is N.COMPENSATING
+    attempt, key = (node.undo.attempt, s.undo_key(node)) if undo else (node.attempt, s.do_key(node))
+    return node.live is not None and beat.attempt == attempt and beat.effect_key == key

@@ -17,7 +17,7 @@ from handrail_contracts.events import EventType
 from handrail_contracts.model import iso
 from handrail_contracts.tasks import DeadLetter, Heartbeat, Outcome, Result
 from handrail_engine.admission import admit
-from handrail_engine.decide import decide, heard
+from handrail_engine.decide import begun_by, decide, heard
 from handrail_engine.inputs import Decision, GiveUp, Input, Now, Rejection, Say, Wake
 from handrail_engine.outgoing import late_effect
 from handrail_engine.state import Row, WorkflowState
@@ -342,18 +342,13 @@ class Batcher:
         return entry
 
     def beat(self, hb: Heartbeat) -> Result | None:
-        """Takes a heartbeat. Answers a `started` to feed in when the claim's own message was lost."""
+        """Takes a heartbeat. Answers the `started` to feed in where the claim's own message has not come."""
         entry = self._cache.get(hb.trace_id)
         if entry is None:
             return None
-        now = Now(self._clock(), self.last_claim)
-        if heard(entry.state, hb, now):
-            return None
-        node = entry.state.nodes.get(hb.node_id)
-        if node is None or node.live is None or node.live.lease_until is not None:
-            return None
-        kind = "compensate" if node.state.value == "COMPENSATING" else "execute"
-        return Result.model_validate({**hb.model_dump(exclude_unset=True), "kind": kind, "outcome": "started"})
+        started = begun_by(entry.state, hb)
+        heard(entry.state, hb, Now(self._clock(), self.last_claim))
+        return started
 
 
 def _foreign(what: Input | None, why: Rejection) -> bool:
