@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from handrail_contracts.tasks import Outcome, Result
+from handrail_contracts.tasks import Outcome, Result, TaskKind
 from handrail_engine.admission import admit
 from unit.engine.saga import AnyAgent, Saga, node
 
@@ -92,3 +92,42 @@ def test_answers_without_nodes_pass_as_they_are() -> None:
     assert admit(s.state, unasked, AnyAgent()) is unasked
     s.do(unasked)
     assert s["a"].error and s["a"].error["code"] == "too-many-nodes"
+
+
+ADDS = node("a", may_add_nodes=1, effect_class="idempotent")
+
+
+def through(s: Saga, r: Result) -> None:
+    s.do(admit(s.state, r, AnyAgent()))
+
+
+@pytest.mark.parametrize("undo", [True, False])
+def test_an_answer_with_nodes_while_its_node_is_wound_down_is_a_success_like_any_other(undo: bool) -> None:
+    s = Saga(ADDS).started("a").cancel(undo=undo)
+    through(s, answer(s, "a", [{"id": "c", **RAW}], 7))
+    assert (s.told()[0], s["a"].output) == ("a COMPLETE", 7)
+    assert s.told()[1:] == (["a COMPENSATING"] if undo else ["WORKFLOW_CANCELLED"])
+
+
+def test_a_success_with_nodes_that_arrives_after_its_undo_orders_another() -> None:
+    s = Saga(ADDS, node("z", effect_class="idempotent", timeouts={"lease_s": 60.0})).started("a", "z").cancel()
+    r = answer(s, "a", [{"id": "c", **RAW}])
+    s.wait(5)
+    assert s.states["a"] == "COMPENSATING", "it fell silent"
+    s.ok("a", undo=True)
+    through(s, r)
+    assert s.told() == ["RESULT_IGNORED a late", "a COMPENSATING"]
+    s.ok("a", undo=True).ok("z", undo=False).ok("z", undo=True)
+    assert s.status == "COMPENSATED"
+    keys = [t.effect_key for t in s.sent(TaskKind.COMPENSATE, "a")]
+    assert len(keys) == len(set(keys)) == 2
+
+
+def test_a_success_with_nodes_of_an_attempt_before_is_late_whatever_its_nodes_are() -> None:
+    s = Saga(ADDS).started("a")
+    r = answer(s, "a", [{"id": "a", **RAW}])
+    s.wait(5).wait(1)
+    assert (s.states["a"], s["a"].attempt) == ("SCHEDULED", 2)
+    through(s, r)
+    assert s.told() == ["RESULT_IGNORED a superseded"]
+    assert (s.last[-1].meta or {})["outcome"] == "ok"

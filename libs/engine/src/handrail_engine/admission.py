@@ -8,6 +8,7 @@ from typing import Any
 from handrail_contracts.plan import EffectClass, Gate, Plan
 from handrail_contracts.tasks import Failure, Outcome, Result
 from handrail_engine import appended, planning
+from handrail_engine.lifecycle import OPEN
 from handrail_engine.plan import PlanProblem, Registry, compile_plan, validate
 from handrail_engine.state import WorkflowState
 
@@ -15,10 +16,13 @@ from handrail_engine.state import WorkflowState
 def admit(s: WorkflowState, r: Result, registry: Registry) -> Result:
     """The answer as `decide` may have it: its `nodes` compiled; or, where they are no plan that may run, as a failed attempt
     whose evidence names every fault (in doubt, when the node has side effects: that the agent acted is not undone by a bad
-    plan). Answers without nodes pass as they are. Pure; never raises on what an agent wrote.
+    plan). Answers without nodes pass as they are, and so do those whose nodes nobody adds any more: that the agent has acted is
+    all that counts of one that comes late, or while its node is wound down. Pure; never raises on what an agent wrote.
     """
     node = s.nodes.get(r.node_id)
     if r.outcome is not Outcome.OK or not r.nodes or node is None or s.ended:
+        return r
+    if s.leaves(node) or node.state not in OPEN or (r.attempt, r.effect_key) != (node.attempt, s.do_key(node)):
         return r
     if s.planned and not node.spec.may_add_nodes:
         return r  # decide refuses it by the quota
