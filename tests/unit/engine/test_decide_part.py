@@ -375,6 +375,26 @@ def test_another_step_needs_another_id() -> None:
         assert s.status == "COMPLETED_WITH_SKIPS"
 
 
+@pytest.mark.parametrize("again", [{"agent": "bob"}, {"depends_on": ["y", "news"]}])
+def test_what_waits_for_room_and_is_appended_again_as_another_step_waits_as_that(again: dict[str, Any]) -> None:
+    s = Saga(
+        node("p", savepoint=True, **EFFECT),
+        node("y", "p", may_add_nodes=2, **EFFECT),
+        node("w", "y", **ALL, **EFFECT),
+        node("news"),
+    )
+    s.limits = {"eve": 0}
+    first = node("one", "p", **EFFECT) | {"agent": "eve"}
+    appends(s.ok("p"), "y", first).exhaust("w")
+    s.press("RES_BACK")
+    s.ok("y", undo=True)
+    assert s.states["one"] == "PENDING" and s["one"].crowded
+    appends(s, "y", first | again).owner_changes()
+    assert s.states["one"] == ("SCHEDULED" if "agent" in again else "PENDING") and not s["one"].crowded
+    s.limits = {}
+    assert s.ok("news", "w").ok("one").status == "COMPLETED"
+
+
 def test_what_comes_again_may_not_come_after_what_comes_after_it() -> None:
     s = grown(node("z", may_add_nodes=1))
     appends(s, "z", node("far", "z", "one"))

@@ -15,6 +15,7 @@ import pytest
 
 from handrail_contracts.plan import EffectClass, Plan
 from handrail_contracts.tasks import Outcome, Result, TaskKind
+from handrail_engine import appended
 from handrail_engine.decide import Decided, decide
 from handrail_engine.evolve import fold
 from handrail_engine.explain import explain
@@ -22,10 +23,24 @@ from handrail_engine.inputs import Cancel, Now, Start, Wake
 from handrail_engine.outgoing import Dispatch
 from handrail_engine.plan import compile_plan, validate
 from handrail_engine.state import NodeState, WorkflowState
-from unit.engine.saga import T0, AnyAgent, node
+from unit.engine.plans import BACK
+from unit.engine.saga import T0, AnyAgent, Saga, node
 
 SIZE = 10_000
 Shape = list[dict[str, Any]]
+
+
+def count(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> list[None]:
+    """Grows by one with every call of this function."""
+    calls: list[None] = []
+    real = getattr(module, name)
+
+    def counted(*args: Any) -> Any:
+        calls.append(None)
+        return real(*args)
+
+    monkeypatch.setattr(module, name, counted)
+    return calls
 
 
 def chain() -> Shape:
@@ -189,6 +204,26 @@ def test_a_rollback_of_ten_thousand_nodes(shape: Any) -> None:
     print(
         f"\n{shape.__name__}: abort {aborted - began:.2f} s, {steps} undos {done - aborted:.2f} s, longest row {size}"
     )
+
+
+def test_many_nodes_that_are_appended_again_after_others_are_put_in_order_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    orders = count(monkeypatch, appended, "rearrange")
+    many = [f"x{i}" for i in range(300)]
+    s = Saga(
+        node("p", savepoint=True),
+        node("y", "p", may_add_nodes=300),
+        node("w", "y", resolutions=[BACK], effect_class="idempotent"),
+        *(node(f"n{i}", "w") for i in range(2_000)),
+        large=True,
+    )
+    s.ok("p").answer("y", Outcome.OK, nodes=[node(k, "y", "w") for k in many])
+    s.exhaust("w").press("RES_BACK")
+    s.ok("y", undo=True)
+    orders.clear()
+    s.answer("y", Outcome.OK, nodes=[node(k, "y") for k in many])
+    assert s.states["x299"] == "SCHEDULED"
+    rows = sum(r.type == "NODES_ADDED" for r in s.last)
+    assert len(orders) == 2 * rows, "once a row, by the state and by whoever folds beside it"
 
 
 def test_wakes_and_heartbeats_touch_only_what_is_due() -> None:

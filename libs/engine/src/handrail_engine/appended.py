@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from handrail_contracts.events import NodeStatus
+from handrail_engine import room
 from handrail_engine.spec import NodeSpec, node_spec
 from handrail_engine.state import NodeState, WorkflowState
 from handrail_engine.undo_list import subtree
@@ -88,20 +89,21 @@ def keep(s: WorkflowState, maker: NodeState, ids: Collection[str]) -> None:
         s.nodes[node_id].by = (maker.spec.id, maker.generation)
 
 
-def renew(s: WorkflowState, spec: NodeSpec, by: tuple[str, int] | None) -> None:
+def renew(s: WorkflowState, spec: NodeSpec, by: tuple[str, int] | None) -> bool:
     """The node of this id goes on as it is written now. What a person had set belonged to what was written before. Part of
-    `evolve`; expects these in topological order."""
+    `evolve`; expects these in topological order. True when it comes after others than before: see `rearrange`."""
     node = s.nodes[spec.id]
+    if node.crowded:
+        room.uncrowd(s, node)  # as what it was; as what it is now it is considered anew
     old, node.spec, node.by = node.spec, spec, by
     if spec.compiled != old.compiled:
         node.overrides = {}
     node.waiting = sum(1 for d in spec.depends_on if not s.nodes[d].ended_seq)
-    if spec.depends_on != old.depends_on:
-        _rearrange(s)
+    return spec.depends_on != old.depends_on
 
 
-def _rearrange(s: WorkflowState) -> None:
-    """Puts the nodes into the topological order that is nearest to the one they had."""
+def rearrange(s: WorkflowState) -> None:
+    """Puts the nodes into the topological order that is nearest to the one they had, once edges have changed. Part of `evolve`."""
     children: dict[str, list[str]] = {k: [] for k in s.nodes}
     before: dict[str, int] = {}
     for k, n in s.nodes.items():

@@ -133,10 +133,11 @@ def _accepted(s: WorkflowState, row: Row) -> None:
 def _add_nodes(s: WorkflowState, row: Row, known: Outline | None) -> None:
     there, by = len(s.nodes), row.data.get("by")
     mark = None if by is None else (by, s.nodes[by].generation)
+    edges_changed = False
     specs = known.specs if known is not None else (node_spec(c, s.nodes) for c in (row.meta or {})["nodes"])
     for spec in specs:  # plans are in topological order: what a node refers to stands before it
         if spec.id in s.nodes:
-            appended.renew(s, spec, mark)
+            edges_changed |= appended.renew(s, spec, mark)
             continue
         waiting = sum(1 for d in spec.depends_on if d not in s.nodes or not s.nodes[d].ended_seq)
         node = NodeState(spec, len(s.nodes), waiting, by=mark)
@@ -144,6 +145,8 @@ def _add_nodes(s: WorkflowState, row: Row, known: Outline | None) -> None:
         s.children.setdefault(spec.id, [])
         for dep in spec.depends_on:
             s.children.setdefault(dep, []).append(spec.id)
+    if edges_changed:
+        appended.rearrange(s)
     new = len(s.nodes) - there
     s.unsettled += new
     s.counts[NodeStatus.PENDING] = s.counts.get(NodeStatus.PENDING, 0) + new
