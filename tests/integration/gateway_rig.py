@@ -69,7 +69,10 @@ MANIFESTS: dict[tuple[str, str], dict[str, Any]] = {
     ("hr_bot", "create"): {"effect_class": "idempotent", "compensatable": True},
     ("hardware_bot", "order"): {"effect_class": "idempotent", "compensatable": True, "retry": {"max_attempts": 5}},
     ("simulator", "script"): {"effect_class": "pure", "compensatable": True},
-    ("bank", "wire"): {"effect_class": "unsafe"},
+    ("bank", "wire"): {
+        "effect_class": "unsafe",
+        "input_schema": {"type": "object", "properties": {"amount": {"type": "number"}}},
+    },
 }
 
 

@@ -242,6 +242,52 @@ def chain(count: int) -> dict[str, Any]:
     return {"nodes": [node(f"n{i}", *([f"n{i - 1}"] if i else [])) for i in range(count)]}
 
 
+def expiry(action_id: str, *given: Any) -> dict[str, Any]:
+    return {"after_s": 9, "action_id": action_id, **({"input": given[0]} if given else {})}
+
+
+def wired(**more: Any) -> dict[str, Any]:
+    return {"id": "a", "agent": "bank", "action": "wire", "compensation": "none", **more}
+
+
+def silent(action_id: str, *given: Any) -> dict[str, Any]:
+    """A plan whose first node presses one of its buttons by itself, with this input; its second reads `n` of the first."""
+    order = {"type": "object", "properties": {"sku": {"type": "string"}}, "required": ["sku"]}
+    buttons = [
+        {"action_id": "RES_NOTE", "kind": "retry", "sets": "link", "requires_input": True, "input_schema": "url"},
+        {"action_id": "RES_ORDER", "kind": "retry", "sets": "order", "requires_input": True, "input_schema": order},
+        {"action_id": "RES_LEAVE", "kind": "skip"},
+        {"action_id": "RES_ABORT", "kind": "compensate"},
+    ]
+    first = node(
+        "a",
+        resolutions=[{"display_text": "x", **b} for b in buttons],
+        expiry=expiry(action_id, *given),
+        output_schema={"type": "object", "properties": {"n": {"type": "number"}}},
+    )
+    return {"nodes": [first, node("b", "a", inputs={"n": {"$from": "nodes.a.output.n"}})]}
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        silent("RES_NOTE", "https://vendor.example/x"),
+        silent("RES_ORDER", {"sku": "MBP-16"}),
+        silent("RES_LEAVE"),
+        silent("RES_LEAVE", None),
+        silent("RES_LEAVE", {"n": 1}),
+        silent("RES_ABORT"),
+        {"nodes": [node("a", expiry=expiry("RES_RESPOND", "Nobody is there."))]},
+        {"nodes": [node("a", expiry=expiry("RES_HAPPENED", None))]},
+        {"nodes": [node("a", gate={}, expiry=expiry("RES_EDIT", {"x": 1}))]},
+        {"nodes": [wired(gate={}, expiry=expiry("RES_EDIT", {"amount": 5}))]},
+    ],
+)
+async def test_a_deadline_that_gives_its_button_what_it_asks_for_is_taken(rig: Rig, plan: dict[str, Any]) -> None:
+    answer = await rig.post("/workflows", {"plan": plan})
+    assert answer.status_code == 202, answer.text
+
+
 @pytest.mark.parametrize(
     ("body", "status", "code", "pointer"),
     [
@@ -319,6 +365,30 @@ def chain(count: int) -> dict[str, Any]:
             422,
             "validation",
             "/plan/nodes/0/output_schema",
+        ),
+        ({"plan": silent("RES_NOTE", "not a link")}, 422, "validation", "/plan/nodes/0/expiry/input"),
+        ({"plan": silent("RES_NOTE")}, 422, "validation", "/plan/nodes/0/expiry/input"),
+        ({"plan": silent("RES_ORDER", {"sku": 5})}, 422, "validation", "/plan/nodes/0/expiry/input/sku"),
+        ({"plan": silent("RES_ABORT", "why not")}, 422, "validation", "/plan/nodes/0/expiry/input"),
+        ({"plan": silent("RES_LEAVE", {"n": "one"})}, 422, "validation", "/plan/nodes/0/expiry/input/n"),
+        ({"plan": silent("RES_LEAVE", {})}, 422, "validation", "/plan/nodes/0/expiry/input/n"),
+        (
+            {"plan": {"nodes": [node("b", "a"), node("a", expiry={"after_s": 9, "action_id": "RES_RESPOND"})]}},
+            422,
+            "validation",
+            "/plan/nodes/1/expiry/input",
+        ),
+        (
+            {"plan": {"nodes": [node("a", gate={}, expiry=expiry("RES_EDIT", 5))]}},
+            422,
+            "validation",
+            "/plan/nodes/0/expiry/input",
+        ),
+        (
+            {"plan": {"nodes": [wired(gate={}, expiry=expiry("RES_EDIT", {"amount": "much"}))]}},
+            422,
+            "validation",
+            "/plan/nodes/0/expiry/input/amount",
         ),
     ],
 )

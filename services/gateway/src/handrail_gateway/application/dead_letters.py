@@ -14,7 +14,8 @@ from handrail_engine.payloads import taken_over
 from handrail_gateway.application.faults import Refusal, quote
 from handrail_gateway.application.idempotency import Once
 from handrail_gateway.application.ports import Answer, Caller, LockedPause, Transaction
-from handrail_gateway.application.resume import MISSING, order, press, refuse_when_over
+from handrail_gateway.application.pressed import MISSING
+from handrail_gateway.application.resume import order, press, refuse_when_over
 
 LATE_EFFECT = "late_effect"
 _DONE = {ResolutionKind.RETRY: "replayed", ResolutionKind.SKIP: "discarded"}

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
-from handrail_contracts.plan import MAX_NODES, Plan
-from handrail_engine.plan import validate
-from handrail_gateway.application import schemas
+from handrail_contracts.pauses import DEFAULT_RESOLUTIONS, PauseKind
+from handrail_contracts.plan import MAX_NODES, Plan, ResolutionKind
+from handrail_engine.plan import compile_plan, validate
+from handrail_engine.proposals import edit_schema
+from handrail_gateway.application import pressed, schemas
 from handrail_gateway.application.faults import Refusal
 from handrail_gateway.application.registry import Manifests
+from handrail_gateway.application.substitutes import Substitutes
 
 MAX_ERRORS = 200
+_USUAL: dict[str, dict[str, Any]] = {
+    r.action_id: r.model_dump(mode="json", exclude_none=True)
+    for kind in (PauseKind.GATE, PauseKind.ESCALATION, PauseKind.AMBIGUOUS, PauseKind.FAILURE)
+    for r in DEFAULT_RESOLUTIONS[kind]
+}
 
 
 def refuse_oversize(body: Any) -> None:
@@ -28,15 +37,16 @@ def refuse_oversize(body: Any) -> None:
         )
 
 
-def refuse_faults(plan: Plan, manifests: Manifests, at: str, *, input_schema: Mapping[str, Any] | None = None) -> None:
-    """Raises Refusal when the plan may not run; pointers begin with `at`. The code is that of the first fault."""
-    found = [
-        {"pointer": at + p.pointer, "code": p.code, "message": p.message}
-        for p in validate(plan, manifests, input_schema=input_schema)
-    ]
+def compiled(plan: Plan, manifests: Manifests, at: str) -> dict[str, Any]:
+    """The plan as it runs with these agents. Raises Refusal when it may not run: pointers begin with `at`, the code is that of
+    the first fault."""
+    found = [{"pointer": at + p.pointer, "code": p.code, "message": p.message} for p in validate(plan, manifests)]
     found = found or list(_bad_schemas(plan, at))
     if not found:
-        return
+        as_it_runs = compile_plan(plan, manifests)
+        found = list(islice(_unfit_silence(plan, as_it_runs["nodes"], at), MAX_ERRORS))
+        if not found:
+            return as_it_runs
     codes = Counter(f["code"] for f in found)
     first = found[0]
     more = f" {len(found)} faults in all; `errors` lists them." if len(found) > 1 else ""
@@ -62,3 +72,38 @@ def _bad_schemas(plan: Plan, at: str) -> Iterator[dict[str, str]]:
                         "code": "validation",
                         "message": f"Expected a JSON Schema, but: {e}.",
                     }
+
+
+def _unfit_silence(plan: Plan, nodes: Sequence[dict[str, Any]], at: str) -> Iterator[dict[str, str]]:
+    """What a deadline gives its button is what a person would have to give: nobody is there to give it again. `nodes` are
+    compiled."""
+    outputs: Substitutes | None = None
+    as_they_run = {n["id"]: n for n in nodes} if any(n.expiry is not None for n in plan.nodes) else {}
+    for i, node in enumerate(plan.nodes):
+        if node.expiry is None:
+            continue
+        button = _button(as_they_run[node.id], node.expiry.action_id)
+        given = node.expiry.input if "input" in node.expiry.model_fields_set else pressed.MISSING
+        here = f"{at}/nodes/{i}/expiry/input"
+        try:
+            wrong = pressed.faults(button, given, here)
+            if not wrong and pressed.is_output(button, given):
+                outputs = outputs or Substitutes(nodes)
+                wrong = outputs.faults(node.id, None if given is pressed.MISSING else given, here)
+        except schemas.BadSchema:
+            continue  # the agent's own: not for the author of a plan to mend
+        for w in wrong:
+            message = f"Expected what {button['action_id']} asks for, but: {w['message']}"
+            yield {"pointer": w["pointer"], "code": "validation", "message": message}
+
+
+def _button(node: Mapping[str, Any], action_id: str) -> dict[str, Any]:
+    """The button of this name that a pause of the node offers. Arguments are edited by the schema of the action that the gate
+    stands before."""
+    own = next((r for r in node.get("resolutions") or () if r["action_id"] == action_id), None)
+    button: dict[str, Any] = own or _USUAL[action_id]
+    if own is None and button["kind"] == ResolutionKind.EDIT:
+        declared: dict[str, Any] = node.get("args_schema", {}) if "gate" in node else {}
+        known = declared.get("type") == "object" and "properties" in declared
+        return {**button, "input_schema": edit_schema(declared, {}) if known else {"type": "object"}}
+    return button

@@ -14,7 +14,7 @@ from handrail_contracts.commands import CommandKind, ResumeRequest
 from handrail_contracts.pauses import ResolutionOutcome
 from handrail_contracts.plan import ResolutionKind
 from handrail_engine.gates import MOST_ARGS_BYTES, args_bytes
-from handrail_gateway.application import approvals, schemas, substitutes
+from handrail_gateway.application import approvals, pressed
 from handrail_gateway.application.faults import Refusal, pause_not_found, quote, workflow_not_found
 from handrail_gateway.application.idempotency import REPLAYED, Once
 from handrail_gateway.application.ports import (
@@ -27,10 +27,10 @@ from handrail_gateway.application.ports import (
     Summary,
     Transaction,
 )
+from handrail_gateway.application.pressed import MISSING
+from handrail_gateway.application.substitutes import Substitutes
 from handrail_gateway.application.times import rfc3339
 from handrail_gateway.application.trace_ids import uuid7
-
-MISSING: Any = object()
 
 
 class Resume:
@@ -229,18 +229,11 @@ def _button(pause: LockedPause, action_id: str) -> dict[str, Any]:
 async def _refuse_wrong_input(
     transaction: Transaction, tenant: str, pause: LockedPause, button: dict[str, Any], given: Any
 ) -> None:
-    schema = button.get("input_schema")
-    wrong: list[dict[str, str]] = []
-    if given is MISSING or (given is None and schema != "json"):
-        if button.get("requires_input"):
-            wrong = [{"pointer": "/input", "code": "missing", "message": "This button asks for an input."}]
-    elif schema is not None:
-        wrong = schemas.faults(schemas.expanded(schema), given, "/input")
-    elif button.get("kind") != ResolutionKind.SKIP:
-        wrong = [{"pointer": "/input", "code": "unexpected", "message": "This button takes no input."}]
-    if not wrong and pause.node_id and _is_output(button, given):
+    wrong = pressed.faults(button, given, "/input")
+    if not wrong and pause.node_id and pressed.is_output(button, given):
         output = None if given is MISSING else given
-        wrong = substitutes.faults(await transaction.plan(tenant, pause.trace_id), pause.node_id, output)
+        nodes = Substitutes(await transaction.plan(tenant, pause.trace_id))
+        wrong = nodes.faults(pause.node_id, output, "/input")
     if not wrong and isinstance(given, dict) and button.get("kind") == ResolutionKind.EDIT:
         wrong = _too_large(cast("dict[str, Any]", given))
     if wrong:
@@ -250,13 +243,6 @@ async def _refuse_wrong_input(
             f" {wrong[0]['message']}",
             errors=wrong,
         )
-
-
-def _is_output(button: dict[str, Any], given: Any) -> bool:
-    """Whether the input stands as the node's output from now on: a skip's substitute, or what a person says happened."""
-    if button.get("kind") == ResolutionKind.MARK:
-        return button.get("outcome") == "happened"
-    return button.get("kind") == ResolutionKind.SKIP and given not in (MISSING, None)
 
 
 def _too_large(args: dict[str, Any]) -> list[dict[str, str]]:

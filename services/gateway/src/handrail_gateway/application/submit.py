@@ -13,7 +13,6 @@ from handrail_contracts.commands import CommandKind, StartRequest
 from handrail_contracts.events import WorkflowStatus
 from handrail_contracts.ids import TRACE_ID
 from handrail_contracts.plan import Plan
-from handrail_engine.plan import compile_plan
 from handrail_gateway.application import plans, schemas
 from handrail_gateway.application.faults import Busy, Refusal, quote
 from handrail_gateway.application.idempotency import Turns, in_progress, replayed
@@ -211,8 +210,7 @@ class Submit:
 
 def _judged(plan: Plan, known: Known) -> Judged:
     """The plan as it runs with the agents that are known. Raises Refusal."""
-    plans.refuse_faults(plan, known.manifests, "/plan")
-    return Judged(orjson.dumps(compile_plan(plan, known.manifests)), orjson.dumps(plan.output))
+    return Judged(orjson.dumps(plans.compiled(plan, known.manifests, "/plan")), orjson.dumps(plan.output))
 
 
 def _plans(known: Known, intent: str) -> bool:

@@ -1,34 +1,38 @@
-"""An output that a person gives, as a skip's substitute or as what happened: it must be what the node promised, and hold what
-the nodes after it read."""
+"""An output that a person gives, or that silence gives as declared, as a skip's substitute or as what happened: it must be what
+the node promised, and hold what the nodes after it read."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from handrail_contracts.pointers import escaped
 from handrail_engine import references
 from handrail_gateway.application import schemas
 from handrail_gateway.application.faults import quote
 
 
-def faults(nodes: Sequence[dict[str, Any]], node_id: str, output: Any) -> list[dict[str, str]]:
-    """What is wrong with `output` instead of that of `node_id`, as {pointer, code, message}. `nodes` are compiled."""
-    ids = {n["id"] for n in nodes}
-    promised = next((n.get("output_schema") for n in nodes if n["id"] == node_id), None)
-    found = schemas.faults(promised, output, "/input") if promised else []
-    for node in nodes:
-        if node_id in node.get("depends_on", ()) or node.get("inputs"):
-            found.extend(_unread(node, ids, node_id, output))
-    return found[: schemas.MAX_ERRORS]
+class Substitutes:
+    """What the nodes of a plan, compiled, promise and read of each other."""
 
+    def __init__(self, nodes: Sequence[dict[str, Any]]) -> None:
+        ids = {n["id"] for n in nodes}
+        self._promised: dict[str, Any] = {n["id"]: n["output_schema"] for n in nodes if n.get("output_schema")}
+        self._read: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
+        for node in nodes:
+            for reference in references.references(node.get("inputs", {})):
+                read = references.parse(reference[references.FROM], ids)
+                if read.node_id is not None and "default" not in reference:
+                    self._read.setdefault(read.node_id, []).append((node["id"], read.path))
 
-def _unread(node: dict[str, Any], ids: set[str], node_id: str, output: Any) -> list[dict[str, str]]:
-    found: list[dict[str, str]] = []
-    for _, reference in references.walk(node.get("inputs", {})):
-        read = references.parse(reference[references.FROM], ids)
-        lives_without = "default" in reference
-        if read.node_id == node_id and not lives_without and references.dig(output, read.path) is references.MISSING:
-            at = "".join(f"/{part}" for part in read.path)
-            message = f"Node {quote(node['id'])} reads this and cannot live without it."
-            found.append({"pointer": f"/input{at}", "code": "read-by-dependant", "message": message})
-    return found
+    def faults(self, node_id: str, output: Any, at: str) -> list[dict[str, str]]:
+        """What is wrong with `output` instead of that of `node_id`, as {pointer, code, message}; pointers begin with `at`.
+        Raises BadSchema."""
+        promised = self._promised.get(node_id)
+        found = schemas.faults(promised, output, at) if promised else []
+        for reader, path in self._read.get(node_id, ()):
+            if references.dig(output, path) is references.MISSING:
+                pointer = at + "".join(f"/{escaped(part)}" for part in path)
+                message = f"Node {quote(reader)} reads this and cannot live without it."
+                found.append({"pointer": pointer, "code": "read-by-dependant", "message": message})
+        return found[: schemas.MAX_ERRORS]
