@@ -213,6 +213,30 @@ async def test_what_stands_beside_a_plan_that_came_before_is_judged_each_time(ri
         assert [e["pointer"] for e in problem["errors"]] == [pointer]
 
 
+async def test_what_an_author_grants_a_node_is_held_against_the_deadline_each_time(rig: Rig) -> None:
+    """Also where the plan came before, with a later deadline or none. What nobody wrote down is no promise."""
+    granted = [
+        node("a", timeouts={"start_to_close_s": 90}),
+        node("b", retry={"total_timeout_s": 61}, timeouts={"start_to_close_s": 60}),
+        node("c", retry={"max_attempts": 3}, timeouts={"schedule_to_start_s": 3600, "lease_s": 9}),
+    ]
+    plan = {"nodes": granted}
+    for deadline_s in (None, 90, 1000, 90.5):
+        answer = await rig.post("/workflows", {"plan": plan, "deadline_s": deadline_s})
+        assert answer.status_code == 202, answer.text
+    for _ in range(2):
+        problem = await refused(rig, {"plan": plan, "deadline_s": 60}, 422, "invalid-retry-policy")
+        found = {e["pointer"] for e in problem["errors"]}
+        assert found == {"/plan/nodes/0/timeouts/start_to_close_s", "/plan/nodes/1/retry/total_timeout_s"}
+        assert "60" in problem["detail"]
+        assert "90" in problem["detail"]
+    fresh = {"nodes": [node("fresh", timeouts={"start_to_close_s": 5.5})]}
+    problem = await refused(rig, {"plan": fresh, "deadline_s": 5}, 422, "invalid-retry-policy")
+    assert [e["pointer"] for e in problem["errors"]] == ["/plan/nodes/0/timeouts/start_to_close_s"]
+    quick = {"nodes": [node("quick"), {"id": "manifest", "agent": "hardware_bot", "action": "order"}]}
+    assert (await rig.post("/workflows", {"plan": quick, "deadline_s": 0.1})).status_code == 202
+
+
 async def test_a_planner_that_only_knows_by_heart_is_not_asked_for_anything_else(postgres_server: str) -> None:
     from tests.engines import drop_database, fresh_database
 

@@ -47,10 +47,43 @@ def compiled(plan: Plan, manifests: Manifests, at: str) -> dict[str, Any]:
         found = list(islice(_unfit_silence(plan, as_it_runs["nodes"], at), MAX_ERRORS))
         if not found:
             return as_it_runs
+    raise _refusal(found)
+
+
+def granted_s(plan: Plan) -> float:
+    """The longest time that its author grants a node, for one attempt or for a round of them; 0 where he grants none. What
+    an agent or nobody has said grants nothing."""
+    return max((seconds for _, seconds in _granted(plan)), default=0.0)
+
+
+def beyond(plan: Plan, deadline_s: float, at: str) -> Refusal:
+    """The refusal of a plan that grants a node more time than the whole workflow has."""
+    return _refusal(
+        [
+            {
+                "pointer": at + pointer,
+                "code": "invalid-retry-policy",
+                "message": f"Expected at most the deadline_s of {deadline_s:.15g} s, but found {seconds:.15g} s.",
+            }
+            for pointer, seconds in _granted(plan)
+            if seconds > deadline_s
+        ]
+    )
+
+
+def _granted(plan: Plan) -> Iterator[tuple[str, float]]:
+    for i, node in enumerate(plan.nodes):
+        if node.timeouts is not None and "start_to_close_s" in node.timeouts.model_fields_set:
+            yield f"/nodes/{i}/timeouts/start_to_close_s", node.timeouts.start_to_close_s
+        if node.retry is not None and node.retry.total_timeout_s is not None:
+            yield f"/nodes/{i}/retry/total_timeout_s", node.retry.total_timeout_s
+
+
+def _refusal(found: Sequence[dict[str, str]]) -> Refusal:
     codes = Counter(f["code"] for f in found)
     first = found[0]
     more = f" {len(found)} faults in all; `errors` lists them." if len(found) > 1 else ""
-    raise Refusal(
+    return Refusal(
         "validation" if len(codes) > 1 and "validation" in codes else first["code"],
         f"{first['message']}{more}",
         errors=found[:MAX_ERRORS],

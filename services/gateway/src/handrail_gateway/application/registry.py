@@ -37,10 +37,12 @@ class Ready:
 
 
 class Judged(NamedTuple):
-    """A plan that may run, compiled against the agents, encoded once."""
+    """A plan that may run, compiled against the agents, encoded once. `granted_s` is the longest time that its author grants
+    a node, which a start's deadline must leave room for; 0 where he grants none."""
 
     plan: bytes
     output: bytes
+    granted_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

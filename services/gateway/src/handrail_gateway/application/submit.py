@@ -136,6 +136,9 @@ class Submit:
                 known = await self._registry.known(newest=True)
             judged = _judged(plan, known)
             known.remember(written, judged)
+        if request.deadline_s is not None and judged.granted_s > request.deadline_s:
+            plan = request.plan or Plan.model_validate_json(written, strict=True)
+            raise plans.beyond(plan, request.deadline_s, "/plan")
         plan_, output = orjson.Fragment(judged.plan), orjson.Fragment(judged.output)
         return _command(request, known, input=request.input, plan=plan_, output=output)
 
@@ -210,7 +213,8 @@ class Submit:
 
 def _judged(plan: Plan, known: Known) -> Judged:
     """The plan as it runs with the agents that are known. Raises Refusal."""
-    return Judged(orjson.dumps(plans.compiled(plan, known.manifests, "/plan")), orjson.dumps(plan.output))
+    compiled = plans.compiled(plan, known.manifests, "/plan")
+    return Judged(orjson.dumps(compiled), orjson.dumps(plan.output), plans.granted_s(plan))
 
 
 def _plans(known: Known, intent: str) -> bool:
