@@ -66,17 +66,25 @@ async def refused(answer: Any, status: int, code: str) -> dict[str, Any]:
 
 
 async def test_workflows_are_listed_newest_first_with_filters_and_pages(rig: Rig) -> None:
+    odd = {
+        3: {"k8s:app:web": "2", "k8s": "app"},
+        4: {"k" * 128: "v" * 128},
+        5: {"k8s:app": "web:1"},
+        6: {"a:b:c:d:e:f:g:h:i": "j:k:l"},
+    }
     ids = [
         await rig.workflow(
             [accepted()],
             status="RUNNING" if i % 2 else "COMPLETED",
             blueprint="listed",
             intent=f"List 100% of {i}",
-            labels={"team": "a" if i < 3 else "b", "n": str(i)},
+            labels={"team": "a" if i < 3 else "b", "n": str(i), **odd.get(i, {})},
         )
         for i in range(7)
     ]
-    waiting = (await rig.post("/workflows", {"plan": {"nodes": [node("a")]}, "labels": {"n": "w"}})).json()["trace_id"]
+    waiting = (
+        await rig.post("/workflows", {"plan": {"nodes": [node("a")]}, "labels": {"n": "w", "w:a": "i:t"}})
+    ).json()["trace_id"]
     newest = ids[::-1]
     listed = answers.WorkflowSummary
 
@@ -91,6 +99,12 @@ async def test_workflows_are_listed_newest_first_with_filters_and_pages(rig: Rig
     assert set(await found(blueprint="listed", status="RUNNING,COMPLETED")) == set(ids)
     assert await found(label="team:a") == newest[4:]
     assert await found(label=["team:a", "n:2"]) == [ids[2]]
+    assert await found(label="k8s:app:web:1") == [ids[5]]
+    assert await found(label=["k8s:app:web:1", "n:5"]) == [ids[5]]
+    assert await found(label=["k8s:app:web", "n:5"]) == []
+    assert await found(label="w:a:i:t") == [waiting]
+    assert await found(label=":".join("abcdefghijkl")) == [ids[6]]
+    assert await found(label=f"{'k' * 128}:{'v' * 128}") == [ids[4]]
     assert await found(q="list 100% of 3") == [ids[3]]
     assert await found(q="100_ of") == []
     assert await found(q=ids[4]) == [ids[4]]

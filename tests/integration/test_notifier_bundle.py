@@ -180,6 +180,20 @@ async def test_what_was_accepted_while_the_bus_was_interrupted_joins_a_label(
     await client.close()
 
 
+async def test_a_label_with_colons_is_followed_as_it_reads(rig: Rig) -> None:
+    before, other = story("colon-a", **{"k8s:app": "web:1"}), story("colon-b", k8s="app")
+    for told in (before, other):
+        await labelled(rig, told)
+    client = await rig.open("/events?label=k8s:app:web:1")
+    await wait_until(lambda: client.named("snapshot"), description="a snapshot")
+    later, neighbour = story("colon-c", k8s="app:web:1"), story("colon-d", **{"k8s:app:web": "2"})
+    for told in (neighbour, later):
+        await rig.source.both(told.events)
+    await wait_until(lambda: "colon-c" in folds(client), description="the new workflow")
+    assert set(folds(client)) == {"colon-a", "colon-c"}
+    await client.close()
+
+
 async def test_a_label_that_nobody_carries_yet_opens_and_waits(rig: Rig) -> None:
     client = await rig.open("/events?label=team:none%20yet")
     assert client.status == 200

@@ -77,6 +77,8 @@ async def problem(wire: Wire) -> str:
         {"inbox": True},
         {"trace_ids": ["t2", "t1"]},
         {"label": "team:it"},
+        {"label": "k8s:app:web:1"},
+        {"label": f"{'k' * 128}:{'v' * 128}"},
         {"trace_ids": ["t1"], "started": True},
     ],
 )

@@ -1,4 +1,4 @@
-// Written by scripts/generate.mjs from schemas.json, sha256 61eae156ff60e7404c0b68c52beaa29f852b03598397fff1cf117266852c26d6. Do not edit.
+// Written by scripts/generate.mjs from schemas.json, sha256 27a27ed5affbd57392a390d814c665d5a7d49bb70e5260ac97fff715f0f4396c. Do not edit.
 
 export type paths = Record<string, never>;
 export type webhooks = Record<string, never>;

@@ -97,8 +97,9 @@ def test_a_limit_is_moved_to_the_nearest_end(limit: str | None, expected: int) -
     [
         ({"limit": "ten"}, lambda q: q.limit(50, 200)),
         ({"limit": "1.5"}, lambda q: q.limit(50, 200)),
-        ({"label": "nocolon"}, lambda q: q.pairs("label")),
-        ({"label": ":x"}, lambda q: q.pairs("label")),
+        ({"label": "nocolon"}, lambda q: q.labels("label")),
+        ({"label": ":x"}, lambda q: q.labels("label")),
+        ({"label": [f"n:{i}" for i in range(65)]}, lambda q: q.labels("label")),
         ({"q": ["a", "b"]}, lambda q: q.text("q")),
         ({"status": "RUNNING,WALKING"}, lambda q: q.many("status", ("RUNNING",))),
         ({"history": "yes"}, lambda q: q.flag("history")),
@@ -125,10 +126,9 @@ def test_an_unknown_parameter_is_told_with_the_nearest_known_one() -> None:
 
 
 def test_labels_may_hold_colons_and_commas() -> None:
-    assert query(("label",), label=["team:it", "url:http://x,y"]).pairs("label") == (
-        ("team", "it"),
-        ("url", "http://x,y"),
-    )
+    longest = f"{'k' * 128}:{'v' * 128}"
+    for asked in (["team:it", "url:http://x,y"], ["k8s:app:web"], ["::x"], [longest]):
+        assert query(("label",), label=asked).labels("label") == tuple(asked)
 
 
 @pytest.mark.parametrize(

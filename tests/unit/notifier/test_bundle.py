@@ -63,7 +63,7 @@ async def test_a_client_that_cannot_keep_up_gets_reset_and_all_snapshots() -> No
 
 
 async def test_a_member_that_joined_with_more_behind_it_than_memory_holds_begins_with_a_snapshot() -> None:
-    bundle = Bundle(SseFrames(), ("a", "b"))
+    bundle = Bundle(SseFrames(), "a:b")
     story = Story("one")
     for _ in range(5):
         story.add("X")
@@ -77,7 +77,7 @@ async def test_a_member_that_joined_with_more_behind_it_than_memory_holds_begins
 
 
 async def test_it_ends_when_all_have_ended_unless_more_can_join() -> None:
-    named, by_label = Bundle(SseFrames(), None), Bundle(SseFrames(), ("a", "b"))
+    named, by_label = Bundle(SseFrames(), None), Bundle(SseFrames(), "a:b")
     one, story = watched("one")
     for bundle in (named, by_label):
         bundle.add(one, None)

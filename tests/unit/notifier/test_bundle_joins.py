@@ -22,7 +22,7 @@ from handrail_notifier.application.rings import Rings
 from handrail_notifier.domain.window import Piece
 from handrail_notifier.entrypoints.frames import SseFrames
 
-LABEL = ("team", "it")
+LABEL, CARRIED = "team:it", {"team": "it"}
 
 
 class Books:
@@ -41,7 +41,7 @@ class Books:
         events = self.stories[key].events[after : after + limit]
         return [Row(event["seq"], event["event_type"], wire(event)) for event in events]
 
-    async def running_with(self, label: tuple[str, str], limit: int) -> list[Key]:
+    async def running_with(self, label: str, limit: int) -> list[Key]:
         self._answer()
         running = [key for key, story in self.stories.items() if "COMPLETED" not in story.events[-1]["event_type"]]
         return running[::-1][:limit]
@@ -63,7 +63,7 @@ class Scene:
     def begin(self, trace_id: str, *, ended: bool = False) -> Story:
         """A workflow in the journal, of which the bus has said nothing."""
         story = Story(trace_id)
-        story.accepted(labels=dict([LABEL]))
+        story.accepted(labels=CARRIED)
         if ended:
             story.ended()
         self.books.stories["t", trace_id] = story
@@ -72,7 +72,7 @@ class Scene:
     def accept(self, trace_id: str) -> Story:
         """A workflow that the bus tells of."""
         story = self.begin(trace_id)
-        self.bundles.accepted(("t", trace_id), dict([LABEL]))
+        self.bundles.accepted(("t", trace_id), CARRIED)
         return story
 
     def end(self, trace_id: str) -> None:
@@ -210,7 +210,7 @@ async def test_one_that_is_accepted_twice_on_the_bus_is_shown_once() -> None:
         story = it.accept("twice")
         await followed(bundle, "twice")
         it.end("twice")
-        it.bundles.accepted(("t", "twice"), dict([LABEL]))
+        it.bundles.accepted(("t", "twice"), CARRIED)
         it.bundles.missed(over=False)
         await asyncio.sleep(0.05)
         assert [told(bundle).count(wire(event)) for event in story.events] == [1, 1]

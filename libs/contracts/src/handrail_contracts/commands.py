@@ -109,7 +109,7 @@ class SseTicketRequest(Door):
     trace_id: str | None = None
     inbox: Literal[True] | None = None
     trace_ids: list[str] | None = Field(default=None, min_length=1, max_length=100)
-    label: Annotated[str, StringConstraints(pattern=r"^[^:]{1,64}:.{0,256}$")] | None = None
+    label: Annotated[str, StringConstraints(pattern=r"^[\s\S]{1,256}:[\s\S]{0,256}$")] | None = None
     started: Literal[True] | None = None
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ then the newest rows again, as far as it takes.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
@@ -19,6 +20,8 @@ SORTED = 8_000
 more of them would fill is found sooner in order."""
 UNSPACED = r"\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 """Scripts that write without spaces, as ranges in a regular expression, ours or PostgreSQL's: each character is a word."""
+READINGS = 8
+"""As many colons of a label may be the one between its name and its value, before its rows are looked for without an index."""
 _UNSPACED = re.compile(f"[{UNSPACED}]")
 _TRACE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -70,6 +73,23 @@ def said_or_named(asked: str, bind: Callable[[object], str]) -> Condition:
     intent = said("intent", asked, bind)
     named = f" OR trace_id LIKE {bind(f'{like(asked)}%')}" if _TRACE_ID.fullmatch(asked) else ""
     return Condition(f"({intent.by_index}{named})", f"({intent.by_row}{named})")
+
+
+def labelled(text: str, bind: Callable[[object], str]) -> Condition:
+    """The condition that a row carries a label that reads `text`, which is written `name:value`. Both may hold colons, so each
+    colon with something before it may be the one between them."""
+    between = [i for i, c in enumerate(text) if c == ":" and i]
+
+    def carried(at: int) -> str:
+        return f"labels @> {bind(json.dumps({text[:at]: text[at + 1 :]}))}::text::jsonb"
+
+    if len(between) == 1:
+        return Condition(*[carried(between[0])] * 2)
+    reads = f"EXISTS (SELECT FROM jsonb_each_text(labels) l WHERE l.key || ':' || l.value = {bind(text)}::text)"
+    if len(between) > READINGS:
+        return Condition(reads, reads)
+    # Each form names each argument: one that a statement does not name has no type.
+    return Condition(f"({' OR '.join(map(carried, between))}) AND {reads}", reads)
 
 
 def page(name: str, source: str, columns: str, *, rows: str, narrowed: Condition, at: str, id_: str) -> str:

@@ -142,12 +142,13 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class WorkflowFilter:
-    """What a list of workflows is narrowed to; empty means all. `labels` must all stand; `q` is text of the intent from the
+    """What a list of workflows is narrowed to; empty means all. `labels`, each as it reads,
+    `name:value`, must all stand; `q` is text of the intent from the
     beginning of a word on, or the beginning of a trace_id."""
 
     status: Sequence[str] = ()
     blueprint: str | None = None
-    labels: Sequence[tuple[str, str]] = ()
+    labels: Sequence[str] = ()
     q: str | None = None
 
 
@@ -179,8 +180,7 @@ async def workflows(connection: AnyConnection, tenant: str, wanted: WorkflowFilt
     statuses = list(dict.fromkeys(wanted.status))
     if statuses:
         ordered.append(f"status = ANY({bind(statuses)}::text[])")
-    for name, value in wanted.labels:
-        narrowed.append(f"labels @> {bind({name: value})}::jsonb")
+    narrowed.extend(search.labelled(text, bind) for text in dict.fromkeys(wanted.labels))
     if wanted.q:
         narrowed.append(search.said_or_named(wanted.q, bind))
     if page.at is not None:

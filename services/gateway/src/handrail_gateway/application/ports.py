@@ -246,12 +246,12 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class WorkflowFilter:
-    """What a list of workflows is narrowed to; empty means all. `q`: text of the intent, from the
-    beginning of a word on, or how a trace_id begins."""
+    """What a list of workflows is narrowed to; empty means all. `labels`, each as it reads, `name:value`, must all stand. `q`:
+    text of the intent, from the beginning of a word on, or how a trace_id begins."""
 
     status: tuple[str, ...] = ()
     blueprint: str | None = None
-    labels: tuple[tuple[str, str], ...] = ()
+    labels: tuple[str, ...] = ()
     q: str | None = None
 
 

@@ -10,6 +10,7 @@ from pydantic_core import from_json, to_json
 
 from handrail_notifier.application.ports import Head, Key, Row, Unavailable
 from handrail_runtime.ports import Record
+from handrail_store.search import labelled
 
 ACQUIRE_S = 2.0
 QUERY_S = 5.0
@@ -37,8 +38,8 @@ SELECT convert_to(data::text, 'UTF8') AS data, claimed_by, claimed_until, claime
 FROM handrail.pause WHERE tenant = $1 AND state = 'open' ORDER BY opened_at DESC, pause_id DESC LIMIT $2
 """
 _RUNNING_WITH = """
-SELECT trace_id FROM handrail.workflow WHERE tenant = $1 AND ended_at IS NULL AND labels @> jsonb_build_object($2::text, $3::text)
-ORDER BY created_at DESC, trace_id DESC LIMIT $4
+SELECT trace_id FROM handrail.workflow WHERE tenant = $1 AND ended_at IS NULL AND {carried}
+ORDER BY created_at DESC, trace_id DESC LIMIT $2
 """
 _QUARANTINE = """
 INSERT INTO handrail.quarantine (tenant, topic, partition, "offset", bus_id, key, value, headers, reason, at)
@@ -82,9 +83,16 @@ class PostgresJournal:
             pauses.append({**from_json(row["data"]), **claim})
         return pauses
 
-    async def running_with(self, label: tuple[str, str], limit: int) -> list[Key]:
+    async def running_with(self, label: str, limit: int) -> list[Key]:
         """As the port says."""
-        rows = await self._fetch(_RUNNING_WITH, self._tenant, *label, limit)
+        arguments: list[Any] = [self._tenant, limit]
+
+        def bind(value: object) -> str:
+            arguments.append(value)
+            return f"${len(arguments)}"
+
+        asked = _RUNNING_WITH.format(carried=labelled(label, bind).by_index)
+        rows = await self._fetch(asked, *arguments)
         return [(self._tenant, row["trace_id"]) for row in rows]
 
     async def put(self, record: Record, bus_id: str, reason: str) -> None:

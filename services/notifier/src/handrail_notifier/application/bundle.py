@@ -37,7 +37,8 @@ LOOK_EVERY_S = 0.5
 """How far apart the looks are for workflows that carry a label and are not followed."""
 REMEMBERED = 1000
 NAMED = 20
-Label = tuple[str, str]
+Label = str
+"""As it reads: `name:value`. Both may hold colons."""
 
 
 class Bundle:
@@ -195,9 +196,9 @@ class Bundles:
                 asyncio.get_running_loop().call_later(GATHER_S, self._tell_started)
             self._count += 1
             self._started = [*self._started[1 - NAMED :], key[1]]
+        carried = {f"{name}:{value}" for name, value in labels.items()} if self._labelled else ()
         for bundle in list(self._labelled):
-            label = bundle.label
-            if label is None or labels.get(label[0]) != label[1] or key in bundle.joining or key in bundle.joined:
+            if bundle.label not in carried or key in bundle.joining or key in bundle.joined:
                 continue
             if bundle.full:
                 bundle.lacking = True

@@ -80,8 +80,8 @@ class OpenPauses(Protocol):
 class Labels(Protocol):
     """Which workflows carry a label."""
 
-    async def running_with(self, label: tuple[str, str], limit: int) -> list[Key]:
-        """The newest `limit` that have not ended. Raises Unavailable."""
+    async def running_with(self, label: str, limit: int) -> list[Key]:
+        """The newest `limit` that have not ended and carry a label that reads so, `name:value`. Raises Unavailable."""
         ...
 
 

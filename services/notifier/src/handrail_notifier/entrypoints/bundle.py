@@ -30,10 +30,8 @@ class BundleEvents:
         if refusal is not None:
             await refusal(scope, receive, send)
             return
-        key, _, value = (label or "").partition(":")
         try:
-            named = (key, value) if label is not None else None
-            bundle = await self._bundles.open(trace_ids, named, started=started)
+            bundle = await self._bundles.open(trace_ids, label, started=started)
         except NotFound as e:
             await not_found(str(e), request.url.path)(scope, receive, send)
             return
@@ -56,7 +54,7 @@ def _bad_query(request: Request) -> Response | None:
         return problem_response("invalid-query", detail, instance=path)
     if len(trace_ids) > MEMBERS:
         return problem_response("invalid-query", f"Expected at most {MEMBERS} trace_id, but found more.", instance=path)
-    if len(labels) > 1 or any(not label.partition(":")[0] or ":" not in label or "\x00" in label for label in labels):
+    if len(labels) > 1 or any(":" not in label[1:] or "\x00" in label for label in labels):
         detail = "Expected one label as key:value without NUL characters, but it is not so."
         return problem_response("invalid-query", detail, instance=path)
     for trace_id in trace_ids:

@@ -11,7 +11,8 @@ from starlette.requests import Request
 
 from handrail_gateway.application.faults import Refusal, quote
 
-MAX_TEXT = 256
+MAX_TEXT = 257  # the longest label: a name, a colon, a value
+MAX_LABELS = 64
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 """`fromisoformat` alone takes weeks, days of a year and much else of ISO 8601."""
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
@@ -64,15 +65,15 @@ class Query:
             raise _refused(name, f"Expected one of true, false, but found {quote(told)}.")
         return _FLAGS[told.lower()]
 
-    def pairs(self, name: str) -> tuple[tuple[str, str], ...]:
-        """`key:value`, as often as it stands. A value may hold colons and commas."""
-        found: list[tuple[str, str]] = []
-        for value in self._values.get(name, ()):
-            key, colon, text = value.partition(":")
-            if not key or not colon:
+    def labels(self, name: str) -> tuple[str, ...]:
+        """`key:value`, as often as it stands, each as it is written: key and value may hold colons and commas."""
+        values = self._values.get(name, [])
+        if len(values) > MAX_LABELS:
+            raise _refused(name, f"Expected {name} at most {MAX_LABELS} times, but it stands {len(values)} times.")
+        for value in values:
+            if ":" not in value[1:]:
                 raise _refused(name, f"Expected {name}=key:value, but found {quote(value)}.")
-            found.append((key, text))
-        return tuple(found)
+        return tuple(values)
 
     def number(self, name: str, default: int, most: int) -> int:
         """A whole number of 1 to `most`."""

@@ -53,7 +53,7 @@ def paths() -> dict[str, Any]:
             "Watch several workflows on one connection: a snapshot of each, then their events, without positions",
             query={
                 "trace_id": "Once or more.",
-                "label": "`key:value`: all that carry it, later ones included.",
+                "label": "`key:value`, as the label reads: all that carry it, later ones included.",
                 "started": "`true`: also `started` frames, which name what was accepted. Alone, or beside the others.",
                 **ticket,
             },

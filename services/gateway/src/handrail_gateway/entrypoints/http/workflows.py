@@ -80,7 +80,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             query={
                 "status": "One or more, separated by commas.",
                 "blueprint": "Its name.",
-                "label": "`key:value`; several must all stand.",
+                "label": "`key:value`, as the label reads; several must all stand.",
                 "q": "Text of the intent, from the beginning of a word on, or the beginning of a trace_id.",
                 **PAGING,
             },
@@ -90,7 +90,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
     async def list_workflows(request: Request) -> Response:
         query = Query(request, ("status", "blueprint", "label", "q", "limit", "cursor"))
         wanted = WorkflowFilter(
-            query.many("status", tuple(WorkflowStatus)), query.text("blueprint"), query.pairs("label"), query.text("q")
+            query.many("status", tuple(WorkflowStatus)), query.text("blueprint"), query.labels("label"), query.text("q")
         )
         limit = query.limit(paging.LIMIT, paging.MOST)
         return answers.value(await use.lists.workflows(wanted, limit, query.text("cursor")))
