@@ -225,6 +225,28 @@ async def test_who_starts_may_not_approve_where_four_eyes_are_asked_for(bank: Ba
     assert late.code == 1 and "'ada' chose RES_APPROVE by 'cli'" in late.err
 
 
+async def test_four_eyes_of_one_policy_hold_beside_the_rules_of_another_and_for_what_is_edited(bank: Bank) -> None:
+    """The policy that ships asks above 100 without four eyes: a policy of one's own is not lost beside it."""
+    match = {"agent": "bank", "action": "transfer", "args.to": "Two", "args.amount": {"gt": 700}}
+    rule = {"id": "two-over-700", "match": match, "decide": "always", "four_eyes": True}
+    assert (await bank.post("/policies", {"policy": {"name": "second-person", "rules": [rule]}}))[0] == 201
+    started = [
+        await bank.start({"blueprint": "bank-transfer", "input": {"to": "Two", "amount": n}}, Handrail_Actor="bob")
+        for n in (800, 200)
+    ]
+    large, small = [await bank.asked(trace_id) for trace_id in started]
+    more = {"to": "Two", "amount": 900}
+    for pause, words in ((large, {}), (large, {"input": more}), (small, {"input": more})):
+        action = "RES_EDIT" if words else "RES_APPROVE"
+        status, problem = await bank.press(pause, action, **words, Handrail_Actor="bob")
+        assert (status, problem["type"]) == (403, "/problems/self-approval"), pause
+    assert (await bank.press(small, "RES_APPROVE", Handrail_Actor="bob"))[0] == 202
+    assert (await bank.press(large, "RES_APPROVE", Handrail_Actor="ada"))[0] == 202
+    for trace_id in started:
+        await bank.until(trace_id, *ENDS)
+        assert await bank.paid(trace_id) == ["transfer"]
+
+
 async def test_what_an_agent_proposes_is_decided_by_command(bank: Bank) -> None:
     asked = {"order_id": "12300", "message": "I sent it back, please pay me back."}
     names = [await bank.start({"blueprint": "refund-support", "input": asked}) for _ in range(3)]

@@ -313,6 +313,37 @@ def test_who_started_approves_nothing_that_asks_for_four_eyes_however_the_decisi
     assert s.state_of("pay") == ["SCHEDULED"]
 
 
+SECOND_PERSON = {
+    "id": "two-over-1000",
+    "match": {"action": "pay", "args.amount": {"gt": 1000}},
+    "decide": "always",
+    "four_eyes": True,
+}
+
+
+@pytest.mark.parametrize("proposed", [False, True])
+def test_who_started_edits_nothing_to_what_asks_for_four_eyes(proposed: bool) -> None:
+    two = Policies.of([Policy.model_validate({"name": "bank", "version": 3, "rules": [*RULES, SECOND_PERSON]})])
+    s = Saga(node("pay") if proposed else pay(500), policies=two, actor="bob")
+    if proposed:
+        s.proposes("pay", "pay", {"to": "Alice", "amount": 500})
+    assert "four_eyes" not in s.pause["risk"]
+    refused = s.press("RES_EDIT", {"to": "Alice", "amount": 5000}, actor="bob")
+    assert isinstance(refused, Rejection) and refused.reason == "self-approval"
+    s.press("RES_EDIT", {"to": "Alice", "amount": 400}, actor="bob")
+    assert s.state_of("pay") == ["SCHEDULED"], "what asks for nobody else is theirs"
+
+
+def test_four_eyes_that_are_asked_for_meanwhile_hold_for_a_pause_that_stands() -> None:
+    s = saga(pay(5000), actor="bob")
+    rules = [*RULES, SECOND_PERSON]
+    s.policies = Policies.of([Policy.model_validate({"name": "bank", "version": 4, "rules": rules})])
+    refused = s.press("RES_APPROVE", actor="bob")
+    assert isinstance(refused, Rejection) and refused.reason == "self-approval"
+    s.press("RES_APPROVE", actor="ada")
+    assert s.state_of("pay") == ["SCHEDULED"]
+
+
 def test_who_started_may_refuse_it() -> None:
     s = saga(pay(500, gate={**GATE, "four_eyes": True}), actor="bob")
     s.press("RES_REJECT", actor="bob")

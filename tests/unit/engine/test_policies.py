@@ -53,6 +53,16 @@ def test_the_strongest_rule_counts_wherever_it_stands() -> None:
         assert verdict(policy(*reversed(mixed))).rule_id == rules[strongest]["id"]
 
 
+@pytest.mark.parametrize("decide", ["always", "uncertain"])
+def test_four_eyes_hold_whichever_of_the_rules_that_ask_is_told(decide: str) -> None:
+    over_1000 = rule(decide, {"action": "transfer", "args.amount": {"gt": 1000}}, "second-person", four_eyes=True)
+    for rules in ((OVER_100, over_1000), (over_1000, OVER_100)):
+        assert verdict(policy(*rules), {"amount": 5000}).four_eyes
+        assert not verdict(policy(*rules), {"amount": 500}).four_eyes
+    assert verdict(policy(over_1000), {"amount": 5000}, untrusted=True).four_eyes, "beside a rule of ours too"
+    assert verdict(policy(OVER_100, over_1000), {"amount": "much"}).four_eyes, "what nobody can tell is asked of two"
+
+
 def test_all_policies_in_force_hold_together_and_a_blueprints_own_only_there() -> None:
     tenant = Policy.model_validate(
         {"name": "house", "version": 7, "rules": [rule("never", {"action": "transfer"}, "ok")]}

@@ -190,10 +190,32 @@ def approve(t: Turn, node: NodeState, pause: PauseState, d: Decision, *, edit: b
         nodes.dispatch(t, node, **meta, granted=granted | _by(d))
 
 
-def self_approval(pause: dict[str, Any], chosen: dict[str, Any], actor: str) -> bool:
-    """Whether this is whoever started the workflow, approving where four eyes are asked for. Rejecting is theirs too."""
+def self_approval(
+    pause: dict[str, Any],
+    chosen: dict[str, Any],
+    actor: str,
+    *,
+    now: Verdict | None = None,
+    requester: str | None = None,
+) -> bool:
+    """Whether this is whoever started the workflow, approving where four eyes are asked for: by the pause, or by what the
+    policies say `now` of the action as it would be done. Rejecting is theirs too. `requester` serves a pause of old."""
     risk: dict[str, Any] = pause.get("risk") or {}
-    return chosen.get("kind") in APPROVES and bool(risk.get("four_eyes")) and risk.get("requested_by") == actor
+    asked = bool(risk.get("four_eyes")) or (now is not None and now.four_eyes)
+    return chosen.get("kind") in APPROVES and asked and risk.get("requested_by", requester) == actor
+
+
+def approves_own(t: Turn, pause: PauseState, chosen: dict[str, Any], d: Decision) -> bool:
+    """The same of a decision that is about to be applied, judged with the arguments that it would let pass."""
+    node = t.state.nodes.get(pause.node_id or "")
+    if pause.kind != PauseKind.GATE or chosen.get("kind") not in APPROVES or node is None:
+        return False
+    edited = chosen["kind"] == ResolutionKind.EDIT and isinstance(d.input, dict)
+    args: dict[str, Any] = d.input if edited else pause.data["proposed_action"]["args"]
+    then = pause.then or {}
+    facts = Facts(args=args, **then["facts"]) if then.get("gate") == "agent" else _facts(t, node, args)
+    verdict = judge(t.now.policies, facts, t.now.ms)
+    return self_approval(pause.data, chosen, d.actor, now=verdict, requester=t.state.requester)
 
 
 def _by(d: Decision) -> dict[str, Any]:
@@ -301,9 +323,10 @@ def _ask(t: Turn, node: NodeState, v: Verdict, f: Facts, action: dict[str, Any],
         "policy": v.policy,
         "reason": clip(v.reason, MESSAGE_CHARS),
         "untrusted": f.untrusted,
+        "requested_by": t.state.requester,
     }
     if v.four_eyes or (node.spec.gate or {}).get("four_eyes"):
-        risk |= {"four_eyes": True, "requested_by": t.state.requester}
+        risk["four_eyes"] = True
     redact = [*t.now.policies.redact(f.blueprint), *(node.spec.gate or {}).get("redact", ())]
     if redact:
         action = {**action, "redact": redact}

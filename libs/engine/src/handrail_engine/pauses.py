@@ -198,7 +198,7 @@ def decide_pause(t: Turn, d: Decision) -> Rejection | None:
     chosen = next((r for r in pause.data["available_resolutions"] if r["action_id"] == d.action_id), None)
     if chosen is None:
         return Rejection("action-not-allowed", f"{d.action_id[:80]!r} is not offered")
-    if gates.self_approval(pause.data, chosen, d.actor):
+    if gates.approves_own(t, pause, chosen, d):
         return Rejection("self-approval", "whoever started the workflow may not approve")
     press(t, pause, chosen, "decided", d)
     return None

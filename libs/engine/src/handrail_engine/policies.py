@@ -8,7 +8,7 @@ person is asked, whatever weaker rules say. `never` and `unless` need certainty:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from handrail_contracts.model import ms_of
@@ -146,15 +146,20 @@ def judge(
     which can ask for a person and never spare one."""
     rules = policies.about(f.blueprint, f.agent, f.action)
     best: Verdict | None = None
+    four_eyes = False
     for rule in rules:
         said = _says(rule, f, now_ms)
-        if said is not None and (best is None or STRENGTH[said.decide] > STRENGTH[best.decide]):
+        if said is None:
+            continue
+        four_eyes = four_eyes or (said.asks and said.four_eyes)
+        if best is None or STRENGTH[said.decide] > STRENGTH[best.decide]:
             best = said
     for own in _own(f, gate, confirm, bool(rules), best):
         if best is None or STRENGTH[own.decide] > STRENGTH[best.decide]:
             best = own
     if best is not None:
-        return best
+        # Every rule that asks is heard in this, also one that says nothing else: a second one must not do away with it.
+        return replace(best, four_eyes=True) if four_eyes and best.asks and not best.four_eyes else best
     name, version = next(((r.policy, r.version) for r in rules), policies.version_for(f.blueprint))
     return Verdict(Decide.NEVER, None, name, version, 0.2, "no rule asks for a person", explicit=gate is not None)
 

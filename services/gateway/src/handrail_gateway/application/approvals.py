@@ -15,12 +15,13 @@ from handrail_gateway.application.in_force import judged
 from handrail_gateway.application.ports import Caller, LockedPause, Transaction
 
 
-def refuse_own(pause: LockedPause, button: dict[str, Any], actor: str) -> None:
-    """Raises Refusal self-approval where whoever started the workflow may not approve, and does."""
-    if self_approval(pause.data, button, actor):
+def refuse_own(pause: LockedPause, button: dict[str, Any], actor: str, now: Verdict | None = None) -> None:
+    """Raises Refusal self-approval where whoever started the workflow may not approve, and does. `now` is what the policies in
+    force say of the action as it would be done."""
+    if self_approval(pause.data, button, actor, now=now):
         raise Refusal(
             "self-approval",
-            f"Expected somebody else to approve, because {quote(actor)} started this workflow and the gate asks for four"
+            f"Expected somebody else to approve, because {quote(actor)} started this workflow and this action asks for four"
             " eyes. Rejecting is allowed.",
             trace_id=pause.trace_id,
             pause_id=pause.pause_id,
@@ -30,8 +31,8 @@ def refuse_own(pause: LockedPause, button: dict[str, Any], actor: str) -> None:
 async def refuse_forbidden(
     transaction: Transaction, caller: Caller, pause: LockedPause, button: dict[str, Any], given: Any
 ) -> None:
-    """Raises Refusal where a policy in force forbids the action as it would be done: invalid-input for edited arguments, else
-    forbidden."""
+    """Raises Refusal where a policy in force forbids the action as it would be done (invalid-input for edited arguments, else
+    forbidden), or lets others approve it and not this one (self-approval)."""
     if pause.kind != PauseKind.GATE or button.get("kind") not in APPROVES:
         return
     edit = button["kind"] == ResolutionKind.EDIT
@@ -40,6 +41,7 @@ async def refuse_forbidden(
     facts = facts_of(pause.data, summary.blueprint if summary is not None else None, given if edit else None)
     verdict = judge(policies, facts, round(pause.now.timestamp() * 1000))
     if verdict.decide is not Decide.FORBID:
+        refuse_own(pause, button, caller.actor, verdict)
         return
     told = (
         f"a policy forbids it: {verdict.reason} ({verdict.policy} version {verdict.version}, rule {verdict.rule_id})."
