@@ -11,7 +11,7 @@ from tests.unit.agents.attempts import attempt, task
 from handrail_agents.runtime.attempt import again, fitting, plain_result, plainly, raised, succeeded
 from handrail_contracts import codec
 from handrail_contracts.tasks import MAX_RESULT_BYTES, Escalation, Outcome, ProposedAction, Result, TaskKind
-from handrail_sdk.failures import INVALID_RESULT, Escalated, Fail, Proposed
+from handrail_sdk.failures import INVALID_RESULT, SECOND_PROPOSAL, Escalated, Fail, Proposed
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,7 @@ from handrail_sdk.failures import INVALID_RESULT, Escalated, Fail, Proposed
         (Fail("NO"), "unsafe", Outcome.FAILED, "NO"),
         (Fail(INVALID_RESULT), "pure", Outcome.FAILED, INVALID_RESULT),
         (Fail(INVALID_RESULT), "idempotent", Outcome.IN_DOUBT, INVALID_RESULT),
+        (Fail(SECOND_PROPOSAL), "unsafe", Outcome.IN_DOUBT, SECOND_PROPOSAL),
         (ValueError("x"), "pure", Outcome.IN_DOUBT, "ValueError"),
         (KeyboardInterrupt(), "idempotent", Outcome.IN_DOUBT, "KeyboardInterrupt"),
         (asyncio.CancelledError(), "pure", Outcome.IN_DOUBT, "CancelledError"),

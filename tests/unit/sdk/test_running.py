@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -11,8 +12,9 @@ import pytest
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
+from handrail_contracts.policy import action_digest
 from handrail_sdk import Agent, Context, Escalated, Fail, Proposed
-from handrail_sdk.failures import INVALID_INPUT, DefinitionError, Garbage, jsonable
+from handrail_sdk.failures import INVALID_INPUT, SECOND_PROPOSAL, DefinitionError, Garbage, jsonable
 from handrail_sdk.testing import call, context, look_up, undo
 
 
@@ -291,6 +293,77 @@ async def test_a_proposal_carries_the_whole_action(agent: Agent) -> None:
         0.5,
     )
     assert await call(pay, approved={"amount": 400}) == "paid 400"
+
+
+async def test_a_proposal_that_is_swallowed_is_asked_all_the_same(agent: Agent) -> None:
+    """As an agent framework does that tells its model that a tool has failed."""
+
+    @agent.task()
+    async def swallows(ctx: Context) -> str:
+        try:
+            await ctx.propose("refund", {"amount": 30})
+        except Exception:  # noqa: BLE001  # as a framework does
+            return "It is refunded."
+        return "never"
+
+    @agent.task()
+    async def breaks(ctx: Context) -> str:
+        try:
+            await ctx.propose("refund", {"amount": 30})
+        except Proposed as e:
+            raise RuntimeError("a framework wrapped it") from e
+        return "never"
+
+    for task in (swallows, breaks):
+        with pytest.raises(Proposed) as raised:
+            await call(task)
+        assert raised.value.proposed.args == {"amount": 30}
+        digest = action_digest("refund", {"amount": 30})
+        assert await call(task, approved={"amount": 20}, approval={"proposed": digest}) == "never", (
+            "once approved it acts"
+        )
+
+
+async def test_an_undo_and_a_look_up_that_swallow_a_hand_over_have_not_succeeded(agent: Agent) -> None:
+    @agent.task(effect="queryable")
+    async def pay(ctx: Context) -> str:
+        return "paid"
+
+    @pay.compensate
+    async def unpay(inputs: dict[str, Any], paid: Any, ctx: Context) -> None:
+        with contextlib.suppress(Exception):
+            await ctx.escalate_to_human("I cannot undo it.")
+
+    @pay.look_up
+    async def find(inputs: dict[str, Any], ctx: Context) -> str:
+        with contextlib.suppress(Exception):
+            await ctx.escalate_to_human("I cannot find it.")
+        return "paid"
+
+    for door in (undo, look_up):
+        with pytest.raises(Escalated):
+            await door(pay)
+
+
+async def test_a_second_action_after_one_that_was_let_pass_is_no_proposal(agent: Agent) -> None:
+    """Each approval runs the task from its beginning: two in one task would do the first again and again."""
+    done: list[str] = []
+
+    @agent.task()
+    async def two(ctx: Context) -> str:
+        await ctx.propose("refund", {"amount": 30})
+        done.append("refund")
+        with contextlib.suppress(Exception):
+            await ctx.propose("mail", {"to": "ada"})
+        return "both"
+
+    with pytest.raises(Proposed):
+        await call(two)
+    digest = action_digest("refund", {"amount": 30})
+    with pytest.raises(Fail) as raised:
+        await call(two, approved={"amount": 30}, approval={"proposed": digest})
+    assert (raised.value.code, raised.value.retryable) == (SECOND_PROPOSAL, False)
+    assert "after the one that was approved it proposes mail" in raised.value.message and done == ["refund"]
 
 
 async def test_progress_and_silence_go_to_whoever_made_the_context(agent: Agent) -> None:

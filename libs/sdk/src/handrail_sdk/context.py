@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from handrail_contracts.policy import action_digest
 from handrail_contracts.tasks import Escalation, ProposedAction
-from handrail_sdk.failures import Escalated, Proposed, jsonable
+from handrail_sdk.failures import SECOND_PROPOSAL, Escalated, Fail, Proposed, jsonable
 from handrail_sdk.steps import valid_node
 
 
@@ -30,7 +30,8 @@ class Context:
     the undo, and `do_key` the one of what is undone. `attempt` counts from 1. `conversation` is what was said while a
     person had control ({role, text, …}, None unless handed back); `approved` the arguments of a proposal that may
     be done, `approval` by what ({action, proposed, digest, pause_id}); `propose` reads both.
-    `cancelled` is set when the workflow no longer wants the answer. `escalation` is set once the attempt has handed over,
+    `cancelled` is set when the workflow no longer wants the answer. `escalation` is set once the attempt has handed over, `over`
+    once it has ended by that or by a proposal, `let` once it has been given approved arguments;
     `usage` is what it has spent on models so far (`spend`), `added` the steps that it adds (`add_node`). `on_progress` and `on_silence` are the runtime's.
     """
 
@@ -49,6 +50,8 @@ class Context:
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     log: Any = field(default_factory=lambda: logging.getLogger("handrail.agent"))
     escalation: Escalation | None = None
+    over: Escalated | Proposed | Fail | None = None
+    let: bool = False
     usage: dict[str, Any] = field(default_factory=dict[str, Any])
     added: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     on_progress: Callable[[float | None, str | None], None] = _unheard
@@ -85,7 +88,7 @@ class Context:
                 metadata=jsonable(dict(metadata or {})),
                 handover_message=handover_message,
             )
-        raise Escalated(self.escalation)
+        raise self._ends(Escalated(self.escalation))
 
     def spend(
         self, *, input_tokens: int = 0, output_tokens: int = 0, cost_usd: float = 0.0, model: str | None = None
@@ -135,16 +138,24 @@ class Context:
         requires_confirmation: bool | None = None,
     ) -> dict[str, Any]:
         """Proposes an action instead of acting. Once it is approved the task runs again, and the same call gives the arguments
-        to act with: those that were proposed, or as a person has edited them. Act with these and no others.
+        to act with: those that were proposed, or as a person has edited them. Act with these and no others. A task proposes one
+        action; a second one after the first was let pass fails as `second-proposal`: give it a step of its own.
 
         `args` in full; `diff` is {before, after}; `confidence` 0 to 1; `affected` how many things it touches;
-        `requires_confirmation` is the model's own wish to ask. Raises Proposed until exactly this is approved: let it pass.
+        `requires_confirmation` is the model's own wish to ask. Raises Proposed until exactly this is approved: let it pass. Whatever
+        becomes of that exception (an agent framework may turn it into a word to its model), the attempt ends as proposed and its
+        answer goes nowhere; the first proposal that was not approved counts.
         """
         given: dict[str, Any] = jsonable(dict(args))
         wanted = (self.approval or {}).get("proposed")
         if self.approved is not None and wanted in (None, action_digest(action, given)):
+            self.let = True
             return dict(self.approved)
-        raise Proposed(
+        if self.let:
+            text = f"Expected one proposal of {self.agent}.{self.action}, but after the one that was approved it proposes {action}."
+            why = f"{text} Make that a step of its own: a node of the plan, or ctx.add_node."
+            raise self._ends(Fail(SECOND_PROPOSAL, why, retryable=False))
+        made = Proposed(
             ProposedAction(
                 action=action,
                 args=given,
@@ -157,3 +168,10 @@ class Context:
                 requires_confirmation=requires_confirmation,
             )
         )
+        raise self._ends(made)
+
+    def _ends(self, how: Escalated | Proposed | Fail) -> Escalated | Proposed | Fail:
+        """Remembers how the attempt has ended: the first word counts."""
+        if self.over is None:
+            self.over = how
+        return how

@@ -20,6 +20,8 @@ from handrail_contracts.tasks import Escalation, Failure, ProposedAction
 
 INVALID_INPUT = "invalid-input"
 INVALID_RESULT = "invalid-result"
+SECOND_PROPOSAL = "second-proposal"
+"""A task proposed another action after it had been let do one: what that did stands, and cannot be told apart from the second."""
 NOT_FOUND = "NOT_FOUND"
 """What a look-up fails with when the effect provably did not happen."""
 

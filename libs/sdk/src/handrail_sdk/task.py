@@ -14,7 +14,7 @@ from handrail_contracts.model import Json
 from handrail_contracts.plan import EffectClass
 from handrail_sdk import signature
 from handrail_sdk.context import Context
-from handrail_sdk.failures import INVALID_INPUT, INVALID_RESULT, DefinitionError, Escalated, Fail
+from handrail_sdk.failures import INVALID_INPUT, INVALID_RESULT, DefinitionError, Fail
 from handrail_sdk.options import TaskOptions, check_limits, check_pause, effect_of, retry_of, timeouts_of
 
 if TYPE_CHECKING:
@@ -115,21 +115,13 @@ class TaskDefinition(Generic[Out]):
         taken = self._taken(inputs)
         if ctx is None:
             return self._given(await self._call((taken,), None))
-        try:
-            output = await self._call((taken,), ctx)
-        except Exception as e:
-            if ctx.escalation is not None and not isinstance(e, Escalated):
-                raise Escalated(ctx.escalation) from e
-            raise
-        if ctx.escalation is not None:  # it went on talking; nobody hears it
-            raise Escalated(ctx.escalation)
-        return self._given(output)
+        return self._given(await _heard(self._call((taken,), ctx), ctx))
 
     async def undo(self, inputs: Mapping[str, Any], output: Json, ctx: Context) -> Json:
         """Undoes the task once. `output` is what it had answered, None when that is unknown. Raises as `run` does."""
         if self._undo is None:
             raise Fail("not-compensatable", f"{self._where} has no compensation.", retryable=False)
-        given = await self._undo((self._taken(inputs), self._remembered(output, ctx)), ctx)
+        given = await _heard(self._undo((self._taken(inputs), self._remembered(output, ctx)), ctx), ctx)
         return _UNDONE.dump_python(given, mode="json", by_alias=True, fallback=repr)
 
     def manifest(self) -> dict[str, Any]:
@@ -162,7 +154,7 @@ class TaskDefinition(Generic[Out]):
     async def _find(self, inputs: Mapping[str, Any], ctx: Context) -> Json:
         if self._look_up is None:
             raise Fail("not-queryable", f"{self._where} has no look-up.", retryable=False)
-        return self._given(await self._look_up((self._taken(inputs),), ctx))
+        return self._given(await _heard(self._look_up((self._taken(inputs),), ctx), ctx))
 
     def _taken(self, inputs: Mapping[str, Any]) -> Any:
         try:
@@ -197,6 +189,20 @@ class TaskDefinition(Generic[Out]):
         except ValidationError:
             ctx.log.warning("the output to undo did not fit the task and counts as unknown")
             return None
+
+
+async def _heard(work: Awaitable[Any], ctx: Context) -> Any:
+    """What a function gives. One that has handed over, or proposed, ends so, whatever became of the exception: an agent framework
+    may have made a word to its model of it, and nobody hears what was said since."""
+    try:
+        output = await work
+    except Exception as e:
+        if ctx.over is not None and e is not ctx.over:
+            raise ctx.over from e
+        raise
+    if ctx.over is not None:
+        raise ctx.over
+    return output
 
 
 _UNDONE: TypeAdapter[Any] = TypeAdapter(Any)

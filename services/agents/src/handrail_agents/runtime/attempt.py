@@ -16,7 +16,7 @@ from handrail_contracts.model import Json
 from handrail_contracts.plan import EffectClass
 from handrail_contracts.tasks import MAX_RESULT_BYTES, Failure, Outcome, Result, Task, TaskKind
 from handrail_sdk.context import Context
-from handrail_sdk.failures import INVALID_RESULT, Escalated, Fail, Proposed
+from handrail_sdk.failures import INVALID_RESULT, SECOND_PROPOSAL, Escalated, Fail, Proposed
 from handrail_sdk.task import TaskDefinition
 
 PLANNER = ("planner", "plan")
@@ -155,8 +155,8 @@ def raised(a: Attempt, error: BaseException, **fields: Any) -> Result:
     """The answer of a function that raised: definite for Fail, a person's turn for the two others, else doubt."""
     task = a.task
     match error:
-        case Fail(code=code) if code == INVALID_RESULT and a.ledgered:
-            # It returned, so its effect has probably happened: that the answer is unusable does not undo it.
+        case Fail(code=code) if code in (INVALID_RESULT, SECOND_PROPOSAL) and a.ledgered:
+            # It returned, or did what was approved, so its effect has probably happened: no fault after that undoes it.
             return plain_result(task, Outcome.IN_DOUBT, error=error.failure(), **fields)
         case Fail():
             return plain_result(task, Outcome.FAILED, error=error.failure(), **fields)
