@@ -61,6 +61,16 @@ def test_escalations_and_proposals_are_carried_whole() -> None:
     assert raised(attempt(), Proposed(wanted)).proposed == wanted
 
 
+def test_an_undo_that_asks_for_a_person_has_failed_and_says_why() -> None:
+    undo = attempt(kind=TaskKind.COMPENSATE)
+    r = raised(undo, Escalated(Escalation(reason="The bank is closed.", summary="Call them.", metadata={"order": 7})))
+    assert r.outcome is Outcome.FAILED and r.error is not None
+    assert (r.error.code, r.error.message, r.error.retryable) == ("escalated", "The bank is closed.", False)
+    assert r.error.evidence == {"summary": "Call them.", "metadata": {"order": 7}}
+    r = raised(undo, Proposed(ProposedAction(action="pay")))
+    assert r.outcome is Outcome.FAILED and r.error is not None and "proposes pay" in r.error.message
+
+
 def test_an_exceptions_words_are_one_short_line_whatever_it_does() -> None:
     class Rude(Exception):
         def __str__(self) -> str:

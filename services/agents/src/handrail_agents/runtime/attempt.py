@@ -152,7 +152,8 @@ def succeeded(task: Task, output: Json, added: Sequence[dict[str, Any]] = (), **
 
 
 def raised(a: Attempt, error: BaseException, **fields: Any) -> Result:
-    """The answer of a function that raised: definite for Fail, a person's turn for the two others, else doubt."""
+    """The answer of a function that raised: definite for Fail, a person's turn for the two others, else doubt. An undo has no turn
+    to give: one that asks for a person has failed, and that is what a person is asked about."""
     task = a.task
     match error:
         case Fail(code=code) if code in (INVALID_RESULT, SECOND_PROPOSAL) and a.ledgered:
@@ -160,6 +161,16 @@ def raised(a: Attempt, error: BaseException, **fields: Any) -> Result:
             return plain_result(task, Outcome.IN_DOUBT, error=error.failure(), **fields)
         case Fail():
             return plain_result(task, Outcome.FAILED, error=error.failure(), **fields)
+        case Escalated() if task.kind is TaskKind.COMPENSATE:
+            e = error.escalation
+            shown = {k: v for k, v in (("summary", e.summary), ("metadata", e.metadata)) if v}
+            told = Failure(code="escalated", message=e.reason, evidence=shown or None, retryable=False)
+            return plain_result(task, Outcome.FAILED, error=told, **fields)
+        case Proposed() if task.kind is TaskKind.COMPENSATE:
+            text = f"Expected an undo to act, or to fail, but it proposes {error.proposed.action}: an undo cannot be asked about first."
+            return plain_result(
+                task, Outcome.FAILED, error=Failure(code="proposed", message=text, retryable=False), **fields
+            )
         case Escalated():
             return plain_result(task, Outcome.ESCALATED, escalation=error.escalation, **fields)
         case Proposed():
