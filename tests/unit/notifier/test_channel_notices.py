@@ -116,6 +116,49 @@ def test_words_from_outside_are_never_markup_and_make_no_address() -> None:
         assert found.count('"url"') == found.count(f'"url": "{LINK}"')
 
 
+def _gate(args: dict[str, Any], **more: Any) -> dict[str, Any]:
+    kinds = {"RES_APPROVE": "approve", "RES_EDIT": "edit", "RES_REJECT": "reject"}
+    options = [
+        {"action_id": a, "display_text": a, "kind": k, "requires_input": k == "edit", "style": "neutral"}
+        for a, k in kinds.items()
+    ]
+    proposed = {
+        "action": "refund",
+        "args": args,
+        "summary": "Refund 1.00, as always",
+        "diff": {"before": {"refunded": 0}, "after": {"refunded": 1}},
+        "reversible": False,
+        **more,
+    }
+    risk = {"rule_id": "over-25", "untrusted": True}
+    return {**PAUSE, "kind": "gate", "proposed_action": proposed, "risk": risk, "available_resolutions": options}
+
+
+def test_what_would_be_done_stands_beside_an_agents_words_for_it() -> None:
+    message = card.opened(_gate({"order_id": "7", "amount": 9_000}), KEY, LINK)
+    shown = [text for _, text in texts(message["blocks"])]
+    assert any(text.startswith("refund {") and '"amount": 9000' in text for text in shown)
+    assert any('"refunded": 1' in text for text in shown)
+    assert "rule over-25 · cannot be undone · follows from content from outside" in shown
+    approve, edit, reject, _ = next(b for b in message["blocks"] if b["type"] == "actions")["elements"]
+    assert (approve["action_id"], reject["action_id"]) == ("RES_APPROVE", "RES_REJECT") and "url" in edit
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [
+        _gate({"text": "x" * card.EVIDENCE_CHARS}),
+        _gate({"iban": "DE00SECRET", "to": {"card": "4000SECRET"}}, redact=["args.iban", "args.to.card"]),
+        {**_gate({"amount": 1}), "available_resolutions": [_gate({})["available_resolutions"][0]]},
+    ],
+)
+def test_what_is_not_seen_whole_is_approved_where_it_is(gate: dict[str, Any]) -> None:
+    message = card.opened(gate, KEY, LINK)
+    approve, *_ = next(b for b in message["blocks"] if b["type"] == "actions")["elements"]
+    assert approve["url"] == LINK and "value" not in approve
+    assert "SECRET" not in json.dumps(message)
+
+
 def test_slacks_limits_are_kept() -> None:
     long = "x" * 5_000
     options = [{"action_id": f"RES_{n}", "display_text": long} for n in range(40)]

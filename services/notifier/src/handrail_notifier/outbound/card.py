@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from handrail_notifier.outbound.notices import outcome
@@ -74,27 +74,72 @@ def _story(event: Mapping[str, Any]) -> list[dict[str, Any]]:
         {"type": "header", "text": {"type": "plain_text", "text": f"⚑ Needs you: {_clip(where, 100)}", "emoji": False}},
         _plain(_clip(str(event["failure_reason"]), REASON_CHARS)),
     ]
-    proposed = event.get("proposed_action")
+    proposed: Mapping[str, Any] | None = event.get("proposed_action")
     if proposed:
         story.append(_plain(f"Proposed: {_clip(str(proposed.get('summary') or proposed.get('action')), 500)}"))
-        shown: Any = proposed.get("diff") or proposed.get("args")
-    else:
-        shown = (event.get("raw_evidence") or {}).get("body")
-    if shown is not None:
-        story.append(_verbatim(shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False, indent=1)))
+        # Sentence and diff may be an agent's own words: what would be done stands beside them, to the letter.
+        story.append(_verbatim(_to_be_done(proposed)))
+        if proposed.get("diff"):
+            story.append(_verbatim(_json(proposed["diff"])))
+        story.append(_plain(_weighed(event, proposed)))
+    elif (shown := (event.get("raw_evidence") or {}).get("body")) is not None:
+        story.append(_verbatim(shown if isinstance(shown, str) else _json(shown)))
     facts = f"{event['trace_id']} · {event['kind']} · {event['at']}"
     story.append({"type": "context", "elements": [{"type": "plain_text", "text": _clip(facts, 300), "emoji": False}]})
     return story
 
 
+def _to_be_done(proposed: Mapping[str, Any]) -> str:
+    """Action and arguments; those that are marked do not leave the system."""
+    return f"{proposed.get('action')} {_json(_unmarked(proposed.get('args') or {}, proposed.get('redact') or ()))}"
+
+
+def _unmarked(args: Any, marks: Sequence[str]) -> Any:
+    paths = {mark.split(".", 1)[1] for mark in marks if "." in mark}
+    if not isinstance(args, dict):
+        return args
+    return {
+        k: "[redacted]" if k in paths else _unmarked(v, [p for p in paths if p.startswith(f"{k}.")])
+        for k, v in args.items()
+    }
+
+
+def _seen_whole(event: Mapping[str, Any]) -> bool:
+    """Whether all that would be done stands in the message: else it is approved where it does."""
+    proposed = event.get("proposed_action")
+    if not proposed:
+        return True
+    editable = any(
+        r.get("kind") == "edit" for r in event["available_resolutions"]
+    )  # else it is cut in the event already
+    return editable and not proposed.get("redact") and len(_to_be_done(proposed)) <= EVIDENCE_CHARS
+
+
+def _weighed(event: Mapping[str, Any], proposed: Mapping[str, Any]) -> str:
+    risk: Mapping[str, Any] = event.get("risk") or {}
+    said = [f"rule {risk.get('rule_id')}"]
+    if isinstance(event.get("confidence"), int | float):
+        said.append(f"confidence {event['confidence']:.0%}")
+    if proposed.get("affected") is not None:
+        said.append(f"affects {proposed['affected']}")
+    if proposed.get("reversible") is False:
+        said.append("cannot be undone")
+    if risk.get("untrusted"):
+        said.append("follows from content from outside")
+    if risk.get("four_eyes"):
+        said.append(f"four eyes: not by {risk.get('requested_by')}")
+    return _clip(" · ".join(said), 500)
+
+
 def _buttons(event: Mapping[str, Any], key: bytes, link: str) -> dict[str, Any]:
     value = signed(key, event["trace_id"], event["pause_id"], event.get("evidence_digest"))
     elements: list[dict[str, Any]] = []
+    whole = _seen_whole(event)
     for option in event["available_resolutions"][:BUTTONS]:
         label = _clip(option["display_text"], 75)
         button: dict[str, Any] = {"type": "button", "text": {"type": "plain_text", "text": label, "emoji": False}}
-        if option.get("requires_input"):
-            # It asks for an input: that is the console's work. The link opens a page and decides nothing.
+        if option.get("requires_input") or (option.get("kind") == "approve" and not whole):
+            # It asks for an input, or for a look at what is not seen here: that is the console's work. The link opens a page and decides nothing.
             button |= {"action_id": f"{OPEN_CONSOLE}:{option['action_id']}"[:255], "url": link}
             button["text"]["text"] = _clip(f"{label} …", 75)
         else:
@@ -129,6 +174,10 @@ def _plain(text: str) -> dict[str, Any]:
 def _verbatim(text: str) -> dict[str, Any]:
     shown = [{"type": "text", "text": _clip(text, EVIDENCE_CHARS) or "–"}]
     return {"type": "rich_text", "elements": [{"type": "rich_text_preformatted", "elements": shown}]}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=1)
 
 
 def _link(link: str) -> dict[str, Any]:
