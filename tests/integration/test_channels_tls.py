@@ -293,3 +293,42 @@ async def test_other_text_channels_hear_words_and_a_link() -> None:
     assert "http://127.0.0.1:8080/console/workflows/t" in heard[0]["message"]
     with pytest.raises(TryLater, match="did not take it"):
         await texts.deliver(opened("text"))
+
+
+async def test_a_text_channel_that_is_down_hears_later_and_the_others_once(empty_database: str) -> None:
+    heard: list[str] = []
+    down = {"b"}
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        length = int(head.lower().partition("content-length: ")[2].split("\r\n")[0])
+        await reader.readexactly(length)
+        name = head.split(" ")[1].strip("/")
+        if name not in down:
+            heard.append(name)
+        status = b"503 Away" if name in down else b"200 OK"
+        writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    at = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    settings = ChannelSettings(text_urls=f"json://{at}/a,nosuch://x,json://{at}/b")  # pyright: ignore[reportArgumentType]
+    await migrate.upgrade(empty_database, 4)
+    pool = await connect.pool(empty_database, app="test-channels")
+    try:
+        courier = Courier(Queue(pool, "default"), {"text": Texts(settings)}, ["text"])
+        await pause(pool, "p1")
+        for _ in range(3):
+            assert await courier.once() == 1
+            assert heard == ["a"]
+            await advance(pool, datetime.timedelta(hours=1))
+        down.clear()
+        assert await courier.once() == 1
+        assert heard == ["a", "b"]
+        assert await pool.fetchval("SELECT state FROM handrail.outbound") == "sent"
+    finally:
+        await pool.close()
+        server.close()
+    with pytest.raises(GiveUp):
+        await Texts(ChannelSettings(text_urls="nosuch://x")).deliver(opened("text"))  # pyright: ignore[reportArgumentType]

@@ -8,6 +8,7 @@ import ssl
 from email.message import EmailMessage
 from email.utils import getaddresses
 from hashlib import sha256
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import structlog
@@ -85,26 +86,46 @@ class Email:
 
 
 class Texts:
-    """All Apprise addresses together: told when every one of them took it."""
+    """All Apprise addresses together: told when every one of them took it, each of them once."""
 
     def __init__(self, settings: ChannelSettings) -> None:
         self._settings = settings
 
     async def deliver(self, notice: Notice) -> None:
-        """One try. Raises TryLater."""
+        """One try, for those that do not have it yet. Raises TryLater while one of them does not take it, GiveUp when Apprise knows
+        none of them."""
         import apprise  # half a second and 10 MB, only where it is used
 
-        tellers = apprise.Apprise()
+        link = console_link(self._settings.public_url, notice.trace_id)
+        said = {"body": words(notice, link), "title": title(notice), "body_format": apprise.NotifyFormat.TEXT}
+
+        async def told(teller: Any) -> bool:
+            try:
+                async with asyncio.timeout(60):
+                    return bool(await teller.async_notify(**said))
+            except TimeoutError:
+                return False
+
+        tellers: dict[str, Any] = {}
+        unknown = 0
         for url in self._settings.texts():
-            if not tellers.add(url):
-                raise GiveUp("an address in HANDRAIL_NOTIFIER__TEXT_URLS is none that Apprise knows")
-        body = words(notice, console_link(self._settings.public_url, notice.trace_id))
-        try:
-            async with asyncio.timeout(60):
-                taken = await tellers.async_notify(
-                    body=body, title=title(notice), body_format=apprise.NotifyFormat.TEXT
-                )
-        except TimeoutError as e:
-            raise TryLater("a text channel does not answer") from e
-        if not taken:
-            raise TryLater("a text channel did not take it")
+            teller = apprise.Apprise()
+            if teller.add(url):
+                tellers[_mark(url)] = teller
+            else:
+                unknown += 1
+        if not tellers:
+            raise GiveUp("no address in HANDRAIL_NOTIFIER__TEXT_URLS is one that Apprise knows")
+        owed = [mark for mark in tellers if mark not in notice.reached]
+        taken = await asyncio.gather(*(told(tellers[mark]) for mark in owed))
+        missing = taken.count(False)
+        if missing:
+            reached = [*notice.reached, *(mark for mark, took in zip(owed, taken, strict=True) if took)]
+            raise TryLater(f"{missing} of {len(tellers)} text channels did not take it", reached=reached)
+        if unknown:
+            _log.warning("text_addresses_unknown", notice=notice.id, unknown=unknown)
+
+
+def _mark(url: str) -> str:
+    """Stands for an address, which may hold a secret."""
+    return sha256(url.encode()).hexdigest()[:16]
