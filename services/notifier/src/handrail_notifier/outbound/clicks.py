@@ -25,6 +25,9 @@ from handrail_notifier.outbound.slack import Slack
 
 WINDOW_S = 300
 CLOSED = "This request is closed."
+UNANSWERED = (
+    "Handrail does not answer just now, so it is not known whether that was decided. Press again: it counts once."
+)
 _log = structlog.get_logger(__name__)
 
 
@@ -121,9 +124,8 @@ class Clicks:
         except RefusedElsewhere as e:
             await self._refused(e, where, user, trace_id, pause_id)
         except Unavailable:
-            await self._slack.whisper(
-                where["channel"], user, "Handrail does not answer just now. Nothing was decided; press again."
-            )
+            # It may have been stored all the same: the answer can be what was lost.
+            await self._slack.whisper(where["channel"], user, UNANSWERED)
         else:
             _log.info("slack_click_decided", action="decide", trace_id=trace_id, user=user)
 
