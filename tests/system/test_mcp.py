@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import uuid
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import httpx2
 import pytest
@@ -14,9 +15,15 @@ import pytest_asyncio
 from agents import Agent as OpenAIAgent
 from agents import OpenAIChatCompletionsModel, Runner, set_tracing_disabled
 from agents.mcp import MCPServerStreamableHttp
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import Command
 from mcp import Client
 from openai import AsyncOpenAI
 
+from handrail_sdk import Client as HandrailClient
+from handrail_sdk.adapters.langgraph import escalation_node, resume_with
+from handrail_sdk.handover import Handover
 from tests.llm_stub import running, says, tool_call
 from tests.system.house import Up
 from tests.waiting import wait_until
@@ -29,6 +36,13 @@ ASKED: dict[str, Any] = {
     "metadata": {"order_id": "7"},
     "handover_message": "A colleague takes over.",
 }
+
+
+class Visits(TypedDict, total=False):
+    """What the graph carries."""
+
+    visits: int
+    human: dict[str, Any]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -214,3 +228,32 @@ async def test_the_examples_run_as_they_stand(
         assert answer.startswith("As my colleague said")
     elif name == "langgraph":
         assert answer == "My colleague says: It is settled."
+
+
+async def test_a_graph_that_comes_to_a_person_twice_asks_twice(url: str) -> None:
+    """In one thread, with the same words: the first answer is not the second."""
+
+    async def more(state: Any) -> dict[str, Any]:
+        return {"visits": state.get("visits", 0) + 1}
+
+    async with HandrailClient(url, actor="shop-bot") as client:
+        handover = Handover(client)
+        human = escalation_node(handover, reason=lambda _: "A dispute.", transcript=lambda _: [])
+        graph = StateGraph(Visits)
+        graph.add_node("human", human)
+        graph.add_node("more", more)
+        graph.add_edge(START, "human")
+        graph.add_edge("human", "more")
+        graph.add_conditional_edges("more", lambda state: "human" if state["visits"] < 2 else END)
+        app = graph.compile(checkpointer=InMemorySaver())
+        config: Any = {"configurable": {"thread_id": str(uuid.uuid4())}}
+        await app.ainvoke({"visits": 0}, config)
+        seen: list[str | None] = []
+        for answer in ("first", "second"):
+            assert handover.pause_id not in seen and not await handover.may_speak()
+            seen.append(handover.pause_id)
+            await client.resume(str(handover.trace_id), "RES_RESPOND", input=answer, pause_id=handover.pause_id)
+            back = await handover.wait(timeout_s=30)
+            assert back.response == answer
+            await app.ainvoke(Command(resume=resume_with(back)), config)
+        assert app.get_state(config).next == () and handover.pause_id == seen[-1]

@@ -8,6 +8,7 @@ await app.ainvoke(Command(resume=resume_with(back)), config)        # also in an
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -26,17 +27,25 @@ def escalation_node(
     into: str = "human",
 ) -> Callable[..., Any]:
     """A node. `transcript` reads the state (default: its `messages`); what comes back is stored as `into`: {handed_back, response,
-    conversation}. The graph runs a node from its beginning when it is resumed: the thread's id makes that the same escalation."""
+    conversation}. The graph runs a node from its beginning when it is resumed: what the graph calls this visit of the node makes
+    that the same escalation, and the next visit another."""
 
     async def human(state: Mapping[str, Any], config: RunnableConfig) -> dict[str, Any]:
         lines = list(transcript(state) if transcript is not None else lines_of(state.get("messages", ())))
-        thread = (config.get("configurable") or {}).get("thread_id")
-        key = f"langgraph-{thread}-{len(lines)}" if thread is not None else None
+        key = _key(config.get("configurable") or {})
         over = await handover.escalate(reason(state), summary=summary(state), transcript=lines, idempotency_key=key)
         told = {"message": over.message, "trace_id": over.trace_id, "pause_id": over.pause_id}
         return {into: interrupt(told)}
 
     return human
+
+
+def _key(known: Mapping[str, Any]) -> str | None:
+    """The same for the same visit of a node in a thread, whenever and wherever it is resumed; None where nothing is kept of it."""
+    thread, visit = known.get("thread_id"), known.get("checkpoint_ns")
+    if thread is None or not visit:
+        return None
+    return f"langgraph-{hashlib.sha256(f'{thread}|{visit}'.encode()).hexdigest()}"
 
 
 def resume_with(back: Back) -> dict[str, Any]:
