@@ -113,8 +113,14 @@ async def test_what_was_typed_for_one_is_there_after_a_look_at_another(console: 
         await expect(page.get_by_label("Amount")).to_have_value("450")
         await expect(page.locator(".chip.edited")).to_have_count(1)
         await expect(page.get_by_label("Comment")).to_have_value("the invoice says 450")
+        await page.reload()
+        await rows[first].click()
+        await expect(page.get_by_label("Amount")).to_have_value("450")
+        await expect(page.get_by_label("Comment")).to_have_value("the invoice says 450")
         await page.locator("[data-confirm=RES_EDIT]").click()
         await expect(page.get_by_test_id("closed")).to_contain_text("the invoice says 450")
+        kept: str = await page.evaluate("sessionStorage.getItem('handrail.drafts')")
+        assert "the invoice says 450" not in kept, "what is decided is not kept"
     for each in (first, second):
         state = await console.call("GET", f"/workflows/{each}/state")
         if state["pauses"]:

@@ -1,6 +1,10 @@
-/** Decisions that are half made: what was chosen and typed for a pause is there when one looks at it again, until it is closed. */
+/**
+ * Decisions that are half made: what was chosen and typed for a pause is there when one looks at it again, also after the page was
+ * loaded anew (a phone lets a page in the background go), until the pause is closed. Kept by this tab alone, and gone with it.
+ */
 
 import { useStore } from "zustand";
+import { createJSONStorage, persist } from "zustand/middleware";
 import { createStore } from "zustand/vanilla";
 import type { Raw } from "../model/forms.js";
 
@@ -16,7 +20,11 @@ const NONE: Draft = { chosen: null, comment: "", raw: {} };
 /** The oldest are let go: a window that stays open for weeks forgets, too. */
 const MOST = 100;
 
-const drafts = createStore<Readonly<Record<string, Draft>>>(() => ({}));
+type Drafts = Readonly<Record<string, Draft>>;
+
+const drafts = createStore<Drafts>()(
+  persist((): Drafts => ({}), { name: "handrail.drafts", version: 1, storage: createJSONStorage(() => sessionStorage) }),
+);
 
 /** What is there for this pause, and how to change it. */
 export function useDraft(pauseId: string): [Draft, (change: (now: Draft) => Partial<Draft>) => void] {
