@@ -111,9 +111,15 @@ def no_more_is_in_flight_than_there_was_room_for(w: World) -> None:
 @prop
 def a_node_starts_after_its_dependencies_have_settled(w: World) -> None:
     settled: set[str] = set()
-    for _, d, _ in moves(w):
+    written: dict[str, set[str]] = {}  # as it was then: what is appended again may come after others
+    for r in w.rows:
+        d = r.data
+        if r.type in ("WORKFLOW_PLANNED", "NODES_ADDED"):
+            written.update({n["id"]: set(n.get("depends_on", ())) for n in (r.meta or {})["nodes"]})
+        if r.type != "NODE_STATE_CHANGED":
+            continue
         if d["to"] == "SCHEDULED" and d["from"] == "PENDING":
-            deps = set(w.state.nodes[d["node_id"]].spec.depends_on)
+            deps = written[d["node_id"]]
             expect(
                 deps <= settled,
                 "a_node_starts_after_its_dependencies_have_settled",

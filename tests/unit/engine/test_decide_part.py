@@ -405,6 +405,26 @@ def test_what_comes_again_may_not_come_after_what_comes_after_it() -> None:
     assert s.state_of("one", "far", "new") == ["SCHEDULED", "PENDING", "PENDING"]
 
 
+@pytest.mark.parametrize("first", ["far", "one"])
+def test_what_comes_again_after_something_that_is_rolled_back_takes_along_what_comes_after_it(first: str) -> None:
+    other = (node("q", savepoint=True), node("v", "q", **EFFECT), node("r", "q", **ALL, **EFFECT, pause_scope="branch"))
+    s = grown(node("z", may_add_nodes=1), *other)
+    appends(s, "z", node("far", "z", "one", inputs={"n": {"$from": "nodes.one.output"}}))
+    back(s).ok("q").ok("v").exhaust("r")
+    s.press("RES_BACK", at="r")
+    rewritten = [one(2, "y", "v"), node("after", "far")]
+    appends(s, "y", *(rewritten if first == "one" else reversed(rewritten)))
+    later = ("one", "two", "far", "after")
+    assert s.state_of(*later) == ["CANCELLED"] * 4, "they wait for what runs again"
+    s.panic().press("RES_RESUME")
+    assert s.state_of(*later) == ["CANCELLED"] * 4
+    s.owner_changes().ok("v", undo=True)
+    assert s.state_of("v", "r", *later) == ["SCHEDULED", "SCHEDULED"] + ["PENDING"] * 4
+    s.ok("v", "r", undo=False).ok("one", output=2, undo=False)
+    assert [t.inputs for t in s.sent(node_id="far")] == [{"n": 2}]
+    assert s.ok("far").ok("after").status == "COMPLETED_WITH_SKIPS" and s.states["two"] == "SKIPPED"
+
+
 def test_content_from_outside_does_not_come_before_others_by_way_of_what_comes_again() -> None:
     s = grown(node("z", may_add_nodes=1))
     appends(s, "z", node("far", "z", "one"))

@@ -329,6 +329,8 @@ class World:
                 if dice.random() < 0.6 and there.issuperset(n["depends_on"]):
                     url = dice.choice((n["inputs"]["url"], f"again {node.generation}"))
                     again.append({**n, "inputs": {**n["inputs"], "url": url}})
+            if dice.random() < 0.3:
+                self._place(by, again)
             more = again + (more if dice.random() < 0.4 else [])
         self.appended[by] = more
         return more

@@ -59,8 +59,10 @@ def evolve(s: WorkflowState, row: Row) -> WorkflowState:
             _move(s, WorkflowStatus.RUNNING)
             _add_nodes(s, row, None if s.nodes else outline(meta["nodes"]))
         case T.NODES_ADDED:
+            joins: list[str] = (row.meta or {}).get("members", [])
+            known = [k for k in joins if k in s.nodes]
             _add_nodes(s, row, None)
-            joined(s, (row.meta or {}).get("members", ()))
+            joined(s, joins, known)
         case T.WORKFLOW_PAUSED_HITL:
             asking.paused(s, row)
             _move(s, WorkflowStatus.PAUSED_HITL)

@@ -62,7 +62,7 @@ def announce(
 
 
 def add(t: Turn, part: list[dict[str, Any]], by: str | None, members: Sequence[str] = ()) -> None:
-    """Emits NODES_ADDED for one part of a plan. `members` belong to what is being rolled back."""
+    """Emits NODES_ADDED for one part of a plan. `members` belong from now on to what is being rolled back."""
     meta = {"nodes": part, **({"members": members} if members else {})}
     t.emit(T.NODES_ADDED, meta, nodes=[_shown(t.state, n) for n in part], by=by)
 
@@ -84,18 +84,31 @@ def append(t: Turn, node: NodeState, nodes: list[dict[str, Any]]) -> None:
         joins = _joins(t.state, part)
         add(t, part, node.spec.id, joins)
         for node_id in joins:
-            compensation.leave(t, t.state.nodes[node_id], compensation.ROLLED_BACK)
+            if known[node_id].state is N.PENDING:
+                compensation.leave(t, known[node_id], compensation.ROLLED_BACK)
     t.queue.extend(n["id"] for n in placed if not t.state.nodes[n["id"]].waiting)
 
 
 def _joins(s: WorkflowState, nodes: list[dict[str, Any]]) -> list[str]:
-    """Which of these come after something that is being rolled back, directly or not."""
+    """Which of these come after something that is being rolled back, directly or not; and what there is that comes after
+    one of them, where it is one that comes again."""
     members = s.ending.members if s.ending is not None else None
+    if not members:
+        return []
+    written = {n["id"]: n["depends_on"] for n in nodes}
+    after: dict[str, list[str]] = {}
+    for node_id, depends_on in written.items():
+        for d in depends_on:
+            after.setdefault(d, []).append(node_id)
     found: dict[str, None] = {}
-    for n in nodes if members else ():
-        if any(d in found or d in (members or ()) for d in n["depends_on"]):
-            found[n["id"]] = None
-    return list(found)
+    work = [k for k, depends_on in written.items() if not members.isdisjoint(depends_on)]
+    while work:
+        k = work.pop()
+        if k not in found:
+            found[k] = None
+            work.extend(after.get(k, ()))
+            work.extend(c for c in s.children.get(k, ()) if c not in written and c not in members)
+    return [*(k for k in written if k in found), *(k for k in s.nodes if k in found and k not in written)]
 
 
 def adopt_plan(t: Turn) -> None:

@@ -32,12 +32,16 @@ def announced(s: WorkflowState, row: Row) -> bool:
     return True
 
 
-def joined(s: WorkflowState, ids: Collection[str]) -> None:
-    """Takes up that nodes appended just now belong to the part that is being rolled back, and run with it again."""
+def joined(s: WorkflowState, ids: Collection[str], known: Collection[str] = ()) -> None:
+    """Takes up that nodes belong from now on to the part that is being rolled back, and run with it again: nodes appended just now,
+    and those of `known`, which were there before."""
     e = s.ending
     if e is None or e.members is None or not ids:
         return
     s.ending = replace(e, members=e.members.union(ids), again=e.again.union(ids))
+    if known:
+        count_undos(s)
+        return
     s.undo_unsettled += len(ids)
     for node_id in ids:
         for dep in s.nodes[node_id].spec.depends_on:
