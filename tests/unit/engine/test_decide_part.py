@@ -504,6 +504,25 @@ def test_a_late_success_under_the_old_key_is_shown_once_it_was_run_again() -> No
     assert s.told() == ["RESULT_IGNORED b superseded", "TASK_DEAD_LETTERED b"]
 
 
+@pytest.mark.parametrize("kept", [{"compensation": "none"}, {"irreversible": True}])
+def test_what_may_have_happened_and_has_no_undo_is_not_had_a_second_time(kept: dict[str, Any]) -> None:
+    s = Saga(
+        node("a", savepoint=True),
+        node("b", "a", **EFFECT),
+        node("c", "a", **ALL, **EFFECT, **kept, timeouts={"schedule_to_start_s": 5}),
+        node("d", "c"),
+    )
+    s.ok("a").ok("b").wait(5).wait(2)
+    s.press("RES_BACK")
+    assert s.state_of("b", "c") == ["COMPENSATING", "CANCELLED"], "c was taken for never begun"
+    s.answer("c", Outcome.IN_DOUBT, undo=False)
+    known = "NOT_REVERSIBLE" if "irreversible" in kept else "NOTHING_TO_UNDO"
+    assert s.states["c"] == known
+    s.owner_changes().ok("b", undo=True).ok("b", undo=False)
+    assert s.state_of("b", "c", "d") == ["COMPLETE", known, "SCHEDULED"] and len(s.sent(node_id="c")) == 1
+    assert s.ok("d").status == "COMPLETED_WITH_SKIPS"
+
+
 def test_the_planners_plan_is_no_part_to_roll_back() -> None:
     s = Saga(intent="do it").exhaust("plan")
     s.press("RES_ABORT_SAGA")

@@ -159,7 +159,7 @@ def unseen(s: WorkflowState, node: NodeState) -> bool:
     if not s.undoes(node):
         return False
     if node.state in (N.CANCELLED, N.SKIPPED):
-        return node.undo.settled and (node.spec.undoing is not None or node.spec.irreversible)
+        return node.undo.settled
     if node.state is N.COMPENSATION_FAILED:
         return not node.undo.settled  # else a person left it standing
     return node.spec.undoing is not None and node.state in (N.COMPENSATING, N.COMPENSATED, N.NOTHING_TO_UNDO)

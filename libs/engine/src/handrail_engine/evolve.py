@@ -287,7 +287,7 @@ def _second_life(s: WorkflowState, node: NodeState, row: Row, old: NodeStatus, n
         _record(undo.attempts, d)
         node.live = None
     undo.error = d.get("error", undo.error)
-    if meta.get("by_hand") or new is NodeStatus.NOT_REVERSIBLE:
+    if meta.get("by_hand") or (new in UNDO_ENDS and node.spec.undoing is None):
         undo.again = False
     undo.retry_ms = ms_of(d["retry_at"]) if "retry_at" in d else None
     match new:
