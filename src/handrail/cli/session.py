@@ -100,12 +100,8 @@ def tell(error: Exception) -> None:
 
 
 def _plain(sentence: str) -> str:
-    """What the API says, for somebody who types commands: our own patterns by their meaning, requests by their command."""
-    from handrail_contracts.pauses import SHORTHANDS
-
-    said = f'The value does not match "{SHORTHANDS["url"]["pattern"]}"'
-    told = sentence.replace(said, "Expected a URL that begins with http:// or https://")
-    return told.replace("Look it up in GET /workflows.", f"Look it up with `{program()} ls`.")
+    """What the API says, for somebody who types commands: the command in the place of a request."""
+    return sentence.replace("Look it up in GET /workflows.", f"Look it up with `{program()} ls`.")
 
 
 def complain(sentence: str) -> None:

@@ -55,6 +55,22 @@ def test_messages_quote_little_and_escape_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("shorthand", "given", "said"),
+    [
+        ("url", "ftp://x", "Expected a URL that begins with http:// or https://, but found 'ftp://x'."),
+        ("url", "not a link", "Expected a URL that begins with http:// or https://, but found 'not a link'."),
+        ("url", "https://a b", "Expected a URL such as https://example.org/a, but found 'https://a b'."),
+        ("email", "ada", "Expected an e-mail address such as ada@example.org, but found 'ada'."),
+        ("date", "28.2.2026", "Expected a date such as 2026-01-31, but found '28.2.2026'."),
+    ],
+)
+def test_what_a_shorthand_asks_for_is_said_in_words(shorthand: str, given: str, said: str) -> None:
+    faults = schemas.faults(schemas.expanded(shorthand), given)
+    assert faults[0]["message"] == said
+    assert not [f for f in faults if "^" in f["message"]]
+
+
+@pytest.mark.parametrize(
     "schema",
     [
         {"type": "objekt"},

@@ -16,6 +16,11 @@ from handrail_gateway.application.faults import quote
 MAX_ERRORS = 50
 _MASK = "The value"
 """Stands in messages where the library would quote the whole value."""
+_FORMATS = {
+    "uri": "a URL such as https://example.org/a",
+    "email": "an e-mail address such as ada@example.org",
+    "date": "a date such as 2026-01-31",
+}
 _PATTERNS = jsonschema_rs.RegexOptions(size_limit=1_000_000)  # a linear-time engine: no look-around, no back-references
 
 
@@ -58,7 +63,18 @@ def _shown(error: jsonschema_rs.ValidationError, at: str) -> list[dict[str, str]
         case _:
             scalar = not isinstance(error.instance, dict | list)
             what = f", but found {quote(error.instance)}" if scalar else ""
-            return [{"pointer": pointer, "code": keyword, "message": f"{error.message[:200]}{what}."}]
+            return [{"pointer": pointer, "code": keyword, "message": f"{_sentence(error)}{what}."}]
+
+
+def _sentence(error: jsonschema_rs.ValidationError) -> str:
+    """What the schema wants, in words where it is one of ours."""
+    match error.kind:
+        case jsonschema_rs.ValidationErrorKind.Pattern(pattern=pattern) if pattern == SHORTHANDS["url"]["pattern"]:
+            return "Expected a URL that begins with http:// or https://"
+        case jsonschema_rs.ValidationErrorKind.Format(format=name) if name in _FORMATS:
+            return f"Expected {_FORMATS[name]}"
+        case _:
+            return error.message[:200]
 
 
 def defaults(schema: Mapping[str, Any]) -> dict[str, Any]:
