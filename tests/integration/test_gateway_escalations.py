@@ -12,7 +12,8 @@ from tests.engines import drop_database, fresh_database
 from tests.integration.gateway_rig import Rig, running_gateway
 from tests.waiting import wait_until
 
-from handrail_contracts.answers import EscalationOpened
+from handrail_contracts.answers import EscalationOpened, InboxPause
+from handrail_contracts.ids import outside_pause_id
 from handrail_gateway.application import escalations
 
 BUTTONS: list[dict[str, Any]] = [
@@ -75,6 +76,48 @@ async def test_the_answer_waits_for_the_pause_that_it_links_to(rig: Rig, monkeyp
     opened = await asking
     assert opened.json() == {"trace_id": trace_id, "pause_id": pause_id}
     assert (await rig.get(opened.headers["location"])).status_code == 200
+
+
+async def test_the_link_leads_to_the_pause_also_while_nobody_opens_it(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(escalations, "SHOWN_WITHIN_S", 0.01)
+    opened = await rig.post("/escalations", ASKED)
+    trace_id, pause_id = opened.json()["trace_id"], opened.json()["pause_id"]
+    shown = await rig.get(opened.headers["location"])
+    assert shown.status_code == 200
+    pause = shown.json()
+    InboxPause.model_validate(pause)
+    assert (pause["state"], pause["pause_id"], pause["trace_id"]) == ("opening", pause_id, trace_id)
+    assert (pause["failure_reason"], pause["context_snapshot"]) == (ASKED["reason"], ASKED["metadata"])
+    assert [line["text"] for line in pause["conversation"]] == ["I was charged twice"]
+    assert (pause["available_resolutions"], pause["decision"]) == ([], None)
+    _, elsewhere = await rig.paused(resolutions=BUTTONS, kind="escalation")
+    assert set(pause) - {"summary"} == set((await rig.get(f"/pauses/{elsewhere}")).json()) - {"summary"}
+
+    say = f"/pauses/{pause_id}/messages"
+    assert (await rig.post(say, {"role": "user", "text": "Is anybody there?"})).status_code == 202
+    [message] = await rig.commands(trace_id, "message")
+    assert message["body"] == {"pause_id": pause_id, "role": "user", "text": "Is anybody there?"}
+    await refused(rig.post(say, {"role": "agent", "text": "x"}), 409, "human-has-control")
+    press = {"action_id": "RES_CLOSE", "pause_id": pause_id}
+    for asked in (
+        rig.post(f"/workflows/{trace_id}/resume", press),
+        rig.post(f"/pauses/{pause_id}/claim"),
+        rig.post(f"/pauses/{pause_id}/release"),
+        rig.get(f"/workflows/{trace_id}/pauses/{pause_id}/preview/RES_CLOSE"),
+    ):
+        problem = await refused(asked, 409, "not-paused")
+        assert (problem["trace_id"], problem["pause_id"], problem["retry_after"]) == (trace_id, pause_id, 1)
+    other = (await rig.post("/escalations", ASKED)).json()["trace_id"]
+    await refused(rig.post(f"/workflows/{other}/resume", press), 404, "pause-not-found")
+
+
+async def test_no_pause_is_opening_where_no_escalation_is(rig: Rig) -> None:
+    await rig.register()
+    started = await rig.post("/workflows", {"blueprint": "employee-onboarding"})
+    trace_id = started.json()["trace_id"]
+    await refused(rig.get(f"/pauses/{outside_pause_id('default', trace_id)}"), 404, "pause-not-found")
 
 
 async def test_once_per_key_also_when_asked_at_the_same_time(rig: Rig) -> None:

@@ -770,6 +770,19 @@ async def test_what_was_said_before_a_decision_is_written_down_before_it_ends_th
     assert types.index("MESSAGE_ADDED") < types.index("HITL_RESOLVED")
 
 
+async def test_what_was_said_before_anybody_opened_the_conversation_stands_in_it(rig: Rig) -> None:
+    outside = {"escalation": {"reason": "r"}, "pause_id": "p-early"}
+    await rig.command("early", "start", {"intent": "r", "outside": outside})
+    await rig.command("early", "message", {"pause_id": "p-early", "role": "user", "text": "Is anybody there?"})
+    await rig.orchestrator()
+    await rig.until("early", "PAUSED_HITL")
+
+    async def said() -> bool:
+        return "MESSAGE_ADDED" in [r.type for r in await rig.rows("early")]
+
+    await wait_until(said, description="the message is written down")
+
+
 async def test_a_decision_that_was_accepted_before_an_abort_was_applied_is_applied_too(rig: Rig) -> None:
     """Two people decide two pauses of one workflow before the owner looks: the abort waits for the other."""
     rig.answer = lambda task: failed(task, retryable=False)

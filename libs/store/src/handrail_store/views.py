@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from handrail_contracts.events import WorkflowStatus
+from handrail_contracts.ids import outside_pause_id
 from handrail_store import search
 
 if TYPE_CHECKING:
@@ -47,6 +48,26 @@ async def started(connection: AnyConnection, tenant: str, trace_id: str) -> Any:
     )
 
 
+async def opening(connection: AnyConnection, tenant: str, pause_id: str) -> Any:
+    """The start command (`trace_id`, `body`, `at`) of the escalation from outside that will open this pause, or None once it
+    is begun. Of what waits only names are read: whose pause it is, they tell."""
+    waiting = await connection.fetch(
+        "SELECT trace_id FROM handrail.command WHERE applied_pseq IS NULL AND kind = 'start' AND tenant = $1"
+        " ORDER BY n DESC LIMIT $2",
+        tenant,
+        _WAITING_READ,
+    )
+    named = next((r["trace_id"] for r in waiting if outside_pause_id(tenant, r["trace_id"]) == pause_id), None)
+    return named and await connection.fetchrow(
+        "SELECT trace_id, body, at FROM handrail.command WHERE tenant = $1 AND trace_id = $2 AND kind = 'start'"
+        " AND applied_pseq IS NULL AND body->'outside'->>'pause_id' = $3",
+        tenant,
+        named,
+        pause_id,
+    )
+
+
+_WAITING_READ = 20_000
 _BORN = "(SELECT born FROM handrail.workflow WHERE tenant = $1 AND trace_id = $2)"
 
 

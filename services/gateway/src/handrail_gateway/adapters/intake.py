@@ -16,6 +16,7 @@ from handrail_contracts.commands import CommandKind
 from handrail_contracts.events import TERMINAL
 from handrail_contracts.pauses import ResolutionOutcome
 from handrail_gateway.adapters.postgres import Database
+from handrail_gateway.application.bus import Nudges
 from handrail_gateway.application.faults import Busy, StoreFault, Unavailable
 from handrail_gateway.application.ports import (
     Answer,
@@ -25,7 +26,6 @@ from handrail_gateway.application.ports import (
     Decision,
     LockedPause,
     NewPolicy,
-    Nudges,
     OpenPause,
     Row,
     Start,
@@ -153,6 +153,11 @@ class PostgresTransaction:
         """See the port."""
         row = await intake.lock_pause(self._connection, tenant, pause_id)
         return None if row is None else _locked(row)
+
+    async def opening(self, tenant: str, pause_id: str) -> str | None:
+        """See the port."""
+        found = await views.opening(self._connection, tenant, pause_id)
+        return None if found is None else found["trace_id"]
 
     async def spoken(self, tenant: str, trace_id: str) -> int:
         """See the port."""

@@ -79,6 +79,16 @@ class PostgresViews:
         async with self._database.connection() as c:
             return await desk.pause(c, tenant, pause_id)
 
+    async def opening(self, tenant: str, pause_id: str) -> tuple[str, dict[str, Any], str] | None:
+        """See the port."""
+        async with self._database.connection() as c:
+            row = await views.opening(c, tenant, pause_id)
+        return (
+            None
+            if row is None
+            else (row["trace_id"], orjson.loads(row["body"]), iso(int(row["at"].timestamp() * 1000)))
+        )
+
     async def messages(self, tenant: str, trace_id: str, pause_id: str) -> list[dict[str, Any]]:
         """See the port."""
         async with self._database.connection() as c:

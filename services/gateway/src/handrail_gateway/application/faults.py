@@ -96,6 +96,14 @@ def already_paused(trace_id: str) -> Refusal:
     return Refusal("already-paused", detail, trace_id=trace_id)
 
 
+def still_opening(trace_id: str, pause_id: str) -> Refusal:
+    """The pause of an escalation from outside that was accepted and that nobody has begun."""
+    detail = "Expected an open pause, but this one is accepted and still being opened. Try again in a moment."
+    return Refusal(
+        "not-paused", detail, retry_after=1, trace_id=trace_id, pause_id=pause_id, workflow_status="ACCEPTED"
+    )
+
+
 def pause_not_found(pause_id: str) -> Refusal:
     """As `workflow_not_found`."""
     return Refusal("pause-not-found", f"Expected a pause, but there is none with the id {quote(pause_id)}.")

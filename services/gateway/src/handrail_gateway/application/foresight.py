@@ -22,6 +22,7 @@ from handrail_gateway.application.faults import (
     node_not_found,
     pause_not_found,
     quote,
+    still_opening,
     workflow_not_found,
 )
 from handrail_gateway.application.in_force import judged
@@ -42,6 +43,9 @@ class Foresight:
     async def preview(self, trace_id: str, pause_id: str, action_id: str, input_: Any = None) -> dict[str, Any]:
         """What the button would do at once. Raises Refusal for a pause that is over and a button that is not offered."""
         row = await self._views.pause(self._tenant, pause_id)
+        opening = await self._views.opening(self._tenant, pause_id) if row is None else None
+        if opening is not None and opening[0] == trace_id:
+            raise still_opening(trace_id, pause_id)
         if row is None or row["trace_id"] != trace_id:
             raise pause_not_found(pause_id)
         if row["state"] != "open" or row["d_outcome"] is not None:

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from handrail_contracts.policy import RATE_FROM
-from handrail_gateway.application import dead_letters, paging, quarantine
+from handrail_gateway.application import dead_letters, opening, paging, quarantine
 from handrail_gateway.application.faults import pause_not_found, workflow_not_found
 from handrail_gateway.application.ports import PauseFilter, Row, Views, WorkflowFilter
 from handrail_gateway.application.times import rfc3339
@@ -53,8 +53,14 @@ class Lists:
         return {**_list([_pause(r) for r in rows], rows, limit, order, "pause_id"), "total": total}
 
     async def pause(self, pause_id: str) -> dict[str, Any]:
-        """One pause with its decision and its conversation: the transcript it came with, then what was said since."""
+        """One pause with its decision and its conversation: the transcript it came with, then what was said since. One that
+        an accepted escalation is still to open is shown as it will be, without buttons."""
         row = await self._views.pause(self._tenant, pause_id)
+        if row is None:
+            start = await self._views.opening(self._tenant, pause_id)
+            if start is not None:
+                return opening.shown(pause_id, *start)
+            row = await self._views.pause(self._tenant, pause_id)  # it was opened between the two looks
         if row is None:
             raise pause_not_found(pause_id)
         said = await self._views.messages(self._tenant, row["trace_id"], pause_id)

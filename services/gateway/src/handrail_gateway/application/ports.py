@@ -169,6 +169,10 @@ class Transaction(Protocol):
         """The pause, held until the transaction ends."""
         ...
 
+    async def opening(self, tenant: str, pause_id: str) -> str | None:
+        """The trace_id of the escalation from outside that will open this pause, while it is accepted and not begun."""
+        ...
+
     async def spoken(self, tenant: str, trace_id: str) -> int:
         """How many messages were ever accepted for the workflow."""
         ...
@@ -306,6 +310,10 @@ class Views(Protocol):
         """One pause with its decision and workflow."""
         ...
 
+    async def opening(self, tenant: str, pause_id: str) -> tuple[str, dict[str, Any], str] | None:
+        """(trace_id, body, RFC 3339 time) of the start that will open this pause, while it is accepted and not begun."""
+        ...
+
     async def messages(self, tenant: str, trace_id: str, pause_id: str) -> list[dict[str, Any]]:
         """What was said in a pause, oldest first: {role, text, at, actor}, and `withheld` where that was so."""
         ...
@@ -380,20 +388,4 @@ class Views(Protocol):
     ) -> AsyncIterator[Row]:
         """Every decision that there is at the first step, with its pause and workflow, oldest first. A caller that takes its time
         keeps nobody else from the store."""
-        ...
-
-
-class Nudges(Protocol):
-    """Tells owners that there are commands. Best effort: never blocks, never raises."""
-
-    def nudge(self, commands: Sequence[Command]) -> None:
-        """Sends soon, with others; drops when too much waits (the owner polls)."""
-        ...
-
-
-class Requeue(Protocol):
-    """Puts records back onto their topics."""
-
-    async def put(self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Any) -> None:
-        """Sends one record and waits for its acknowledgement. Raises Unavailable."""
         ...

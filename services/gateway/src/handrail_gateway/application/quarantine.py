@@ -9,9 +9,10 @@ import orjson
 from handrail_contracts import codec, ids
 from handrail_contracts.commands import CommandKind, DiscardRequest, ReasonRequest
 from handrail_contracts.topics import COMMANDS, TOPICS, KeyRule
+from handrail_gateway.application.bus import Requeue
 from handrail_gateway.application.faults import Refusal, quote
 from handrail_gateway.application.idempotency import Once
-from handrail_gateway.application.ports import Answer, Caller, Intake, Requeue, Summary, Transaction
+from handrail_gateway.application.ports import Answer, Caller, Intake, Summary, Transaction
 from handrail_gateway.application.resume import order
 
 _BY_WORKFLOW = frozenset(topic.name for topic in TOPICS if topic.key is KeyRule.WORKFLOW)

@@ -15,7 +15,7 @@ from handrail_contracts.pauses import ResolutionOutcome
 from handrail_contracts.plan import ResolutionKind
 from handrail_engine.gates import MOST_ARGS_BYTES, args_bytes
 from handrail_gateway.application import approvals, pressed
-from handrail_gateway.application.faults import Refusal, pause_not_found, quote, workflow_not_found
+from handrail_gateway.application.faults import Refusal, pause_not_found, quote, still_opening, workflow_not_found
 from handrail_gateway.application.idempotency import REPLAYED, Once
 from handrail_gateway.application.ports import (
     Answer,
@@ -49,9 +49,11 @@ class Resume:
             pause_id = request.pause_id
             if pause_id is None:
                 pause_id = await _meant(transaction, caller.tenant, summary)
-            pause = await transaction.lock_pause(caller.tenant, pause_id)
-            if pause is None or pause.trace_id != trace_id:
+            pause = await found(transaction, caller.tenant, pause_id)
+            if trace_id != (pause if isinstance(pause, str) else pause.trace_id):
                 raise pause_not_found(pause_id)
+            if isinstance(pause, str):
+                raise still_opening(trace_id, pause_id)
             given = request.input if "input" in request.model_fields_set else MISSING
             return await press(transaction, caller, pause, request, given)
 
@@ -88,6 +90,19 @@ async def press(
     await transaction.add(order(caller, pause.trace_id, CommandKind.DECIDE, {"pause_id": pause.pause_id}))
     decided = Decided(ResolutionOutcome.DECIDED, request.action_id, input_, caller.actor, caller.channel, at)
     return Answer(202, _body(pause, decided), again=_again(pause, decided))
+
+
+async def found(transaction: Transaction, tenant: str, pause_id: str) -> LockedPause | str:
+    """The pause, held; or the trace_id of the escalation that is still to open it."""
+    pause = await transaction.lock_pause(tenant, pause_id)
+    if pause is None:
+        trace_id = await transaction.opening(tenant, pause_id)
+        if trace_id is not None:
+            return trace_id
+        pause = await transaction.lock_pause(tenant, pause_id)  # it was opened between the two looks
+    if pause is None:
+        raise pause_not_found(pause_id)
+    return pause
 
 
 def order(caller: Caller, trace_id: str, kind: CommandKind, body: dict[str, Any]) -> Command:

@@ -13,13 +13,13 @@ from handrail_gateway.application.faults import (
     Refusal,
     already_ended,
     already_paused,
-    pause_not_found,
+    still_opening,
     workflow_not_found,
 )
 from handrail_gateway.application.idempotency import Once
 from handrail_gateway.application.ports import Answer, Caller, LockedPause, Summary, Transaction
 from handrail_gateway.application.quarantine import give_up
-from handrail_gateway.application.resume import order, refuse_claimed, refuse_when_over
+from handrail_gateway.application.resume import found, order, refuse_claimed, refuse_when_over
 from handrail_gateway.application.times import rfc3339
 
 MOST_MESSAGES = 1_000
@@ -81,24 +81,26 @@ class Steering:
         return await self._once.run(caller, work)
 
     async def say(self, caller: Caller, pause_id: str, request: MessageRequest) -> Answer:
-        """Adds to the conversation of a pause. While a person has it, an agent is refused."""
+        """Adds to the conversation of a pause, also of one that is still being opened. While a person has it, an agent is
+        refused."""
 
         async def work(transaction: Transaction) -> Answer:
-            pause = await transaction.lock_pause(caller.tenant, pause_id)
-            if pause is None:
-                raise pause_not_found(pause_id)
+            pause = await found(transaction, caller.tenant, pause_id)
+            trace_id = pause if isinstance(pause, str) else pause.trace_id
             if request.role == "agent":
+                if isinstance(pause, str):
+                    raise _human_has_control(trace_id, pause_id)
                 _refuse_agent(await _current(transaction, caller.tenant, pause))
-            else:
+            elif not isinstance(pause, str):
                 await refuse_when_over(transaction, caller.tenant, pause)
-            if await transaction.spoken(caller.tenant, pause.trace_id) >= MOST_MESSAGES:
+            if await transaction.spoken(caller.tenant, trace_id) >= MOST_MESSAGES:
                 raise Refusal(
                     "too-many-items",
                     f"Expected at most {MOST_MESSAGES} messages in one workflow, but there are as many. Close the pause.",
                 )
             body = {"pause_id": pause_id, "role": request.role, "text": request.text}
-            await transaction.add(order(caller, pause.trace_id, CommandKind.MESSAGE, body))
-            answer = {"trace_id": pause.trace_id, "pause_id": pause_id, "status": "ACCEPTED"}
+            await transaction.add(order(caller, trace_id, CommandKind.MESSAGE, body))
+            answer = {"trace_id": trace_id, "pause_id": pause_id, "status": "ACCEPTED"}
             return Answer(202, orjson.dumps(answer))
 
         return await self._once.run(caller, work)
@@ -114,9 +116,9 @@ async def _going(transaction: Transaction, tenant: str, trace_id: str) -> Summar
 
 
 async def _open_pause(transaction: Transaction, tenant: str, pause_id: str) -> LockedPause:
-    pause = await transaction.lock_pause(tenant, pause_id)
-    if pause is None:
-        raise pause_not_found(pause_id)
+    pause = await found(transaction, tenant, pause_id)
+    if isinstance(pause, str):
+        raise still_opening(pause, pause_id)
     await refuse_when_over(transaction, tenant, pause)
     return pause
 
@@ -137,12 +139,12 @@ def _refuse_agent(pause: LockedPause) -> None:
     chosen = pause.decided.action_id if pause.decided is not None else None
     kinds = {b["action_id"]: b.get("kind") for b in buttons}
     if kinds.get(chosen or "") != ResolutionKind.HAND_BACK:
-        raise Refusal(
-            "human-has-control",
-            "Expected an agent that has the conversation, but a person has it. Wait until it is handed back.",
-            trace_id=pause.trace_id,
-            pause_id=pause.pause_id,
-        )
+        raise _human_has_control(pause.trace_id, pause.pause_id)
+
+
+def _human_has_control(trace_id: str, pause_id: str) -> Refusal:
+    detail = "Expected an agent that has the conversation, but a person has it. Wait until it is handed back."
+    return Refusal("human-has-control", detail, trace_id=trace_id, pause_id=pause_id)
 
 
 def _ordered(trace_id: str, status: str) -> Answer:

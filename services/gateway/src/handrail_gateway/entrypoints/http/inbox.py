@@ -88,7 +88,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             body_required=False,
             answer=Claimed,
             path=("pause_id",),
-            problems=("pause-not-found", "claimed", "already-resolved", "stale-pause"),
+            problems=("pause-not-found", "not-paused", "claimed", "already-resolved", "stale-pause"),
         ),
     )
     async def claim_pause(request: Request) -> Response:
@@ -103,7 +103,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             body_required=False,
             answer=Claimed,
             path=("pause_id",),
-            problems=("pause-not-found", "claimed", "already-resolved", "stale-pause"),
+            problems=("pause-not-found", "not-paused", "claimed", "already-resolved", "stale-pause"),
         ),
     )
     async def release_pause(request: Request) -> Response:
@@ -132,7 +132,9 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             body=EscalationRequest,
             answer=EscalationOpened,
             status=202,
-            also={202: "It is durable, the ids are final. `Location` is the pause; the inbox shows it a moment later."},
+            also={
+                202: "It is durable, the ids are final. `Location` is the pause; the inbox shows it once it is open."
+            },
             problems=tuple(_OPENING.split()),
         ),
     )

@@ -166,7 +166,14 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             answer=Preview,
             path=("trace_id", "pause_id", "action_id"),
             query={"input": "What would be given with it, as JSON: a substitute output, another value."},
-            problems=("workflow-not-found", "pause-not-found", "action-not-allowed", "already-resolved", "stale-pause"),
+            problems=(
+                "workflow-not-found",
+                "pause-not-found",
+                "not-paused",
+                "action-not-allowed",
+                "already-resolved",
+                "stale-pause",
+            ),
         ),
     )
     async def preview_action(request: Request) -> Response:

@@ -20,7 +20,7 @@ from handrail_contracts.events import WorkflowStatus
 from handrail_contracts.model import Door, Json
 from handrail_contracts.pauses import PauseKind
 from handrail_contracts.plan import ResolutionKind
-from handrail_gateway.application.faults import Refusal, pause_not_found
+from handrail_gateway.application.faults import Refusal
 from handrail_gateway.application.ports import Caller, PauseFilter
 from handrail_gateway.entrypoints.http import fields, head, strict_json
 from handrail_gateway.entrypoints.http.usecases import UseCases
@@ -119,11 +119,9 @@ async def _newest_escalation(use: UseCases, caller: Caller, trace_id: str) -> di
 
 
 async def _resolve(use: UseCases, caller: Caller, asked: Resolve) -> dict[str, Any]:
-    row = await use.views.pause(caller.tenant, asked.pause_id)
-    if row is None:
-        raise pause_not_found(asked.pause_id)
+    pause = await use.lists.pause(asked.pause_id)
     given = asked.model_dump(exclude_unset=True)
-    answer = await use.resume.decide(caller, row["trace_id"], ResumeRequest.model_validate(given))
+    answer = await use.resume.decide(caller, pause["trace_id"], ResumeRequest.model_validate(given))
     return orjson.loads(answer.body)
 
 
