@@ -361,6 +361,23 @@ async def test_openapi_describes_every_route_and_its_schemas_are_valid(rig: Rig)
     assert document["paths"]["/workflows"]["post"]["requestBody"]["content"].keys() == {"application/json"}
 
 
+async def test_openapi_tells_of_every_post_how_its_body_may_be_refused(rig: Rig) -> None:
+    document = (await rig.client.get("/openapi.json")).json()
+    posts = {path: item["post"] for path, item in document["paths"].items() if "requestBody" in item.get("post", {})}
+    assert {"/workflows", "/escalations", "/sse-tickets", "/ag-ui"} <= set(posts)
+    for path, post in posts.items():
+        told = {s: r["description"] for s, r in post["responses"].items()}
+        for status, codes in (
+            ("400", "malformed-json too-deep duplicate-key number-out-of-range invalid-text"),
+            ("413", "payload-too-large"),
+            ("415", "unsupported-media-type"),
+            ("422", "validation unknown-field too-many-items"),
+        ):
+            assert [c for c in codes.split() if f"`{c}`" not in told.get(status, "")] == [], (path, status)
+    by_key = {p["name"] for p in posts["/sse-tickets"].get("parameters", ())}
+    assert "Idempotency-Key" not in by_key, "a ticket is used once: none is given out again"
+
+
 async def test_asyncapi_describes_every_topic(rig: Rig) -> None:
     document = (await rig.client.get("/asyncapi.json")).json()
     assert document["asyncapi"] == "3.0.0"

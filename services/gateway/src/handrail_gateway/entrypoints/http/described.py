@@ -13,6 +13,12 @@ from starlette.routing import Route
 
 from handrail_contracts.problems import PROBLEMS
 
+READING = (
+    *("malformed-json", "too-deep", "duplicate-key", "number-out-of-range", "invalid-text"),
+    *("payload-too-large", "unsupported-media-type", "validation", "unknown-field", "too-many-items"),
+)
+"""How any body may be refused."""
+_KEYED = ("idempotency-key-invalid", "idempotency-key-reused", "request-in-progress")
 REF = "#/components/schemas/"
 _JSON, _PROBLEM = "application/json", "application/problem+json"
 _TEXT: dict[str, Any] = {"type": "string"}
@@ -58,7 +64,9 @@ def operation(
     for other, text in (also or {}).items():
         responses.setdefault(other, {"description": text, "content": {media: {"schema": schema}}})
     by_status: dict[int, list[str]] = {}
-    for code in problems:
+    if body is not None:
+        problems = (*problems, *READING, *(_KEYED if keyed else ()))
+    for code in dict.fromkeys(problems):
         by_status.setdefault(PROBLEMS[code][0], []).append(code)
     for failed, codes in by_status.items():
         responses[failed] = {

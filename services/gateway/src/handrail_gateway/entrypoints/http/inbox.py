@@ -22,11 +22,7 @@ from handrail_gateway.entrypoints.http.usecases import UseCases
 from handrail_gateway.entrypoints.http.workflows import pause_id_of
 
 _NDJSON = "application/x-ndjson"
-_OPENING = (
-    "malformed-json invalid-text validation unknown-field too-many-items webhook-url-rejected payload-too-large"
-    " unsupported-media-type idempotency-key-invalid idempotency-key-reused request-in-progress overloaded unavailable"
-    " storage-full"
-)
+_OPENING = ("webhook-url-rejected", "invalid-time", "overloaded", "unavailable", "storage-full")
 _FILTERS = {
     "state": "`open` (default), `mine` (claimed by Handrail-Actor) or `resolved`.",
     "kind": "One or more kinds of pauses, separated by commas.",
@@ -135,7 +131,7 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             also={
                 202: "It is durable, the ids are final. `Location` is the pause; the inbox shows it once it is open."
             },
-            problems=tuple(_OPENING.split()),
+            problems=_OPENING,
         ),
     )
     async def open_escalation(request: Request) -> Response:

@@ -6,7 +6,7 @@ from typing import Any
 
 from handrail_contracts.answers import SseTicket
 from handrail_contracts.commands import SseTicketRequest
-from handrail_gateway.entrypoints.http.described import operation
+from handrail_gateway.entrypoints.http.described import READING, operation
 
 _AFTER = (
     "Position: the stream begins behind it. `Last-Event-ID` goes before it; 0, the default, is before the first event."
@@ -78,7 +78,8 @@ def _tickets() -> dict[str, Any]:
         body=SseTicketRequest,
         answer=SseTicket,
         status=201,
-        problems=("malformed-json", "workflow-not-found", "unsupported-media-type", "validation", "unavailable"),
+        problems=("workflow-not-found", "unavailable"),
+        keyed=False,
     )
     return _item("order_ticket", said)
 
@@ -87,7 +88,7 @@ def _agui() -> dict[str, Any]:
     said = operation(
         "Run a workflow for an AG-UI client: from the state of now to its next pause or its end",
         tag="streams",
-        problems=("workflow-not-found", "already-resolved", "validation", "invalid-input", "unavailable"),
+        problems=("workflow-not-found", "already-resolved", "invalid-input", "unavailable", *READING),
     )
     item = _item("run_agui", said)
     text = "AG-UI's RunAgentInput: `threadId` is the trace id, `resume[]` are decisions with `payload: {action_id, input?}`."

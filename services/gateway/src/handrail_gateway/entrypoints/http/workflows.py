@@ -27,16 +27,13 @@ JOURNAL_LIMIT, JOURNAL_MOST = 200, 1_000
 _DIGEST = re.compile(r"[a-z0-9]+:[0-9a-f]{16,128}")
 _SHOWN_AS_IT_IS = frozenset({"application/json", "text/plain"})
 _STARTING = (
-    "malformed-json too-deep duplicate-key number-out-of-range invalid-text invalid-trace-id idempotency-key-invalid"
-    " trace-id-taken request-in-progress payload-too-large unsupported-media-type validation unknown-field"
-    " too-many-items unknown-blueprint unknown-agent no-plan empty-dag dag-cycle unknown-dependency duplicate-node"
-    " dag-too-large invalid-reference invalid-retry-policy compensation-missing effect-class-lowered"
-    " idempotency-key-reused overloaded unavailable storage-full"
+    "invalid-trace-id trace-id-taken unknown-blueprint unknown-agent no-plan empty-dag dag-cycle unknown-dependency"
+    " duplicate-node dag-too-large invalid-reference invalid-retry-policy compensation-missing effect-class-lowered"
+    " overloaded unavailable storage-full"
 )
 _RESUMING = (
     "workflow-not-found pause-not-found not-paused already-resolved stale-pause pause-ambiguous evidence-changed claimed"
-    " expired action-not-allowed invalid-input validation unknown-field idempotency-key-reused request-in-progress"
-    " unavailable"
+    " expired action-not-allowed invalid-input unavailable"
 )
 
 
