@@ -38,7 +38,7 @@ from handrail_orchestrator.settings import OrchestratorSettings
 from handrail_runtime.bus_memory import MemoryBus
 from handrail_runtime.lifecycle import Service, supervise
 from handrail_runtime.memory import Heap, keep_small
-from handrail_runtime.settings import EngineSettings, load
+from handrail_runtime.settings import EngineSettings, load, load_all
 from handrail_store import connect, migrate
 
 PARTITIONS = 4
@@ -73,8 +73,10 @@ class Embedded:
         self._origin: Any = None
 
     async def start(self) -> None:
-        """Engines, then migrations, then services, then the door. Raises EngineError or Misconfigured with one line."""
+        """Engines, then migrations, then services, then the door. Raises EngineError or Misconfigured with one line, SystemExit
+        where settings are wrong: all of them are told, before anything is started."""
         o = self.options
+        load_all(AgentsSettings, OrchestratorSettings, NotifierSettings, ChannelSettings, GatewaySettings)
         require_port(o.host, o.port)
         self._claim(o.data)
         started = time.monotonic()
@@ -118,8 +120,12 @@ class Embedded:
         async def ledger(tenant: str, trace_id: str) -> list[dict[str, Any]]:
             return await simulators.ledger(world_pool, tenant, trace_id)
 
-        engines = EngineSettings(
-            postgres_dsn=SecretStr(dsn), redis_url=SecretStr(redis_url), partitions=PARTITIONS, tenant=o.tenant
+        engines = load(
+            EngineSettings,
+            postgres_dsn=SecretStr(dsn),
+            redis_url=SecretStr(redis_url),
+            partitions=PARTITIONS,
+            tenant=o.tenant,
         )
         common: dict[str, Any] = {"bus": bus, "tenant": o.tenant}
         hands = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import sys
 from pathlib import Path
@@ -100,3 +101,18 @@ async def test_what_was_not_delivered_is_listed_and_sent_again(empty_database: s
     assert (await handrail("channels", "retry", "default/slack/opened/p1", "--postgres", empty_database)).exit_code == 0
     assert await connection.fetchval("SELECT (state, attempts)::text FROM handrail.outbound") == "(due,0)"
     await connection.close()
+
+
+async def test_wrong_settings_are_told_all_at_once_before_anything_is_started(tmp_path: Path) -> None:
+    wrong = {"HANDRAIL_GATEWAY__MCP_TOOLS": "telepathy", "HANDRAIL_AGENTS__SLOTS": "many"}
+    up = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "handrail", "up", "--data", str(tmp_path / "data"), stderr=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL, env={**os.environ, **wrong},
+    )  # fmt: skip
+    said = (await up.communicate())[1].decode().splitlines()
+    assert up.returncode == 78 and said[0] == "Handrail cannot start: 2 settings are wrong.", said
+    assert [line.split(":")[0].strip() for line in said[1:]] == [
+        "HANDRAIL_AGENTS__SLOTS",
+        "HANDRAIL_GATEWAY__MCP_TOOLS",
+    ]
+    assert not (tmp_path / "data").exists()

@@ -141,18 +141,18 @@ def _url(value: SecretStr, schemes: tuple[str, ...], example: str) -> SecretStr:
     return value
 
 
-def load(cls: type[S]) -> S:
-    """The settings of one class from the environment. On faults prints all of them and exits with 78."""
-    return load_all(cls)[0]  # type: ignore[return-value]  # one class in, its instance out
+def load(cls: type[S], **given: Any) -> S:
+    """The settings of one class from the environment, `given` ones as they are. On faults prints all of them and exits with 78."""
+    return load_all(cls, **given)[0]  # type: ignore[return-value]  # one class in, its instance out
 
 
-def load_all(*classes: type[BaseSettings]) -> tuple[BaseSettings, ...]:
+def load_all(*classes: type[BaseSettings], **given: Any) -> tuple[BaseSettings, ...]:
     """As `load` for several classes, in order; the faults of all of them are told at once."""
     loaded: list[BaseSettings] = []
     faults: list[str] = []
     for cls in classes:
         try:
-            loaded.append(cls())
+            loaded.append(cls(**given))
         except ValidationError as e:
             faults.extend(_lines(cls, e))
         except _Unreadable as e:
