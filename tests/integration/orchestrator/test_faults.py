@@ -129,6 +129,27 @@ async def test_a_null_character_in_what_an_agent_says_parks_nobody_and_asks_a_pe
     await rig.check()
 
 
+async def test_an_integer_beyond_64_bits_in_what_an_agent_says_parks_nobody(rig: Rig) -> None:
+    wei = 10**25
+
+    def answer(task: Task) -> Result:
+        if task.trace_id == "evidence":
+            error = Failure(code="BROKEN", message="m", evidence={"wei": wei}, retryable=False)
+            return failed(task, retryable=False).model_copy(update={"error": error})
+        return ok(task, {"wei": wei}).model_copy(update={"usage": {"input_tokens": wei, "output_tokens": 3}})
+
+    rig.answer = answer
+    await rig.orchestrator()
+    for trace_id in ("evidence", "output"):
+        await rig.start(trace_id, [node("a")])
+    await rig.until("output", "COMPLETED")
+    await rig.until("evidence", "PAUSED_HITL")
+    assert (await rig.view("output"))["output"] == {"a": {"wei": str(wei)}}
+    evidence = "SELECT data->'raw_evidence'->'body'->>'wei' FROM handrail.pause"
+    assert await rig.pool.fetchval(evidence) == str(wei)
+    await rig.check()
+
+
 async def test_a_deadlock_costs_the_owner_a_try_and_nothing_else(rig: Rig) -> None:
     """Somebody locks a partition's row and then a pause, the owner the pause and then the partition."""
     rig.answer = lambda task: None

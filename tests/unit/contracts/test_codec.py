@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import orjson
 import pytest
 
 from handrail_contracts import topics
@@ -40,6 +41,30 @@ def test_a_null_character_of_an_agent_is_read_as_a_character_that_was_none(text:
 
 
 _ATTRIBUTES = {"specversion": "1.0", "id": "id", "type": ce_type("result"), "source": "/test"}
+
+
+@pytest.mark.parametrize(
+    ("number", "read"),
+    [
+        ("18446744073709551615", 2**64 - 1),
+        ("18446744073709551616", "18446744073709551616"),
+        ("-9223372036854775808", -(2**63)),
+        ("-9223372036854775809", "-9223372036854775809"),
+        ("1" + "0" * 5_000, "1" + "0" * 5_000),
+        ("9999999999999999999999.5", 9999999999999999999999.5),
+        ("99999999999999999999e1", 1e21),
+        ("0.99999999999999999999999", 1.0),
+        ("1e-0000000000000000000000001", 0.1),
+        ("1234567890123456789", 1234567890123456789),
+    ],
+)
+def test_an_integer_that_no_reader_holds_is_read_as_a_text_with_all_its_digits(number: str, read: int | str) -> None:
+    key = r'"1\"2000000000000000000000000: 3"'
+    body = f'{{"trace_id":"w","node_id":"a","attempt":1,"effect_key":"k","outcome":"ok","output":[{number},{{{key}:{number}}}]}}'
+    _, result = decode(topics.RESULTS, HEADERS, body.encode())
+    assert isinstance(result, Result)
+    assert result.output == [read, {json.loads(key): read}]
+    assert orjson.loads(orjson.dumps(result.output)) == result.output
 
 
 def test_so_is_one_of_anybody_who_puts_a_dead_letter_or_a_heartbeat_there() -> None:

@@ -1,7 +1,8 @@
 """Bytes to messages and back, by topic. Consumers ignore unknown fields; whatever cannot be read raises Undecodable.
 
-In what agents say, and in dead letters of anybody, U+FFFD stands for U+0000, which no database that we write to can hold: of
-an answer with a broken character in it everything else counts, and a person is asked where one is to be asked.
+In what agents say, and in dead letters of anybody, U+FFFD stands for U+0000, which no database that we write to can hold, and
+a text with all its digits for an integer beyond 64 bits, which few readers of JSON can: of an answer with something broken in
+it everything else counts, and a person is asked where one is to be asked.
 """
 
 from __future__ import annotations
@@ -31,6 +32,11 @@ _PLAIN = to_headers(Envelope("", ce_type("dead_letter"), "/elsewhere"))
 _NUL = b"\\u0000"
 _ESCAPED_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 """With the backslashes before it that mean themselves: after an odd number of them there is no escape."""
+_NINES = bytes.maketrans(b"012345678", b"9" * 9)
+_LONG = b"9" * 19
+"""The shortest integer that may lie beyond 64 bits, once each digit is taken for a nine."""
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?', re.DOTALL)
+"""A text or a number, whole."""
 MAX_VALUE_BYTES = 4 * 1024 * 1024
 
 
@@ -65,6 +71,8 @@ def decode(topic: str, headers: Sequence[tuple[str, bytes]], value: bytes | None
         raise Undecodable("Expected a ce_id that is text, but there is a U+0000 in it.")
     if topic in _MODELS and _NUL in data:
         data = _ESCAPED_NUL.sub(rb"\1\\ufffd", data)
+    if topic in _MODELS and _LONG in data.translate(_NINES):
+        data = _TOKEN.sub(_within_64_bits, data)
     model = _MODELS.get(topic)
     if model is None and topic.startswith(topics.TASKS_PREFIX):
         model = Task
@@ -83,3 +91,10 @@ def decode(topic: str, headers: Sequence[tuple[str, bytes]], value: bytes | None
         ) from e
     except (ValueError, RecursionError) as e:
         raise Undecodable("Expected JSON in UTF-8, but the value is not.") from e
+
+
+def _within_64_bits(token: re.Match[bytes]) -> bytes:
+    text = token[0]
+    if len(text) < 19 or not text.lstrip(b"-").isdigit() or (len(text) <= 20 and -(2**63) <= int(text) < 2**64):
+        return text
+    return b'"' + text + b'"'
