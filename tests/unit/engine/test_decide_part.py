@@ -405,6 +405,15 @@ def test_what_comes_again_may_not_come_after_what_comes_after_it() -> None:
     assert s.state_of("one", "far", "new") == ["SCHEDULED", "PENDING", "PENDING"]
 
 
+@pytest.mark.parametrize("after", ["one", "two"])
+def test_decide_refuses_too_what_would_come_after_itself(after: str) -> None:
+    s = back(grown())
+    first, second = s["one"].spec.compiled, s["two"].spec.compiled
+    s.answer("y", Outcome.OK, nodes=[{**first, "depends_on": ["y", after]}, second])
+    assert s["y"].error and s["y"].error["code"] == "dag-cycle"
+    assert s.state_of("one", "two") == ["PENDING", "PENDING"]
+
+
 @pytest.mark.parametrize("first", ["far", "one"])
 def test_what_comes_again_after_something_that_is_rolled_back_takes_along_what_comes_after_it(first: str) -> None:
     other = (node("q", savepoint=True), node("v", "q", **EFFECT), node("r", "q", **ALL, **EFFECT, pause_scope="branch"))

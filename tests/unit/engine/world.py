@@ -341,7 +341,7 @@ class World:
             n["depends_on"] = n.get("depends_on", []) or [by]
             if self.grower.random() < 0.6:
                 undone = [k for k, x in self.state.nodes.items() if x.state in UNDO_STATES or self.state.undoes(x)]
-                there = self.grower.choice(undone or list(self.state.nodes))
+                there = self.grower.choice(undone or [k for k in self.state.nodes if k != n["id"]])
                 n["depends_on"] = list(dict.fromkeys([*n["depends_on"], there]))
 
     def _result(self, r: Result) -> None:

@@ -164,6 +164,10 @@ def _misfit(s: WorkflowState, maker: NodeState, nodes: list[dict[str, Any]], out
                 )
             if n["id"] in s.nodes and (why := appended.unlike(s, maker, n, ids)):
                 return Failure(code="duplicate-node", message=why)
+            if not seen.issuperset(ids.intersection(n.get("depends_on", ()))):
+                return Failure(
+                    code="dag-cycle", message=f"Expected what {n['id'][:80]!r} depends on to come before it."
+                )
             seen.add(n["id"])
             node_spec(n, known)
             if not known.keys() >= set(n.get("depends_on", ())):
