@@ -157,7 +157,19 @@ async def test_pages_of_other_origins_and_rebound_names_are_refused(url: str) ->
         )
         assert large.status_code == 413
         plain = await http.post("/mcp", content=b"x", headers={**accept, "Content-Type": "text/plain"})
-        assert 400 <= plain.status_code < 500
+        assert (plain.status_code, plain.json()["type"]) == (415, "/problems/unsupported-media-type")
+
+
+@pytest.mark.parametrize("accept", ["*/*", "text/event-stream"])
+async def test_nothing_but_a_post_is_answered_and_no_other_request_is_left_open(url: str, accept: str) -> None:
+    """There are no sessions: nothing would ever come on a stream, and there is none to end. After a HEAD that opened one, the
+    connection answered nothing any more."""
+    async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=5) as http:
+        for method in ("HEAD", "GET", "DELETE", "PUT", "OPTIONS"):
+            answer = await http.request(method, "/mcp", headers={"Accept": accept})
+            assert (answer.status_code, answer.headers["allow"]) == (405, "POST"), method
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert (await http.get("/healthz")).status_code == 200
 
 
 async def test_a_published_agent_framework_hands_over_by_itself(url: str) -> None:

@@ -46,7 +46,7 @@ async def read_by(
     if not body and optional:
         body = b"{}"
     else:
-        _refuse_other_types(known)
+        refuse_other_types(known)
     keyed = bool(known.keys)
     if len(body) >= _IN_A_THREAD_FROM_BYTES:
         return await asyncio.to_thread(_parsed, body, as_, keyed)
@@ -68,7 +68,8 @@ def _refuse_encoded(known: head.Head) -> None:
         )
 
 
-def _refuse_other_types(known: head.Head) -> None:
+def refuse_other_types(known: head.Head) -> None:
+    """Refuses whatever does not say that it is JSON in UTF-8."""
     type_, _, parameters = known.content_type.partition(";")
     charset = parameters.strip().lower().replace('"', "").replace(" ", "")
     if type_.strip().lower() != _TYPE or (charset.startswith("charset=") and charset != "charset=utf-8"):

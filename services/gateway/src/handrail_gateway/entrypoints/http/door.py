@@ -36,7 +36,7 @@ _HEADERS = [
 _POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 _NO_STORE = (b"cache-control", b"no-store")
 # Paths whose answers are not JSON and say themselves what they are.
-_OTHER_FORMS = ("/console", "/problems/", "/metrics", "/feedback.jsonl", "/events", "/inbox/events", "/ag-ui")
+_OTHER_FORMS = ("/console", "/problems/", "/metrics", "/feedback.jsonl", "/events", "/inbox/events", "/ag-ui", "/mcp")
 
 
 class Door:

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import structlog
 
-from handrail_gateway.application.faults import Refusal, StoreFault
-from handrail_gateway.entrypoints.http import answers, head
-from handrail_gateway.entrypoints.http.body import SMALL_BYTES
+from handrail_gateway.application.faults import Refusal, StoreFault, quote
+from handrail_gateway.entrypoints.http import answers, body, head
 from handrail_gateway.entrypoints.http.door import App, Receive, Scope, Send
 from handrail_gateway.entrypoints.http.usecases import UseCases
 from handrail_gateway.entrypoints.mcp import tools
@@ -54,6 +53,11 @@ class Mcp:
             )
             await answers.refusal(PATH, stopping)(scope, receive, send)
             return
+        if scope["method"] != "POST":
+            # Without sessions there is nothing to stream: a GET would wait for ever, and so would a HEAD.
+            detail = f"Expected one of the methods POST, but found {quote(scope['method'])}."
+            raise Refusal("method-not-allowed", detail, headers={"Allow": "POST"})
+        body.refuse_other_types(head.of(scope))
         if self._ready is None:
             self._ready = asyncio.get_running_loop().create_future()
             self._wanted.set()
@@ -121,7 +125,7 @@ class Mcp:
             json_response=True,
             stateless=True,
             security_settings=TransportSecuritySettings(enable_dns_rebinding_protection=False),
-            max_request_body_size=SMALL_BYTES,
+            max_request_body_size=body.SMALL_BYTES,
         )
 
     async def _call(self, name: str, arguments: dict[str, Any], request: Any) -> CallToolResult:
@@ -141,6 +145,6 @@ class Mcp:
 def _result(value: Any, *, failed: bool = False) -> CallToolResult:
     from mcp_types import CallToolResult, TextContent
 
-    body = orjson.dumps(value)
-    shown = TextContent(type="text", text=body.decode())
-    return CallToolResult(content=[shown], structured_content=orjson.loads(body), is_error=failed)
+    encoded = orjson.dumps(value)
+    shown = TextContent(type="text", text=encoded.decode())
+    return CallToolResult(content=[shown], structured_content=orjson.loads(encoded), is_error=failed)
