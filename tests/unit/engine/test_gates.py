@@ -529,6 +529,21 @@ def test_a_proposal_passes_by_a_rule_is_forbidden_by_a_rule_and_code_beats_the_m
     assert s["bot"].error["code"] == "FORBIDDEN_BY_POLICY"
 
 
+@pytest.mark.parametrize(
+    "said", [{"confidence": 86.0, "affected": 1}, {"confidence": 0.9, "affected": -1}, {"affected": 1}]
+)
+def test_a_confidence_on_another_scale_lets_nothing_pass(said: dict[str, Any]) -> None:
+    """A model that says 86 and means of a hundred is above every threshold."""
+    match = {"action": "refund", "confidence": {"ge": 0.8}, "affected": {"le": 10}}
+    sure = Policy.model_validate({"version": 1, "rules": [{"id": "sure", "match": match, "decide": "never"}]})
+    s = Saga(node("bot", effect_class="idempotent"), policies=Policies.of([sure]))
+    s.proposes("bot", "refund", {"amount": 30}, **said)
+    assert s.pause["kind"] == "gate" and s.pause["confidence"] == (0.9 if said.get("confidence") == 0.9 else None)
+    passes = Saga(node("bot", effect_class="idempotent"), policies=Policies.of([sure]))
+    passes.proposes("bot", "refund", {"amount": 30}, confidence=0.86, affected=1)
+    assert passes.state_of("bot") == ["SCHEDULED"]
+
+
 def test_another_proposal_after_an_approval_is_asked_again_and_the_same_one_is_a_fault() -> None:
     s = saga(node("bot", effect_class="idempotent")).proposes("bot", "refund", {"amount": 30})
     old = s.pause["pause_id"]

@@ -262,8 +262,10 @@ def _facts(t: Turn, node: NodeState, args: dict[str, Any]) -> Facts:
 
 
 def _stated(t: Turn, node: NodeState, p: ProposedAction) -> Facts:
-    """What the agent says of its action; that it can be undone counts only where the plan has an undo."""
+    """What the agent says of its action; that it can be undone counts only where the plan has an undo, and a confidence on
+    another scale than 0 to 1, or less than nothing affected, is nothing said."""
     spec = node.spec
+    sure, many = p.confidence, p.affected
     return Facts(
         blueprint=t.state.blueprint,
         agent=spec.agent,
@@ -271,8 +273,8 @@ def _stated(t: Turn, node: NodeState, p: ProposedAction) -> Facts:
         args=p.args,
         reversible=p.reversible is not False and spec.undoing is not None and not spec.irreversible,
         untrusted=spec.tainted or spec.untrusted,
-        confidence=p.confidence,
-        affected=p.affected,
+        confidence=sure if sure is not None and 0 <= sure <= 1 else None,
+        affected=many if many is not None and many >= 0 else None,
         domain=p.domain or spec.proposal.get("domain"),
         success_rate=t.now.success_rates.get((spec.agent, p.action)),
         proposed=True,
