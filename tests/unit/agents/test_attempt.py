@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from tests.unit.agents.attempts import attempt, task
 
 from handrail_agents.runtime.attempt import again, fitting, plain_result, plainly, raised, succeeded
@@ -59,6 +60,17 @@ def test_escalations_and_proposals_are_carried_whole() -> None:
     assert raised(attempt(), Escalated(asked)).escalation == asked
     wanted = ProposedAction(action="pay", args={"amount": 5})
     assert raised(attempt(), Proposed(wanted)).proposed == wanted
+
+
+def test_a_value_that_does_not_fit_and_a_group_say_what_was_wrong() -> None:
+    with pytest.raises(ValidationError) as invalid:
+        Escalation.model_validate({"reason": {"card": "4000"}})
+    error = raised(attempt(), invalid.value).error
+    assert error is not None and "reason: Input should be a valid string." in error.message
+    assert "4000" not in error.message, "and not the value"
+    group = BaseExceptionGroup("children failed", [BaseExceptionGroup("more", [Fail("NO", "not there")])])
+    error = raised(attempt(), group).error
+    assert error is not None and error.message == "children failed (1 sub-exception): Fail: NO: not there"
 
 
 def test_an_undo_that_asks_for_a_person_has_failed_and_says_why() -> None:

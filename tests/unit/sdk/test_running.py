@@ -12,7 +12,11 @@ import pytest
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
+from handrail_contracts.codec import decode, encode
+from handrail_contracts.envelope import Envelope, ce_type, to_headers
 from handrail_contracts.policy import action_digest
+from handrail_contracts.tasks import Outcome, Result
+from handrail_contracts.topics import RESULTS
 from handrail_sdk import Agent, Context, Escalated, Fail, Proposed
 from handrail_sdk.failures import INVALID_INPUT, SECOND_PROPOSAL, DefinitionError, Garbage, jsonable
 from handrail_sdk.testing import call, context, look_up, undo
@@ -364,6 +368,98 @@ async def test_a_second_action_after_one_that_was_let_pass_is_no_proposal(agent:
         await call(two, approved={"amount": 30}, approval={"proposed": digest})
     assert (raised.value.code, raised.value.retryable) == (SECOND_PROPOSAL, False)
     assert "after the one that was approved it proposes mail" in raised.value.message and done == ["refund"]
+
+
+class Rude:
+    """Has no text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "wait", "told"),
+    [
+        (404, ValueError("gone"), "soon", ("404", "gone", None)),
+        (None, None, float("nan"), ("", "", None)),
+        ("X", Rude(), float("inf"), ("X", "Rude", None)),
+        ("X", "a\ud800b", Decimal("1.5"), ("X", "a?b", 1.5)),
+    ],
+)
+def test_a_failure_is_told_whatever_it_was_made_of(code: Any, message: Any, wait: Any, told: Any) -> None:
+    failure = Fail(code, message, retry_after_s=wait).failure()
+    assert (failure.code, failure.message, failure.retry_after_s) == told
+
+
+async def test_nobody_is_left_without_a_person_for_how_it_was_asked(agent: Agent) -> None:
+    @agent.task()
+    async def ask(ctx: Context) -> None:
+        odd: Any = ctx.escalate_to_human
+        await odd(KeyError("order"), None, ["hello", {"role": "user", "text": "hi"}], [("a", 1)], 5)
+
+    with pytest.raises(Escalated) as raised:
+        await call(ask)
+    told = raised.value.escalation
+    assert (told.reason, told.summary, told.handover_message) == ("'order'", "", "5")
+    assert told.transcript == [{"text": "hello"}, {"role": "user", "text": "hi"}]
+    assert told.metadata == {"metadata": [["a", 1]]}
+
+    @agent.task(name="blank")
+    async def blank(ctx: Context) -> None:
+        await ctx.escalate_to_human("  ", transcript="all of it")
+
+    with pytest.raises(Escalated) as raised:
+        await call(blank)
+    assert raised.value.escalation.reason == "The agent asks for a person."
+    assert raised.value.escalation.transcript == [{"text": "all of it"}]
+
+
+async def test_what_is_counted_and_shown_on_the_way_fails_nothing(agent: Agent) -> None:
+    seen: list[Any] = []
+
+    @agent.task()
+    async def work(ctx: Context) -> None:
+        spend: Any = ctx.spend
+        spend(input_tokens="7", output_tokens=-3, cost_usd=Decimal("0.25"), model=4)
+        spend(input_tokens=None, output_tokens=float("nan"), cost_usd=float("inf"))
+        progress: Any = ctx.progress
+        for percent, message in ((float("nan"), Rude()), ("50", "x" * 5_000), (object(), "\ud800")):
+            progress(percent, message)
+
+    ctx = context(work, on_progress=lambda percent, message: seen.append((percent, message)))
+    await call(work, ctx=ctx)
+    assert ctx.usage == {"calls": 2, "input_tokens": 7, "output_tokens": 0, "cost_usd": 0.25, "model": "4"}
+    assert seen == [(None, "Rude"), (50.0, "x" * 2_000), (None, "?")]
+
+
+@pytest.mark.parametrize("args", [{"wei": 10**25}, {"n": float("nan")}, {"t": "a\0b"}, {1: [Decimal("1.50")]}])
+async def test_what_was_approved_is_what_was_proposed_however_it_was_carried(
+    agent: Agent, args: dict[Any, Any]
+) -> None:
+    @agent.task()
+    async def pay(ctx: Context) -> Any:
+        return await ctx.propose("pay", args)
+
+    with pytest.raises(Proposed) as raised:
+        await call(pay)
+    result = Result(
+        trace_id="t", node_id="n", attempt=1, effect_key="k", outcome=Outcome.PROPOSED, proposed=raised.value.proposed
+    )
+    _, read = decode(RESULTS, to_headers(Envelope("id", ce_type("result"), "/test")), encode(result))
+    assert isinstance(read, Result) and read.proposed is not None
+    approved = read.proposed.args
+    digest = action_digest("pay", approved)
+    assert await call(pay, approved=approved, approval={"proposed": digest}) == approved
+
+
+@pytest.mark.parametrize("wrong", [{"confidence": "high"}, {"affected": 1.5}, {"diff": [1]}])
+async def test_a_proposal_that_is_none_says_what_is_wrong_with_it(agent: Agent, wrong: dict[str, Any]) -> None:
+    @agent.task()
+    async def pay(ctx: Context) -> Any:
+        await ctx.propose("pay", {}, **wrong)
+
+    with pytest.raises(DefinitionError, match=f"Expected a proposal of 'pay'.*{next(iter(wrong))}"):
+        await call(pay)
 
 
 async def test_progress_and_silence_go_to_whoever_made_the_context(agent: Agent) -> None:

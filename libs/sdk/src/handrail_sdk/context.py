@@ -8,9 +8,23 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from pydantic import ValidationError
+from pydantic_core import from_json, to_json
+
+from handrail_contracts.codec import as_read
 from handrail_contracts.policy import action_digest
 from handrail_contracts.tasks import Escalation, ProposedAction
-from handrail_sdk.failures import SECOND_PROPOSAL, Escalated, Fail, Proposed, jsonable
+from handrail_sdk.failures import (
+    SECOND_PROPOSAL,
+    DefinitionError,
+    Escalated,
+    Fail,
+    Proposed,
+    as_number,
+    as_text,
+    first_fault,
+    jsonable,
+)
 from handrail_sdk.steps import valid_node
 
 
@@ -20,6 +34,9 @@ def _unheard(percent: float | None, message: str | None) -> None:
 
 def _beatless() -> None:
     """Falling silent where there is no heartbeat."""
+
+
+MESSAGE_CHARS = 2_000
 
 
 @dataclass(slots=True)
@@ -58,8 +75,9 @@ class Context:
     on_silence: Callable[[], None] = _beatless
 
     def progress(self, percent: float | None = None, message: str | None = None) -> None:
-        """Shows how far the attempt is: `percent` 0 to 100, or a line of text, or both. Never journaled; cheap."""
-        self.on_progress(percent, message)
+        """Shows how far the attempt is: `percent` 0 to 100, or a line of text (its first 2,000 characters), or both. Never
+        journaled; cheap; never raises."""
+        self.on_progress(as_number(percent), None if message is None else as_text(message)[:MESSAGE_CHARS])
 
     def fall_silent(self) -> None:
         """Stops the heartbeats of this attempt and its own time limit: it will come too late. For tests of everybody else.
@@ -78,15 +96,17 @@ class Context:
         agent framework may turn it into a word to its model), the attempt ends as escalated and its answer goes nowhere.
 
         `reason` is what the operator reads first; `transcript` is a list of {role, text, at}; `metadata` is shown as the
-        pause's context; `handover_message` is what the end user is told. The first call counts.
+        pause's context; `handover_message` is what the end user is told. The first call counts. What has another shape is put
+        into this one: nobody is left without a person for how it was asked.
         """
         if self.escalation is None:
+            lines = [transcript] if isinstance(transcript, str) else transcript or ()
             self.escalation = Escalation(
-                reason=reason,
-                summary=summary,
-                transcript=[jsonable(dict(line)) for line in transcript],
-                metadata=jsonable(dict(metadata or {})),
-                handover_message=handover_message,
+                reason=as_text(reason).strip() or as_text(summary).strip() or "The agent asks for a person.",
+                summary=as_text(summary),
+                transcript=[_line(line) for line in lines],
+                metadata=_members(metadata),
+                handover_message=None if handover_message is None else as_text(handover_message),
             )
         raise self._ends(Escalated(self.escalation))
 
@@ -94,14 +114,14 @@ class Context:
         self, *, input_tokens: int = 0, output_tokens: int = 0, cost_usd: float = 0.0, model: str | None = None
     ) -> None:
         """Counts a model's answer into the attempt's usage, which its event and the state show. Adds up; call it once per
-        answer, also when the attempt fails afterwards."""
+        answer, also when the attempt fails afterwards. What is no number, or below zero, counts as nothing; never raises."""
         u = self.usage
         u["calls"] = u.get("calls", 0) + 1
-        u["input_tokens"] = u.get("input_tokens", 0) + input_tokens
-        u["output_tokens"] = u.get("output_tokens", 0) + output_tokens
-        u["cost_usd"] = round(u.get("cost_usd", 0.0) + cost_usd, 9)
+        u["input_tokens"] = u.get("input_tokens", 0) + int(_spent(input_tokens))
+        u["output_tokens"] = u.get("output_tokens", 0) + int(_spent(output_tokens))
+        u["cost_usd"] = round(u.get("cost_usd", 0.0) + _spent(cost_usd), 9)
         if model is not None:
-            u["model"] = model
+            u["model"] = as_text(model)[:200]
 
     def add_node(
         self,
@@ -146,20 +166,21 @@ class Context:
         becomes of that exception (an agent framework may turn it into a word to its model), the attempt ends as proposed and its
         answer goes nowhere; the first proposal that was not approved counts.
         """
-        given: dict[str, Any] = jsonable(dict(args))
+        # As it will be read, which is what is approved: of other arguments the digest would never be that of these.
+        given: dict[str, Any] = from_json(as_read(to_json(jsonable(dict(args)), inf_nan_mode="null")))
         wanted = (self.approval or {}).get("proposed")
         if self.approved is not None and wanted in (None, action_digest(action, given)):
             self.let = True
             return dict(self.approved)
         if self.let:
-            text = f"Expected one proposal of {self.agent}.{self.action}, but after the one that was approved it proposes {action}."
-            why = f"{text} Make that a step of its own: a node of the plan, or ctx.add_node."
+            wanted_one = f"Expected one proposal of {self.agent}.{self.action}, but after the one that was approved it proposes {action}."
+            why = f"{wanted_one} Make that a step of its own: a node of the plan, or ctx.add_node."
             raise self._ends(Fail(SECOND_PROPOSAL, why, retryable=False))
-        made = Proposed(
-            ProposedAction(
+        try:
+            made = ProposedAction(
                 action=action,
                 args=given,
-                summary=summary,
+                summary=as_text(summary),
                 diff=jsonable(dict(diff)) if diff is not None else None,
                 reversible=reversible,
                 confidence=confidence,
@@ -167,11 +188,30 @@ class Context:
                 domain=domain,
                 requires_confirmation=requires_confirmation,
             )
-        )
-        raise self._ends(made)
+        except (ValidationError, TypeError, ValueError) as e:
+            told = first_fault(e) if isinstance(e, ValidationError) else f"diff: {e}"
+            raise DefinitionError(
+                f"Expected a proposal of {action[:80]!r} as propose describes it, but at {told}"
+            ) from e
+        raise self._ends(Proposed(made))
 
     def _ends(self, how: Escalated | Proposed | Fail) -> Escalated | Proposed | Fail:
         """Remembers how the attempt has ended: the first word counts."""
         if self.over is None:
             self.over = how
         return how
+
+
+def _spent(value: Any) -> float:
+    return max(0.0, as_number(value) or 0.0)
+
+
+def _line(line: Any) -> dict[str, Any]:
+    """A line of a transcript; a bare text is one of nobody in particular."""
+    return jsonable(dict(line)) if isinstance(line, Mapping) else {"text": as_text(line)}
+
+
+def _members(metadata: Any) -> dict[str, Any]:
+    if metadata is None:
+        return {}
+    return jsonable(dict(metadata)) if isinstance(metadata, Mapping) else {"metadata": jsonable(metadata)}

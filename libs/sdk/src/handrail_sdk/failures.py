@@ -13,7 +13,9 @@ Every other exception means doubt: it is not known whether the effect happened, 
 
 from __future__ import annotations
 
-from pydantic_core import to_jsonable_python
+import math
+
+from pydantic_core import ValidationError, to_jsonable_python
 
 from handrail_contracts.model import Json
 from handrail_contracts.tasks import Escalation, Failure, ProposedAction
@@ -35,7 +37,8 @@ class Fail(Exception):
 
     `code` is what policies and people match on; `message` becomes the pause's `failure_reason`; `evidence` is what the
     outside world said, shown verbatim (any value; what is not JSON is shown as text). `retryable=False` ends the retries.
-    `retry_after_s` (seconds) replaces the policy's delay before the next attempt.
+    `retry_after_s` (seconds) replaces the policy's delay before the next attempt. A status (404) or an exception as code or
+    message is its text; a time that is none is not heard.
     """
 
     def __init__(
@@ -47,11 +50,11 @@ class Fail(Exception):
         retry_after_s: float | None = None,
     ) -> None:
         super().__init__(code, message)
-        self.code = code
-        self.message = message
+        self.code = as_text(code)
+        self.message = as_text(message)
         self.evidence = jsonable(evidence)
-        self.retryable = retryable
-        self.retry_after_s = retry_after_s
+        self.retryable = bool(retryable)
+        self.retry_after_s = as_number(retry_after_s)
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}" if self.message else self.code
@@ -99,3 +102,31 @@ def jsonable(value: object) -> Json:
         return to_jsonable_python(value, fallback=repr)
     except ValueError:  # bytes that are no text, a circle
         return repr(value)
+
+
+def as_text(value: object) -> str:
+    """The value as text that can be written as UTF-8; nothing for None. What an attempt has to say must not fail for how it is
+    said: it would end in doubt, or not at all."""
+    if value is None:
+        return ""
+    try:
+        said = value if isinstance(value, str) else str(value)
+    except Exception:  # noqa: BLE001  # a foreign __str__
+        said = type(value).__name__
+    return said.encode("utf-8", "replace").decode()
+
+
+def as_number(value: object) -> float | None:
+    """The value as a finite number, None where it is none."""
+    try:
+        found = float(value)  # type: ignore[arg-type]  # whatever it is
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return found if math.isfinite(found) else None
+
+
+def first_fault(e: ValidationError) -> str:
+    """Where and why a value does not fit its model, first fault, without the value."""
+    fault = e.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(str(part) for part in fault["loc"])
+    return f"{where}: {fault['msg']}." if where else f"{fault['msg']}."

@@ -14,7 +14,7 @@ from handrail_contracts.model import Json
 from handrail_contracts.plan import EffectClass
 from handrail_sdk import signature
 from handrail_sdk.context import Context
-from handrail_sdk.failures import INVALID_INPUT, INVALID_RESULT, DefinitionError, Fail
+from handrail_sdk.failures import INVALID_INPUT, INVALID_RESULT, DefinitionError, Fail, first_fault
 from handrail_sdk.options import TaskOptions, check_limits, check_pause, effect_of, retry_of, timeouts_of
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class TaskDefinition(Generic[Out]):
         except ValidationError as e:
             raise Fail(
                 INVALID_INPUT,
-                f"Expected inputs that fit {self._where}, but {_first(e)}",
+                f"Expected inputs that fit {self._where}, but {first_fault(e)}",
                 evidence=_faults(e),
                 retryable=False,
             ) from e
@@ -173,7 +173,7 @@ class TaskDefinition(Generic[Out]):
                 self._output.validator.validate_python(output), mode="json", by_alias=True, warnings="error"
             )
         except ValidationError as e:
-            said, faults = _first(e), _faults(e)
+            said, faults = first_fault(e), _faults(e)
         except ValueError as e:  # no JSON type, or a circle
             said, faults = f"it cannot be written as JSON: {e}.", None
         raise Fail(
@@ -206,12 +206,6 @@ async def _heard(work: Awaitable[Any], ctx: Context) -> Any:
 
 
 _UNDONE: TypeAdapter[Any] = TypeAdapter(Any)
-
-
-def _first(e: ValidationError) -> str:
-    fault = e.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = ".".join(str(part) for part in fault["loc"])
-    return f"{where}: {fault['msg']}." if where else f"{fault['msg']}."
 
 
 def _faults(e: ValidationError) -> list[dict[str, str]]:

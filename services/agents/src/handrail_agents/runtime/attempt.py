@@ -9,14 +9,14 @@ from enum import StrEnum
 from typing import Any
 
 import structlog
-from pydantic_core import to_json
+from pydantic_core import ValidationError, to_json
 
 from handrail_contracts.codec import encode
 from handrail_contracts.model import Json
 from handrail_contracts.plan import EffectClass
 from handrail_contracts.tasks import MAX_RESULT_BYTES, Failure, Outcome, Result, Task, TaskKind
 from handrail_sdk.context import Context
-from handrail_sdk.failures import INVALID_RESULT, SECOND_PROPOSAL, Escalated, Fail, Proposed
+from handrail_sdk.failures import INVALID_RESULT, SECOND_PROPOSAL, Escalated, Fail, Proposed, first_fault
 from handrail_sdk.task import TaskDefinition
 
 PLANNER = ("planner", "plan")
@@ -229,7 +229,20 @@ _WHY = {
 
 def _short(error: BaseException) -> str:
     try:
-        text = str(error)
+        text = str(error).split("\n", 1)[0]
     except Exception:  # noqa: BLE001  # a foreign __str__ must not take the answer with it
         text = ""
-    return text.split("\n", 1)[0].encode("utf-8", "replace").decode()[:_MOST_MESSAGE]
+    if isinstance(error, ValidationError):  # its first line says only that there is a fault
+        text = f"{text}: {first_fault(error)}"
+    elif isinstance(error, BaseExceptionGroup) and (first := _leaf(error)) is not None:
+        text = f"{text}: {type(first).__name__}: {_short(first)}"
+    return text.encode("utf-8", "replace").decode()[:_MOST_MESSAGE]
+
+
+def _leaf(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
+    """The first of a group that is none itself."""
+    for inner in group.exceptions:
+        found = _leaf(inner) if isinstance(inner, BaseExceptionGroup) else inner
+        if found is not None:
+            return found
+    return None
