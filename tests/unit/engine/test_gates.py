@@ -9,7 +9,7 @@ import pytest
 from handrail_contracts.model import ms_of
 from handrail_contracts.plan import Plan
 from handrail_contracts.policy import Policy, action_digest
-from handrail_contracts.tasks import Outcome, Result
+from handrail_contracts.tasks import Outcome, Result, TaskKind
 from handrail_engine.admission import admit
 from handrail_engine.evolve import fold
 from handrail_engine.inputs import Decision, Rejection
@@ -396,6 +396,43 @@ def test_what_was_done_and_never_heard_of_is_asked_about_before_it_is_taken_back
     assert s.sent() == [first, first] and s.state_of("pay") == ["SCHEDULED"], "asked once nobody can begin it"
     assert s.ok("pay").status == "COMPLETED"
     assert not s.state.pauses
+
+
+@pytest.mark.parametrize("sign", [Outcome.STARTED, Outcome.IN_DOUBT])
+def test_what_can_be_queried_and_shows_life_while_it_waits_at_a_gate_is_looked_up_before_it_is_done(
+    sign: Outcome,
+) -> None:
+    s = saga(pay(50, effect_class="queryable", timeouts={"schedule_to_start_s": 600}))
+    s.policies = policy_that("always")
+    s.wait(90)
+    assert s.pause["kind"] == "gate", "nobody seemed to have begun it"
+    s.answer("pay", sign)
+    assert s["pay"].in_doubt
+    s.press("RES_APPROVE", actor="ada")
+    assert [t.attempt for t in s.sent(TaskKind.LOOK_UP)] == [2]
+    s.fails("pay", "NOT_FOUND")
+    assert s.sent()[-1].attempt == 3 and s.sent()[-1].approval, "it did not happen, and is approved"
+    assert s.ok("pay").status == "COMPLETED"
+
+
+@pytest.mark.parametrize("effect", ["unsafe", "queryable"])
+def test_what_shows_life_while_it_waits_for_its_next_attempt_is_not_simply_done_again(effect: str) -> None:
+    s = saga(pay(50, effect_class=effect, timeouts={"schedule_to_start_s": 600}))
+    s.policies = policy_that("always")
+    s.wait(20).panic()
+    s.wait(70)
+    assert s.states["pay"] == "RETRYING", "it was taken back"
+    s.answer("pay", Outcome.IN_DOUBT)
+    s.policies = policy_that("never")
+    s.press("RES_RESUME")
+    assert len({t.attempt for t in s.sent()}) == 1
+    if effect == "queryable":
+        assert [t.attempt for t in s.sent(TaskKind.LOOK_UP)] == [2]
+        s.fails("pay", "NOT_FOUND")
+    else:
+        assert s.pause["kind"] == "ambiguous"
+        s.press("RES_DID_NOT_HAPPEN")
+    assert s.ok("pay").status == "COMPLETED"
 
 
 def test_silence_of_all_agents_gives_up_nothing_that_was_not_asked_about() -> None:

@@ -94,17 +94,30 @@ def leave_out(t: Turn, node: NodeState, reason: str) -> None:
 
 
 def dispatch(t: Turn, node: NodeState, **meta: Any) -> None:
-    """Sends the next attempt, if it can be sent. Waits for no room."""
+    """Sends the next attempt, if it can be sent; what may have happened is looked up first, where it can be. Waits for no room."""
+    if _open_doubt(node) is EffectClass.QUERYABLE and "doubt" not in meta:
+        meta["look_up"] = True
     if _can_be_sent(t, node, meta):
         _send(t, node, meta)
 
 
 def _begin(t: Turn, node: NodeState) -> None:
     """Sends the next attempt once no gate stops it and there is room. The gate comes first: a person can answer meanwhile,
-    and what waits for room is judged again when it has it."""
-    meta: dict[str, Any] = {"look_up": True} if node.look_up else {}
+    and what waits for room is judged again when it has it. What may have happened, as came to light since the last attempt
+    ended, is looked up first, or a person is asked."""
+    doubt = _open_doubt(node)
+    if doubt is EffectClass.UNSAFE:
+        t.move(node, N.AWAITING_HUMAN)
+        pauses.open_ambiguous(t, node)
+        return
+    meta: dict[str, Any] = {"look_up": True} if node.look_up or doubt is EffectClass.QUERYABLE else {}
     if _can_be_sent(t, node, meta) and not room.full(t, node):
         _send(t, node, meta)
+
+
+def _open_doubt(node: NodeState) -> EffectClass | None:
+    """The effect class of a node that may have acted, as far as nobody knows; None where there is no doubt."""
+    return node.spec.effect_class if node.in_doubt and node.attempt else None
 
 
 def _can_be_sent(t: Turn, node: NodeState, meta: dict[str, Any]) -> bool:
