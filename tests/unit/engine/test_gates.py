@@ -527,7 +527,7 @@ def test_a_proposal_waits_and_approval_runs_the_task_again_with_the_approved_arg
     s.proposes("bot", "refund", {"amount": 30}, summary="Refund 30", confidence=0.7, affected=1)
     p = s.pause
     assert (p["proposed_action"]["summary"], p["confidence"], p["proposed_action"]["affected"]) == ("Refund 30", 0.7, 1)
-    assert p["risk"]["rule_id"] == "proposed" and s["bot"].attempt == 1
+    assert p["risk"]["rule_id"] == "proposed" and p["risk"]["proposed"] is True and s["bot"].attempt == 1
     s.press("RES_APPROVE")
     task = s.sent()[-1]
     assert task.approved == {"amount": 30} and task.attempt == 2 and task.approval is not None

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from handrail_contracts.model import ms_of
 from handrail_contracts.policy import Decide, Policy, action_digest
 from handrail_engine.policies import Facts, Policies, Verdict, judge, redacted
 
@@ -146,6 +147,18 @@ def test_content_from_outside_asks_whatever_a_policy_lets_pass_but_not_what_it_f
 def test_a_proposal_passes_only_by_a_rule() -> None:
     assert verdict(policy(OVER_100), {"amount": 5}, proposed=True).rule_id == "proposed"
     assert not verdict(policy(rule("never", {"action": "transfer"})), proposed=True).asks
+
+
+def test_an_exemption_lets_a_proposal_pass_that_its_rule_would_ask_about() -> None:
+    small = {"match": {"action": "transfer", "args.amount": {"le": 200}}, "until": "2027-01-16T08:00:00Z"}
+    spared = policy({**OVER_100, "unless": [small]})
+    assert verdict(spared, {"amount": 150}, proposed=True).decide is Decide.NEVER
+    assert verdict(spared, {"amount": 300}, proposed=True).rule_id == "money-over-100"
+    assert verdict(spared, {"amount": 50}, proposed=True).rule_id == "proposed", "of that the rule says nothing anyhow"
+    other = rule("uncertain", {"action": "transfer"}, "other")
+    assert verdict(policy({**OVER_100, "unless": [small]}, other), {"amount": 150}, proposed=True).rule_id == "other"
+    late = ms_of(small["until"])
+    assert verdict(spared, {"amount": 150}, now=late, proposed=True).rule_id == "money-over-100"
 
 
 def test_rules_and_exemptions_end_at_their_time() -> None:

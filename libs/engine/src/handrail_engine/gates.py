@@ -326,6 +326,7 @@ def _ask(t: Turn, node: NodeState, v: Verdict, f: Facts, action: dict[str, Any],
         "reason": clip(v.reason, MESSAGE_CHARS),
         "untrusted": f.untrusted,
         "requested_by": t.state.requester,
+        **({"proposed": True} if then["gate"] == "agent" else {}),
     }
     if v.four_eyes or (node.spec.gate or {}).get("four_eyes"):
         risk["four_eyes"] = True

@@ -146,15 +146,18 @@ def judge(
     which can ask for a person and never spare one."""
     rules = policies.about(f.blueprint, f.agent, f.action)
     best: Verdict | None = None
-    four_eyes = False
+    four_eyes = spared = False
     for rule in rules:
+        if _exempted(rule, f, now_ms):
+            spared = True
+            continue
         said = _says(rule, f, now_ms)
         if said is None:
             continue
         four_eyes = four_eyes or (said.asks and said.four_eyes)
         if best is None or STRENGTH[said.decide] > STRENGTH[best.decide]:
             best = said
-    for own in _own(f, gate, confirm, bool(rules), best):
+    for own in _own(f, gate, confirm, bool(rules), unspoken=best is None and not spared):
         if best is None or STRENGTH[own.decide] > STRENGTH[best.decide]:
             best = own
     if best is not None:
@@ -173,14 +176,14 @@ def _stored(name: str, version: int, blueprint: str | None, body: Any) -> Policy
         return Policy.model_validate({"name": name, "version": version, "blueprint": blueprint, "rules": [rule]})
 
 
-def _own(f: Facts, gate: str | None, confirm: bool | None, covered: bool, best: Verdict | None) -> Iterable[Verdict]:
+def _own(f: Facts, gate: str | None, confirm: bool | None, covered: bool, *, unspoken: bool) -> Iterable[Verdict]:
     if f.untrusted:
         yield _builtin(Decide.ALWAYS, UNTRUSTED_RULE, "it depends on content from outside and has side effects")
     if gate == "always":
         yield _builtin(Decide.ALWAYS, GATE_RULE, "the plan asks for approval")
     if gate == "policy" and not covered:
         yield _builtin(Decide.UNCERTAIN, UNCOVERED_RULE, "the plan asks for a policy, and none speaks of this action")
-    if f.proposed and best is None:
+    if f.proposed and unspoken:
         yield _builtin(Decide.UNCERTAIN, PROPOSED_RULE, "the agent proposes it, and no rule lets it pass")
     if confirm:
         yield _builtin(Decide.UNCERTAIN, CONFIRM_RULE, "the agent asks for confirmation")
@@ -209,8 +212,6 @@ def _says(r: _Rule, f: Facts, now_ms: int) -> Verdict | None:
     """What the rule says of these facts, or None: it does not hold."""
     if r.until_ms is not None and now_ms >= r.until_ms:
         return None
-    if any(now_ms < until and _all(tests, f)[0] is True for tests, until in r.unless):
-        return None
     holds, blind = _all(r.tests, f)
     if holds is True:
         reason = r.because or _sentence(r)
@@ -220,6 +221,14 @@ def _says(r: _Rule, f: Facts, now_ms: int) -> Verdict | None:
         score = max(r.score if r.decide is not Decide.FORBID else 0.0, SCORES[Decide.UNCERTAIN])
         return Verdict(Decide.UNCERTAIN, r.id, r.policy, r.version, score, reason, r.four_eyes)
     return None
+
+
+def _exempted(r: _Rule, f: Facts, now_ms: int) -> bool:
+    """Whether the rule would speak, and somebody has written down that here it does not: that lets pass what it is about."""
+    alive = r.until_ms is None or now_ms < r.until_ms
+    return alive and any(
+        now_ms < until and _all(tests, f)[0] is True and _all(r.tests, f)[0] is not False for tests, until in r.unless
+    )
 
 
 def _all(tests: Tests, f: Facts) -> tuple[bool | None, str]:

@@ -71,6 +71,7 @@ def facts_of(pause: dict[str, Any], blueprint: str | None, args: dict[str, Any] 
         confidence=pause.get("confidence"),
         affected=action.get("affected"),
         domain=action.get("domain"),
+        proposed=bool(risk.get("proposed")),
     )
 
 
