@@ -62,6 +62,20 @@ def test_escalations_and_proposals_are_carried_whole() -> None:
     assert raised(attempt(), Proposed(wanted)).proposed == wanted
 
 
+def test_a_conversation_that_does_not_fit_gets_a_person_with_its_newest_lines() -> None:
+    said = [{"role": "user", "text": f"{n} " + "x" * 50_000} for n in range(40)]
+    large = Escalation(reason="help", summary="s", transcript=said, metadata={"cart": "y" * 100_000, "order": 7})
+    r, value = fitting(attempt(), raised(attempt(), Escalated(large)))
+    assert r.outcome is Outcome.ESCALATED and len(value) <= MAX_RESULT_BYTES and r.escalation is not None
+    first, *lines = r.escalation.transcript
+    assert first["text"] == f"{40 - len(lines)} earlier lines were too much to be sent."
+    assert [line["text"][:3] for line in lines] == [f"{n} " for n in range(40 - len(lines), 40)] and len(lines) > 5
+    assert r.escalation.metadata == {"omitted": "100021 bytes of metadata"}
+    broken = Escalation(reason="a\ud800", transcript=[{"role": "user", "text": "\ud83d"}], metadata={"a": "\ud800"})
+    r, _ = fitting(attempt(), raised(attempt(), Escalated(broken)))
+    assert r.escalation is not None and (r.escalation.reason, r.escalation.transcript[0]["text"]) == ("a?", "?")
+
+
 def test_a_value_that_does_not_fit_and_a_group_say_what_was_wrong() -> None:
     with pytest.raises(ValidationError) as invalid:
         Escalation.model_validate({"reason": {"card": "4000"}})

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from pydantic_core import ValidationError, to_json
 
+from handrail_agents.runtime.shortened import shortened
 from handrail_contracts.codec import encode
 from handrail_contracts.model import Json
 from handrail_contracts.plan import EffectClass
@@ -188,8 +189,11 @@ def raised(a: Attempt, error: BaseException, **fields: Any) -> Result:
 def fitting(a: Attempt, r: Result) -> tuple[Result, bytes]:
     """The answer and its bytes; in place of one that does not fit into a record, or is no JSON, one that says so.
 
-    That the result is too large does not undo the effect: only a pure task's attempt then ends as a definite failure.
+    That the result is too large does not undo the effect: only a pure task's attempt then ends as a definite failure. Who asks for
+    a person gets one: of a conversation that does not fit the newest lines do.
     """
+    if r.escalation is not None and not _fits(r):
+        r = r.model_copy(update={"escalation": shortened(r.escalation)})
     try:
         value = encode(r)
         if len(value) <= MAX_RESULT_BYTES:
@@ -212,6 +216,13 @@ def fitting(a: Attempt, r: Result) -> tuple[Result, bytes]:
         a.task, outcome, error=shown, worker=r.worker, started_at=r.started_at, finished_at=r.finished_at
     )
     return told, encode(told)
+
+
+def _fits(r: Result) -> bool:
+    try:
+        return len(encode(r)) <= MAX_RESULT_BYTES
+    except ValueError:
+        return False
 
 
 def again(stored: bytes, task: Task) -> Result:
