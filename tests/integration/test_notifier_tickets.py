@@ -137,8 +137,20 @@ async def test_what_is_not_an_order_for_one_stream_is_told_field_by_field(rig: R
     ]:
         wire = await ordered(rig, body)
         assert (wire.status, await problem(wire)) == (status, code)
-    form = await ordered(rig, b"trace_id=t1", **{"Content-Type": "application/x-www-form-urlencoded"})
-    assert (form.status, await problem(form)) == (415, "unsupported-media-type")
+    for headers in (
+        {"Content-Type": "application/x-www-form-urlencoded"},
+        {"Content-Type": "application/json; charset=latin1"},
+        {"Content-Type": "application/json", "Content-Encoding": "gzip"},
+    ):
+        form = await ordered(rig, b'{"inbox":true}', **headers)
+        assert (form.status, await problem(form)) == (415, "unsupported-media-type")
+    near = await ordered(rig, {"trce_id": "t1"})
+    assert await problem(near) == "unknown-field"
+    assert "Did you mean 'trace_id'?" in near.body.decode()
+    plain = await ordered(rig, {"label": "team"})
+    assert await problem(plain) == "validation"
+    assert "Expected a label as key:value" in plain.body.decode()
+    assert "Value error" not in (await ordered(rig, {})).body.decode()
     wire = await rig.open("/sse-tickets")
     assert (wire.status, wire.headers["allow"]) == (405, "POST")
 

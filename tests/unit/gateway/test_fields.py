@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 
+from handrail_contracts import commands
 from handrail_contracts.commands import CancelRequest, ResumeRequest, StartRequest
+from handrail_contracts.model import Door
+from handrail_contracts.patterns import WORDS
 from handrail_gateway.application.faults import Refusal
 from handrail_gateway.entrypoints.http.fields import read
 
@@ -102,3 +107,22 @@ def test_long_and_strange_input_is_quoted_short_and_escaped() -> None:
     refusal = refused(StartRequest, {"\x1b[31m<b>" + "x" * 500: 1})
     assert len(refusal.detail) < 600
     assert "\x1b" not in refusal.detail
+
+
+def test_what_a_name_may_be_is_said_in_words() -> None:
+    nodes = [{"id": "a b", "agent": "a b", "action": "a b"}]
+    refusal = refused(StartRequest, {"plan": {"nodes": nodes}})
+    assert refusal.errors is not None
+    assert {e["pointer"]: e["message"] for e in refusal.errors} == {
+        "/plan/nodes/0/id": "Expected a text without blanks, slashes and control characters.",
+        "/plan/nodes/0/agent": "Expected 1 to 64 of A-Z a-z 0-9 _ -.",
+        "/plan/nodes/0/action": "Expected only A-Z a-z 0-9 _ . -.",
+    }
+
+
+def test_every_pattern_of_a_request_has_words() -> None:
+    bodies = [m for m in vars(commands).values() if isinstance(m, type) and issubclass(m, Door)]
+    _, found = models_json_schema([(m, "validation") for m in bodies if m is not Door])
+    patterns = set(re.findall(r'"pattern": "(.*?)"[,}]', json.dumps(found)))
+    assert patterns
+    assert {json.loads(f'"{p}"') for p in patterns} <= set(WORDS)

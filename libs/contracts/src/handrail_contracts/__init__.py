@@ -7,5 +7,5 @@
 | `plan.py` `blueprint.py` | how a DAG and a blueprint are written down |
 | `commands.py` `tasks.py` `events.py` `pauses.py` | the messages |
 | `view.py` | the one reducer: events to the state that clients see |
-| `answers.py` `problems.py` | what the HTTP API answers, and its problem codes |
+| `answers.py` `problems.py` `patterns.py` | what the HTTP API answers, its problem codes, and patterns in words |
 """

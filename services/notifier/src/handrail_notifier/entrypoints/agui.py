@@ -57,7 +57,7 @@ class AguiRun:
         request = Request(scope, receive)
         path = request.url.path
         try:
-            order = await read_body(request, RunAgentInput, limit_bytes=LIMIT_BYTES)
+            order = await read_body(request, RunAgentInput, limit_bytes=LIMIT_BYTES, strict=False)
             refusal = self._streams.refusal(request, methods=("POST",)) or _unusable(order, path)
             if refusal is not None:
                 raise Refused(refusal)

@@ -5,17 +5,14 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from handrail_contracts.pointers import escaped
 from handrail_notifier.entrypoints.door import problem_response
-from handrail_runtime import strict_json
+from handrail_runtime import strict_fields, strict_json
 
 M = TypeVar("M", bound=BaseModel)
-SHOWN_FAULTS = 20
 
 
 class Refused(Exception):
@@ -26,16 +23,18 @@ class Refused(Exception):
         self.response = response
 
 
-async def read_body(request: Request, model: type[M], *, limit_bytes: int) -> M:
-    """The body as `model`. Raises Refused, ClientDisconnect."""
+async def read_body(request: Request, model: type[M], *, limit_bytes: int, strict: bool = True) -> M:
+    """The body as `model`, without `strict` as its author's own clients are used to write it. Raises Refused,
+    ClientDisconnect."""
     path = request.url.path[:120]
     if request.method != "POST":
         detail = "Expected POST."
         raise Refused(problem_response("method-not-allowed", detail, instance=path, headers={"allow": "POST"}))
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        detail = f"Expected Content-Type: application/json, but found {kind[:80]!r}."
-        raise Refused(problem_response("unsupported-media-type", detail, instance=path))
+    headers = request.headers
+    unread = strict_fields.unread_encoding(headers.get("content-encoding", ""))
+    unread = unread or strict_fields.unread_type(headers.get("content-type", ""))
+    if unread is not None:
+        raise Refused(problem_response("unsupported-media-type", unread, instance=path))
     body = b""
     async for piece in request.stream():
         body += piece
@@ -43,28 +42,8 @@ async def read_body(request: Request, model: type[M], *, limit_bytes: int) -> M:
             detail = f"Expected at most {limit_bytes} bytes, but the body is larger."
             raise Refused(problem_response("payload-too-large", detail, instance=path, headers={"connection": "close"}))
     try:
-        strict_json.parse(body)
-        return model.model_validate_json(body)
+        return strict_fields.read(model, body, strict_json.parse(body), strict=strict)
     except strict_json.BadJson as e:
         raise Refused(problem_response(e.code, e.detail, instance=path, errors=e.errors, **e.members)) from e
-    except ValidationError as e:
-        raise Refused(_faults(e, path)) from e
-
-
-def _faults(error: ValidationError, path: str) -> Response:
-    found = error.errors(include_url=False, include_input=False, include_context=False)
-    errors = [
-        {"pointer": _pointer(fault), "code": _code(fault), "message": fault["msg"][:200]}
-        for fault in found[:SHOWN_FAULTS]
-    ]
-    code = "unknown-field" if all(one["code"] == "unknown-field" for one in errors) else "validation"
-    detail = f"Expected a body of another shape: {errors[0]['pointer'] or 'it'}: {errors[0]['message']}"
-    return problem_response(code, detail, instance=path, errors=errors)
-
-
-def _code(fault: ErrorDetails) -> str:
-    return "unknown-field" if fault["type"] == "extra_forbidden" else "validation"
-
-
-def _pointer(fault: ErrorDetails) -> str:
-    return "".join("/" + escaped(str(part)[:80]) for part in fault["loc"])
+    except strict_fields.BadFields as e:
+        raise Refused(problem_response(e.code, e.detail, instance=path, errors=e.errors)) from e

@@ -12,8 +12,9 @@ import orjson
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, Request
 
-from handrail_gateway.application.faults import Refusal, quote
+from handrail_gateway.application.faults import Refusal
 from handrail_gateway.entrypoints.http import fields, head, strict_json
+from handrail_runtime import strict_fields
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
@@ -23,7 +24,6 @@ LARGE_BYTES = 8 * SMALL_BYTES
 SLOWEST_S = 30.0
 _IN_A_THREAD_FROM_BYTES = 256 * 1024
 _LINGER_S, _LINGER_BYTES = 1.0, 16 * SMALL_BYTES
-_TYPE = "application/json"
 
 
 async def read(request: Request, model: type[M], *, optional: bool = False) -> tuple[M, str]:
@@ -60,25 +60,17 @@ def _parsed(body: bytes, as_: Callable[[bytes, Any], T], keyed: bool) -> tuple[T
 
 
 def _refuse_encoded(known: head.Head) -> None:
-    if known.content_encoding and known.content_encoding.lower() != "identity":
-        raise Refusal(
-            "unsupported-media-type",
-            f"Expected a body without Content-Encoding, but found {quote(known.content_encoding)}.",
-            headers={"Accept-Encoding": "identity"},
-        )
+    unread = strict_fields.unread_encoding(known.content_encoding)
+    if unread is not None:
+        raise Refusal("unsupported-media-type", unread, headers={"Accept-Encoding": "identity"})
 
 
 def refuse_other_types(known: head.Head) -> None:
     """Refuses whatever does not say that it is JSON in UTF-8."""
-    type_, _, parameters = known.content_type.partition(";")
-    charset = parameters.strip().lower().replace('"', "").replace(" ", "")
-    if type_.strip().lower() != _TYPE or (charset.startswith("charset=") and charset != "charset=utf-8"):
-        found = quote(known.content_type) if known.content_type else "no Content-Type"
-        raise Refusal(
-            "unsupported-media-type",
-            f"Expected Content-Type {_TYPE} in UTF-8, but found {found}.",
-            headers={"Accept": _TYPE, "Accept-Post": _TYPE},
-        )
+    unread = strict_fields.unread_type(known.content_type)
+    if unread is not None:
+        taken = {"Accept": strict_fields.JSON, "Accept-Post": strict_fields.JSON}
+        raise Refusal("unsupported-media-type", unread, headers=taken)
 
 
 async def _bytes(request: Request, known: head.Head, limit: int) -> bytes:
