@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -143,6 +144,18 @@ async def test_once_per_key_also_when_asked_at_the_same_time(rig: Rig) -> None:
             "invalid-time",
             "/transcript/0/at",
         ),
+        *(
+            ({"transcript": [{"role": "user", "text": "x", "at": at}]}, "invalid-time", "/transcript/0/at")
+            for at in (
+                "2026-W05-6T12:00:00Z",
+                "20260131T120000Z",
+                "2026-01-31T12Z",
+                "9999-12-31T23:59:59Z",
+                "2026-12-31T23:59:60Z",
+                "2026-01-31T24:00:00Z",
+                "2026-01-31T12:00:00,5Z",
+            )
+        ),
         ({"metadata": []}, "validation", "/metadata"),
         ({"severity": 1}, "unknown-field", "/severity"),
         ({"callback_url": "http://agents.example/"}, "webhook-url-rejected", "/callback_url"),
@@ -153,6 +166,18 @@ async def test_once_per_key_also_when_asked_at_the_same_time(rig: Rig) -> None:
 async def test_what_is_wrong_is_pointed_at(rig: Rig, change: dict[str, Any], code: str, pointer: str) -> None:
     problem = await refused(rig.post("/escalations", {**ASKED, **change}), 422, code)
     assert [e["pointer"] for e in problem["errors"]] == [pointer]
+
+
+async def test_times_are_taken_as_programs_write_them(rig: Rig) -> None:
+    times = (
+        "2026-01-31T12:00:00Z",
+        "2026-01-31t12:00:00.123456+05:30",
+        str(datetime.now(UTC)),
+        datetime.now(UTC).isoformat(),
+    )
+    lines = [{"role": "user", "text": "x", "at": at} for at in times]
+    opened = await rig.post("/escalations", {**ASKED, "transcript": lines})
+    assert opened.status_code == 202, opened.text
 
 
 async def test_a_refused_address_is_named_by_its_rule_and_nothing_of_it_is_stored(rig: Rig) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from handrail_contracts.model import Door, Json, Wire
+from handrail_contracts.model import Door, Json, Wire, time_of
 from handrail_contracts.plan import Plan
 from handrail_contracts.policy import Policy
 
@@ -126,11 +125,7 @@ class SseTicketRequest(Door):
 
 
 def _time(text: str) -> str:
-    try:
-        zone = datetime.fromisoformat(text).tzinfo
-    except ValueError:
-        zone = None
-    if zone is None:
+    if time_of(text) is None:
         raise PydanticCustomError(
             "datetime_parsing", "Expected a time such as 2026-01-31T12:00:00Z, but found another text."
         )

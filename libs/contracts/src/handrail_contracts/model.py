@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -35,6 +36,20 @@ def iso(at_ms: int) -> str:
 def _second(seconds: int) -> str:
     t = datetime.fromtimestamp(seconds, UTC)
     return f"{t.year:04d}-{t.month:02d}-{t.day:02d}T{t.hour:02d}:{t.minute:02d}:{t.second:02d}"
+
+
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+"""`fromisoformat` alone takes weeks, days of a year and much else of ISO 8601."""
+EARLIEST_YEAR, LATEST_YEAR = 1970, 9000
+
+
+def time_of(text: str) -> datetime | None:
+    """The time that a stranger wrote, or None for what is no RFC 3339 time with a zone, or of a year that nobody can mean."""
+    try:
+        at = datetime.fromisoformat(text.upper()) if _RFC3339.fullmatch(text) else None
+    except ValueError:
+        return None
+    return at if at is not None and EARLIEST_YEAR <= at.year <= LATEST_YEAR else None
 
 
 def ms_of(text: str) -> int:

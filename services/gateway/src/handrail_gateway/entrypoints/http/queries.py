@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Collection
 from datetime import datetime
 
 from starlette.requests import Request
 
+from handrail_contracts import model
 from handrail_gateway.application.faults import Refusal, quote
 
 MAX_TEXT = 257  # the longest label: a name, a colon, a value
 MAX_LABELS = 64
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
-"""`fromisoformat` alone takes weeks, days of a year and much else of ISO 8601."""
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -27,9 +25,7 @@ class Query:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f" Did you mean {near[0]}?" if near else ""
-                raise _refused(
-                    name, f"Expected one of {', '.join(sorted(known)) or 'none'}, but found {quote(name)}.{hint}"
-                )
+                raise _refused(name, f"Expected {_known(known)}, but found {quote(name)}.{hint}")
             if "\x00" in value or len(value) > MAX_TEXT:
                 raise _refused(name, f"Expected at most {MAX_TEXT} characters without NUL, but found {quote(value)}.")
             self._values.setdefault(name, []).append(value)
@@ -112,15 +108,16 @@ class Query:
 
 def time_of(name: str, value: str) -> datetime:
     """An RFC 3339 time with a zone. Raises Refusal invalid-time."""
-    try:
-        at = datetime.fromisoformat(value.upper()) if _RFC3339.fullmatch(value) else None
-    except ValueError:
-        at = None
-    if at is None or not 1970 <= at.year <= 9000:
+    at = model.time_of(value)
+    if at is None:
         raise Refusal(
             "invalid-time", f"Expected a time such as 2026-01-31T12:00:00Z as {name}, but found {quote(value)}."
         )
     return at
+
+
+def _known(names: Collection[str]) -> str:
+    return f"one of {', '.join(sorted(names))}" if names else "no parameters"
 
 
 def _refused(name: str, detail: str) -> Refusal:
