@@ -163,9 +163,8 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class WorkflowFilter:
-    """What a list of workflows is narrowed to; empty means all. `labels`, each as it reads,
-    `name:value`, must all stand; `q` is text of the intent from the
-    beginning of a word on, or the beginning of a trace_id."""
+    """What a list of workflows is narrowed to; empty means all. `labels`, each as it reads, `name:value`, must all
+    stand; `q` is text of the intent from the beginning of a word on, or the beginning of a trace_id."""
 
     status: Sequence[str] = ()
     blueprint: str | None = None

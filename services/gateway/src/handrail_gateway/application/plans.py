@@ -51,7 +51,7 @@ def compiled(plan: Plan, manifests: Manifests, at: str) -> dict[str, Any]:
 
 
 def granted_s(plan: Plan) -> float:
-    """The longest time that its author grants a node, for one attempt or for a round of them; 0 where he grants none. What
+    """The longest time that the plan itself grants a node, for one attempt or for a round of them; 0 where it grants none. What
     an agent or nobody has said grants nothing."""
     return max((seconds for _, seconds in _granted(plan)), default=0.0)
 

@@ -37,8 +37,8 @@ class Ready:
 
 
 class Judged(NamedTuple):
-    """A plan that may run, compiled against the agents, encoded once. `granted_s` is the longest time that its author grants
-    a node, which a start's deadline must leave room for; 0 where he grants none."""
+    """A plan that may run, compiled against the agents, encoded once. `granted_s` is the longest time that the plan itself
+    grants a node, which a start's deadline must leave room for; 0 where it grants none."""
 
     plan: bytes
     output: bytes
