@@ -143,3 +143,13 @@ async def test_a_worker_that_starts_again_under_its_name_takes_nothing_that_was_
     again, flaky = bench.worker()
     flaky.faults = ["unheard"]
     assert _held(await again.claim("before", 1, soon))
+
+
+async def test_a_connection_that_breaks_while_a_refused_value_is_looked_for_ends_no_ledger(bench: Bench) -> None:
+    ledger, flaky = bench.worker()
+    flaky.faults = [None, "unheard"]
+    window = await bench.in_s(30)
+    claims = [ledger.claim(key, 1, window) for key in ("refused/\x00", "refused/after", "refused/last")]
+    found = await asyncio.wait_for(asyncio.gather(*claims, return_exceptions=True), 10)
+    assert isinstance(found[0], asyncpg.DataError) and found[1:] == [TAKEN, TAKEN]
+    assert await ledger.claim("refused/later", 1, window) is TAKEN

@@ -136,10 +136,11 @@ class PostgresLedger:
                 continue
             turn = self._turn()
             try:
-                await self._write(turn)
+                try:
+                    await self._write(turn)
+                except _REFUSALS as e:
+                    await self._one_by_one(turn, e)
                 delays = backoff(0.05, 2.0)
-            except _REFUSALS as e:
-                await self._one_by_one(turn, e)
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as e:
                 _log.warning("ledger_write_failed", kind=type(e).__name__, writes=len(turn))
                 self._put_back(turn)
@@ -200,20 +201,21 @@ class PostgresLedger:
         self._waiting.extendleft(reversed(turn))
 
     async def _one_by_one(self, turn: list[_Ask], error: Exception) -> None:
-        """A value that PostgreSQL refuses must not hold back the others."""
+        """A value that PostgreSQL refuses must not hold back the others. Takes out of `turn` what is answered; raises as `_write`."""
         if len(turn) == 1:
-            _log.error("ledger_write_refused", kind=type(error).__name__)
-            if not turn[0].answer.done():
-                turn[0].answer.set_exception(error)
-            return
-        for i, ask in enumerate(turn):
+            self._refuse(turn.pop(), error)
+        while turn:
             try:
-                await self._write([ask])
+                await self._write(turn[:1])
             except _REFUSALS as e:
-                await self._one_by_one([ask], e)
-            except BaseException:
-                self._put_back(turn[i:])
-                raise
+                self._refuse(turn[0], e)
+            del turn[0]
+
+    @staticmethod
+    def _refuse(ask: _Ask, error: Exception) -> None:
+        _log.error("ledger_write_refused", kind=type(error).__name__)
+        if not ask.answer.done():
+            ask.answer.set_exception(error)
 
     async def _write(self, turn: list[_Ask]) -> None:
         if self._newest is None:
