@@ -360,6 +360,24 @@ async def test_a_replay_takes_the_input_that_the_only_retry_asks_for(rig: Rig) -
     ) == "https://vendor.example/x"
 
 
+@pytest.mark.parametrize("left", ["no pause, workflow ended", "pause closed"])
+async def test_a_dead_letter_that_was_left_behind_can_be_discarded(rig: Rig, left: str) -> None:
+    trace_id, pause_id = await rig.paused(resolutions=[*RESOLUTIONS, RETRY])
+    letter_id = await letter(rig, trace_id, pause_id if left == "pause closed" else None)
+    await rig.db.execute("UPDATE handrail.pause SET state = 'cancelled' WHERE pause_id = $1", pause_id)
+    if left != "pause closed":
+        await refused(rig.post(f"/dead-letters/{letter_id}/discard"), 409, "not-paused")
+        await rig.db.execute("UPDATE handrail.workflow SET ended_at = handrail.clock() WHERE trace_id = $1", trace_id)
+    problem = await refused(rig.post(f"/dead-letters/{letter_id}/replay"), 422, "action-not-allowed")
+    assert problem["allowed"] == ["discard"]
+    done = await rig.post(f"/dead-letters/{letter_id}/discard", {"reason": "of last year"}, Handrail_Actor="ana")
+    assert (done.status_code, done.json()["status"]) == (202, "DISCARDED")
+    answers.Ordered.model_validate(done.json())
+    shown = (await rig.get(f"/dead-letters/{letter_id}")).json()
+    assert (shown["state"], shown["reason"], shown["closed_by"]) == ("discarded", "of last year", "ana")
+    assert await rig.commands(trace_id, "decide") == []
+
+
 async def test_dead_letters_that_cannot_be_decided_say_why(rig: Rig) -> None:
     await refused(rig.get("/dead-letters/nope"), 404, "dead-letter-not-found")
     await refused(rig.post("/dead-letters/nope/replay"), 404, "dead-letter-not-found")

@@ -41,7 +41,7 @@ class DeadLetters:
         return await self._decide(caller, dead_letter_id, ResolutionKind.RETRY, request.reason, given)
 
     async def discard(self, caller: Caller, dead_letter_id: str, request: ReasonRequest) -> Answer:
-        """`202`: the task is skipped; a late effect is left standing."""
+        """`202`: the task is skipped; a late effect is left standing; one that nobody waits for any more is closed."""
         return await self._decide(caller, dead_letter_id, ResolutionKind.SKIP, request.reason, MISSING)
 
     async def _decide(
@@ -61,6 +61,8 @@ class DeadLetters:
             if letter["kind"] == LATE_EFFECT:
                 return await _look_after(transaction, caller, letter, kind, reason)
             pause = await self._pause(transaction, caller.tenant, letter)
+            if pause is None:
+                return await _let_go(transaction, caller, letter, kind, reason)
             button = _button(pause, kind, with_input=given is not MISSING)
             if button is None:
                 await refuse_when_over(transaction, caller.tenant, pause)
@@ -74,18 +76,38 @@ class DeadLetters:
         return await self._once.run(caller, work)
 
     @staticmethod
-    async def _pause(transaction: Transaction, tenant: str, letter: Any) -> LockedPause:
-        pause = None
-        if letter["pause_id"] is not None:
-            pause = await transaction.lock_pause(tenant, letter["pause_id"])
-        if pause is None:
-            raise Refusal(
-                "not-paused",
-                "Expected a dead letter whose pause is open, but it has not come back yet. Try again in a moment.",
-                trace_id=letter["trace_id"],
-                retry_after=2,
-            )
-        return pause
+    async def _pause(transaction: Transaction, tenant: str, letter: Any) -> LockedPause | None:
+        """The pause that the letter opened; None where there is none, or one that has closed without it."""
+        if letter["pause_id"] is None:
+            return None
+        pause = await transaction.lock_pause(tenant, letter["pause_id"])
+        return pause if pause is not None and pause.state == "open" else None
+
+
+async def _let_go(
+    transaction: Transaction, caller: Caller, letter: Any, kind: ResolutionKind, reason: str | None
+) -> Answer:
+    """A letter without an open pause: it is on its way, or its workflow went on or ended without it, as versions before this one
+    could leave it behind. There is nothing to try again then, and its discard closes it."""
+    summary = await transaction.summary(caller.tenant, letter["trace_id"])
+    going = summary is not None and not summary.ended
+    if letter["pause_id"] is None and going:
+        raise Refusal(
+            "not-paused",
+            "Expected a dead letter whose pause is open, but it has not come back yet. Try again in a moment.",
+            trace_id=letter["trace_id"],
+            retry_after=2,
+        )
+    if kind is ResolutionKind.RETRY:
+        raise Refusal(
+            "action-not-allowed",
+            "Expected a dead letter that a pause asks about, but nobody waits for this one any more. Discard it.",
+            trace_id=letter["trace_id"],
+            allowed=["discard"],
+        )
+    await transaction.close_dead_letter(caller, letter["dead_letter_id"], _DONE[kind], reason)
+    body = {"dead_letter_id": letter["dead_letter_id"], "trace_id": letter["trace_id"]}
+    return Answer(202, orjson.dumps({**body, "status": _DONE[kind].upper()}))
 
 
 async def _look_after(
