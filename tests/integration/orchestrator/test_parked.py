@@ -170,6 +170,31 @@ async def test_one_that_was_parked_before_its_first_event_ends_as_a_cancel_does(
     await rig.check()
 
 
+async def test_one_whose_start_has_parked_it_is_listed_by_what_it_was_started_with(rig: Rig, monkeypatch) -> None:
+    bug = Bug(monkeypatch)
+    bug.on = (Start,)
+    await rig.orchestrator()
+    await rig.start("bad", [node("a")], blueprint="hire", intent="get them a laptop", labels={"team": "it"})
+    shown = "SELECT blueprint, intent, labels FROM handrail.workflow WHERE trace_id = 'bad'"
+    await parked(rig)
+    assert tuple(await rig.pool.fetchrow(shown)) == ("hire", "get them a laptop", {"team": "it"})
+    bug.on = ()
+    await looked_at_again(rig)
+    await rig.until("bad", "COMPLETED")
+    assert tuple(await rig.pool.fetchrow(shown)) == ("hire", "get them a laptop", {"team": "it"})
+    await rig.check()
+
+
+async def test_one_whose_start_cannot_be_stored_is_parked_without_it(rig: Rig) -> None:
+    await rig.orchestrator()
+    await rig.start("bad", [node("a")], intent="no text\x00", blueprint="hire")
+    await rig.start("other", [node("a")])
+    await parked(rig)
+    await rig.until("other", "COMPLETED")
+    await given_up(rig)
+    await rig.until("bad", "COMPENSATED")
+
+
 def _plan() -> dict[str, Any]:
 
     plan = Plan.model_validate({"nodes": [node("b", timeouts={"lease_s": 300})]})

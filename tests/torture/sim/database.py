@@ -288,12 +288,12 @@ class Database:
             row = self.unapplied.pop(n, None)
             if row is not None:
                 row.applied_pseq = pseq
-        for trace_id, reason, p, born in batch.parked:
-            self.parked[trace_id] = reason
-            if trace_id not in self.workflows:
+        for x in batch.parked:
+            self.parked[x.trace_id] = x.reason
+            if x.trace_id not in self.workflows:
                 now = self.now_ms()
-                blank = (None, None, "ACCEPTED", b"{}", b"{}", 0, now, now, None, None)
-                self.workflows[trace_id] = Summary(trace_id, p, born, *blank)
+                told = (x.blueprint, x.intent, "ACCEPTED", x.labels, b"{}", 0, now, now, None, None)
+                self.workflows[x.trace_id] = Summary(x.trace_id, x.p, x.born, *told)
 
     def _follow(self, r: StoredRow) -> None:
         shadow = self.shadows.setdefault(r.trace_id, WorkflowState(TENANT, r.trace_id))

@@ -370,4 +370,4 @@ class PostgresTransaction:
             if rows:
                 await c.executemany(sql, [(b.tenant, *r) for r in rows])
         if b.parked:
-            await c.executemany(PARKED, [(b.tenant, t, why[:500], p, born) for t, why, p, born in b.parked])
+            await c.executemany(PARKED, [(b.tenant, *x._replace(reason=x.reason[:500])) for x in b.parked])

@@ -168,8 +168,8 @@ SELECT digest, body FROM handrail.blob
 """
 
 PARKED = """
-INSERT INTO handrail.workflow (tenant, trace_id, p, born, status, created_at, updated_at, parked_reason)
-VALUES ($1, $2, $4, $5, 'ACCEPTED', handrail.clock(), handrail.clock(), $3)
+INSERT INTO handrail.workflow (tenant, trace_id, p, born, status, created_at, updated_at, parked_reason, blueprint, intent, labels)
+VALUES ($1, $2, $4, $5, 'ACCEPTED', handrail.clock(), handrail.clock(), $3, $6, $7, $8)
 ON CONFLICT (tenant, trace_id) DO UPDATE SET parked_reason = excluded.parked_reason, wake_at = NULL
 """
 

@@ -326,7 +326,8 @@ class Batcher:
         if entry is None:
             state = WorkflowState(self._tenant, trace_id)
             entry = Entry(state, work.partition_of[trace_id], born_week(opened.now.ms))
-        self._parking.set_aside(work.items[trace_id], trace_id, f"{type(error).__name__}: {error}", opened, entry)
+        why = f"{type(error).__name__}: {error}"
+        self._parking.set_aside(work.items[trace_id], trace_id, why, opened, entry, blank=True)
         opened.commands = [(i.n, None) for i in work.items[trace_id] if i.n is not None and isinstance(i.what, GiveUp)]
         self._build(Work(partition_of={trace_id: work.partition_of[trace_id]}), opened)
         await self._store.commit(opened.batch)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import structlog
 
 from handrail_contracts.codec import encode
@@ -17,11 +18,12 @@ from handrail_contracts.tasks import DeadLetter
 from handrail_engine.decide import Decided, decide
 from handrail_engine.evolve import fold
 from handrail_engine.forced import doubtful, force_end
-from handrail_engine.inputs import GiveUp, Rejection
+from handrail_engine.inputs import GiveUp, Rejection, Start
 from handrail_orchestrator.application.cache import Cache, Entry
 from handrail_orchestrator.application.opened import Opened
 from handrail_orchestrator.application.ownership import Ownership
 from handrail_orchestrator.application.places import Places
+from handrail_orchestrator.application.ports import Parked
 from handrail_orchestrator.application.publisher import Publisher
 from handrail_orchestrator.application.records import look_again, quarantined
 from handrail_orchestrator.application.work import Item, given_up_by
@@ -46,12 +48,18 @@ class Parking:
         self._cache.drop(trace_id)
         self.set_aside(items, trace_id, reason, opened, entry)
 
-    def set_aside(self, items: list[Item], trace_id: str, reason: str, opened: Opened, entry: Entry) -> None:
-        """Parks it, with a record in quarantine whatever it was that parked it: a replay of that is a person's way on."""
+    def set_aside(
+        self, items: list[Item], trace_id: str, reason: str, opened: Opened, entry: Entry, *, blank: bool = False
+    ) -> None:
+        """Parks it, with a record in quarantine whatever it was that parked it: a replay of that is a person's way on. `blank`:
+        nothing that it was started with can be stored."""
+        records = items
         if all(i.record is None for i in items):
-            items = [Item(None, record=look_again(self._tenant, trace_id, entry.p, opened.now.ms))]
-        self.keep(items, trace_id, reason, opened)
-        opened.batch.parked.append((trace_id, reason, entry.p, entry.born))
+            records = [Item(None, record=look_again(self._tenant, trace_id, entry.p, opened.now.ms))]
+        self.keep(records, trace_id, reason, opened)
+        known = next((i.what for i in items if isinstance(i.what, Start)), entry.state)
+        told = (None, None, b"{}") if blank else (known.blueprint, known.intent, orjson.dumps(known.labels))
+        opened.batch.parked.append(Parked(trace_id, reason, entry.p, entry.born, *told))
 
     def keep(self, items: list[Item], trace_id: str, reason: str, opened: Opened) -> None:
         """Puts the records among these inputs into quarantine, where a replay finds them."""

@@ -80,6 +80,18 @@ class Position:
     batch: int = 0
 
 
+class Parked(NamedTuple):
+    """A workflow that stands still, and why; `blueprint`, `intent` and `labels` (JSON) as lists show one that has no row yet."""
+
+    trace_id: str
+    reason: str
+    p: int
+    born: int
+    blueprint: str | None
+    intent: str | None
+    labels: bytes
+
+
 @dataclass(slots=True)
 class Batch:
     """Everything that one transaction writes. The lists after `commands` are empty in most batches."""
@@ -100,7 +112,7 @@ class Batch:
     quarantine: list[tuple[Any, ...]] = field(default_factory=list)
     blobs: list[tuple[Any, ...]] = field(default_factory=list)
     outbound: list[tuple[Any, ...]] = field(default_factory=list)  # id, channel, trace_id, pause_id, body
-    parked: list[tuple[str, str, int, int]] = field(default_factory=list)  # trace_id, reason, p, born
+    parked: list[Parked] = field(default_factory=list[Parked])
     given_up: list[tuple[str, int, str, bool, str, str]] = field(
         default_factory=list
     )  # trace_id, p, why, whether it has ended by this, actor, channel
