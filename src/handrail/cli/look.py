@@ -175,7 +175,7 @@ def blueprints(as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
         rows,
         wide=("WHAT IT DOES",),
         optional=("VERSION", "NODES", "INPUTS"),
-        empty="No blueprints are loaded. Put YAML files where HANDRAIL_BLUEPRINTS_DIR points.",
+        empty="No blueprints are loaded. Put YAML files where HANDRAIL_ORCHESTRATOR__BLUEPRINTS_DIR points.",
     )
 
 

@@ -127,7 +127,7 @@ class Workflow:
         return Plan(nodes=made.nodes, output=made.output)
 
     def to_yaml(self) -> str:
-        """The blueprint as a YAML file for HANDRAIL_BLUEPRINTS_DIR. Raises ImportError where PyYAML is not installed."""
+        """The blueprint as a YAML file for HANDRAIL_ORCHESTRATOR__BLUEPRINTS_DIR. Raises ImportError where PyYAML is not installed."""
         import yaml  # an extra: nobody else needs it here
 
         data = self.blueprint().model_dump(mode="json", by_alias=True, exclude_unset=True)
