@@ -14,7 +14,7 @@ from handrail_contracts.plan import ResolutionKind
 from handrail_contracts.pointers import escaped
 from handrail_engine.policies import redacted
 from handrail_gateway.application import training
-from handrail_gateway.application.marked import marks
+from handrail_gateway.application.marked import marks, scrubbed, secrets
 from handrail_gateway.application.ports import Row, Views
 from handrail_gateway.application.times import rfc3339
 
@@ -77,7 +77,9 @@ def line(row: Row, pause: dict[str, Any]) -> dict[str, Any]:
     given = _given(row)
     final = {ResolutionKind.APPROVE: proposed, ResolutionKind.EDIT: given}.get(kind) if kind else None
     marked = marks(pause)
+    comment = row["comment"]
     if marked:
+        comment = scrubbed(comment, secrets(pause, given))
         proposed = redacted(proposed, marked) if isinstance(proposed, dict) else proposed
         final = redacted(final, marked) if isinstance(final, dict) else final
         given = redacted(given, marked) if isinstance(given, dict) else given
@@ -91,7 +93,7 @@ def line(row: Row, pause: dict[str, Any]) -> dict[str, Any]:
         "final": final,
         "patch": patch(proposed, final) if proposed is not None and final is not None else [],
         "input": given,
-        "comment": row["comment"],
+        "comment": comment,
         "actor": row["actor"],
         "channel": row["channel"],
         "policy": _policy(pause),

@@ -4,17 +4,13 @@ says nothing about the action."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
-from handrail_engine.policies import REDACTED
-from handrail_engine.references import MISSING, dig
-from handrail_gateway.application.marked import marks
+from handrail_gateway.application.marked import scrubbed, secrets
 
 _SILENT = frozenset({"expired", "superseded", "cancelled"})
-_SHORTEST_SECRET = 3
 
 
 def example(form: str, line: dict[str, Any], pause: dict[str, Any], given: Any) -> dict[str, Any] | None:
@@ -22,7 +18,7 @@ def example(form: str, line: dict[str, Any], pause: dict[str, Any], given: Any) 
     if line["outcome"] in _SILENT or str(line["actor"]).startswith("system"):
         return None
     made = {"sft": _sft, "preference": _preference, "eval": _eval}[form](line, pause, given)
-    return None if made is None else _scrubbed(made, _secrets(pause))
+    return None if made is None else scrubbed(made, secrets(pause, given))
 
 
 def _sft(line: dict[str, Any], pause: dict[str, Any], given: Any) -> dict[str, Any] | None:
@@ -45,6 +41,8 @@ def _preference(line: dict[str, Any], pause: dict[str, Any], given: Any) -> dict
     better: dict[str, Any] = {"action": line["action"], "args": line["final"]}
     if line["outcome"] == "rejected":
         better = {"action": None, "reason": line["comment"]}
+    elif better == proposed:
+        return None  # what was changed does not leave
     return {"prompt": _prompt(line, pause), "chosen": better, "rejected": proposed, **_whence(line)}
 
 
@@ -83,28 +81,3 @@ def _whence(line: dict[str, Any]) -> dict[str, Any]:
 
 def _role(message: dict[str, Any]) -> str:
     return "user" if message.get("role") in ("user", "customer") else "assistant"
-
-
-def _secrets(pause: dict[str, Any]) -> list[str]:
-    """The texts of the marked arguments, which may stand in reasons and transcripts too."""
-    args = (pause.get("proposed_action") or {}).get("args") or {}
-    values = (dig(args, tuple(path.split(".")[1:])) for path in marks(pause))
-    texts = (
-        str(v) for v in values if v is not MISSING and isinstance(v, str | int | float) and not isinstance(v, bool)
-    )
-    return [t for t in texts if len(t) >= _SHORTEST_SECRET]
-
-
-def _scrubbed(value: Any, secrets: Sequence[str]) -> Any:
-    if not secrets:
-        return value
-    if isinstance(value, str):
-        for secret in secrets:
-            value = value.replace(secret, REDACTED)
-        return value
-    if isinstance(value, dict):
-        return {k: _scrubbed(v, secrets) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_scrubbed(v, secrets) for v in value]
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return REDACTED if number and str(value) in secrets else value

@@ -23,7 +23,9 @@ def blueprint_files(folder: Path | None) -> Iterator[Source]:
             yield _read(entry.name, entry.read_text("utf-8"))
     if folder is not None:
         if not folder.is_dir():
-            raise Misconfigured(f"Expected HANDRAIL_ORCHESTRATOR__BLUEPRINTS_DIR to name a folder, but {str(folder)!r} is none.")
+            raise Misconfigured(
+                f"Expected HANDRAIL_ORCHESTRATOR__BLUEPRINTS_DIR to name a folder, but {str(folder)!r} is none."
+            )
         for path in sorted(folder.iterdir()):
             if path.suffix in (".yaml", ".yml"):
                 yield _read(str(path), path.read_text("utf-8"))
