@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from handrail_agents.catalog.refund import refund_triggers
 from handrail_sdk.ai import ModelScorer
@@ -76,9 +77,28 @@ async def test_what_the_agent_does_not_know_and_a_status_that_it_was_not_made_fo
     assert await ids("where is it?", status="Delivered") == []
 
 
-@pytest.mark.parametrize(("confidence", "fired"), [(0.49, ["confidence"]), (0.5, []), (None, [])])
+@pytest.mark.parametrize(
+    ("confidence", "fired"), [(0.49, ["confidence"]), (float("nan"), ["confidence"]), (0.5, []), (None, [])]
+)
 async def test_how_sure_it_is(confidence: float | None, fired: list[str]) -> None:
     assert await ids("hello", confidence=confidence) == fired
+
+
+@pytest.mark.parametrize("apostrophe", ["'", "\u2019", "\u02bc", "`"])
+async def test_an_apostrophe_is_one_whoever_typed_it(apostrophe: str) -> None:
+    """Phones and models write \u2019, data files mostly the one of a keyboard; or the other way round."""
+    said = f"Sorry, I don{apostrophe}t know that."
+    for phrase in ("I don't know", "I don\u2019t know"):
+        triggers = Triggers.model_validate({"knowledge_gap": {"phrases": [phrase]}})
+        fired = await triggers.fired([*user("hi"), {"role": "agent", "text": said}])
+        assert [f.id for f in fired] == ["knowledge_gap"], phrase
+    assert mood(f"it isn{apostrophe}t good") == mood("it isn't good") < 0
+
+
+@pytest.mark.parametrize("phrase", ["*", " ", "refund/", "/", "* *"])
+def test_a_phrase_that_any_text_would_say_is_refused(phrase: str) -> None:
+    with pytest.raises(ValidationError, match="Expected words as"):
+        Intent(id="x", because="b", phrases=[phrase])
 
 
 async def test_without_data_nothing_fires() -> None:

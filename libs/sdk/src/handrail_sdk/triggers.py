@@ -17,13 +17,24 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Annotated, Any, Protocol
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from handrail_contracts.model import Door
 
 Line = Mapping[str, Any]
 """{role, text, …}; `user` lines are the end user's, `agent` and `assistant` lines the agent's own."""
-Phrase = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+def _of_words(phrase: str) -> str:
+    words = [word for word in phrase.split() if word != "*"]
+    if not words or not all(all(either) for either in (word.split("/") for word in words)):
+        raise ValueError(
+            f"Expected words as 'dispute * charge/payment', but found {phrase!r}, which any text would say."
+        )
+    return phrase
+
+
+Phrase = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_of_words)]
 
 
 class Intent(Door):
@@ -115,8 +126,10 @@ class Triggers(Door):
         found += self._moody(signals.moods)
         if self.knowledge_gap is not None:
             found += _gaps(self.knowledge_gap, conversation, status)
-        if self.confidence is not None and confidence is not None and confidence < self.confidence.below:
-            found.append(Fired("confidence", self.confidence.because, confidence))
+        if self.confidence is not None and confidence is not None and not confidence >= self.confidence.below:
+            found.append(
+                Fired("confidence", self.confidence.because, confidence)
+            )  # one that is no number is not sure either
         return found
 
     def _moody(self, moods: Sequence[float]) -> list[Fired]:
@@ -161,7 +174,7 @@ class WordScorer:
 
 def mood(text: str) -> float:
     """The mood of a text by its words, −1 to 1; 0 for one that says nothing of it."""
-    words = [w.casefold() for w in re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)?", text)]
+    words = [w.casefold() for w in re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)?", _typed(text))]
     total = 0.0
     for i, word in enumerate(words):
         weight = 1.0 if word in _GOOD else -1.0 if word in _ILL else 0.0
@@ -240,7 +253,16 @@ _NOT = frozenset(
 
 
 def _says(text: str, phrases: Sequence[str]) -> bool:
-    return any(_pattern(p).search(text) is not None for p in phrases)
+    typed = _typed(text)
+    return any(_pattern(_typed(p)).search(typed) is not None for p in phrases)
+
+
+def _typed(text: str) -> str:
+    """With the apostrophe of a keyboard: phones and models write others."""
+    return text.translate(_APOSTROPHES)
+
+
+_APOSTROPHES = {ord(c): "'" for c in "\u2019\u2018\u02bc\u00b4`"}
 
 
 @lru_cache(maxsize=2_000)
