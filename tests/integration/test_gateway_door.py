@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 from tests.engines import drop_database, fresh_database
 from tests.integration.gateway_rig import Rig, accepted, node, planned, raw, running_gateway
+from tests.waiting import wait_until
 
 from handrail_contracts.events import EVENTS
 from handrail_contracts.problems import PROBLEMS, Problem
@@ -336,6 +337,29 @@ async def test_a_bug_is_a_500_that_tells_nothing(rig: Rig, monkeypatch: pytest.M
     assert "secret" not in answer.text
     assert "Traceback" not in answer.text
     assert problem["instance"] == "/agents"
+
+
+async def test_who_leaves_while_he_sends_is_no_fault_of_ours(rig: Rig, capfd: pytest.CaptureFixture[str]) -> None:
+    async def counted(status: str) -> float:
+        lines = (await rig.client.get("/metrics")).text.splitlines()
+        labels = f'handrail_http_requests_total{{method="POST",route="/workflows",status="{status}"}} '
+        return sum(float(line.removeprefix(labels)) for line in lines if line.startswith(labels))
+
+    failed, left = await counted("500"), await counted("499")
+    for head in (b"Content-Length: 500\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"):
+        _, writer = await asyncio.open_connection("127.0.0.1", rig.port)
+        writer.write(b"POST /workflows HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" + head)
+        writer.write(b'{"intent": ' if b"Length" in head else b'5\r\n{"a":\r\n')
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async def noticed() -> bool:
+        return await counted("499") == left + 2
+
+    await wait_until(noticed, description="both have left")
+    assert await counted("500") == failed
+    assert "request_failed" not in "".join(capfd.readouterr())
 
 
 async def test_openapi_describes_every_route_and_its_schemas_are_valid(rig: Rig) -> None:

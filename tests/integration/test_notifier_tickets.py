@@ -155,6 +155,22 @@ async def test_what_is_not_an_order_for_one_stream_is_told_field_by_field(rig: R
     assert (wire.status, wire.headers["allow"]) == (405, "POST")
 
 
+async def test_who_leaves_while_he_orders_is_no_fault_of_ours(
+    rig: Rig, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", rig.port)
+    head = (
+        b"POST /sse-tickets HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n"
+    )
+    writer.write(head + b'{"inbox":')
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+    for _ in range(3):
+        assert await ticket(rig, inbox=True)
+    assert "ClientDisconnect" not in caplog.text + "".join(capfd.readouterr())
+
+
 async def test_a_ticket_expires_is_good_on_any_replica_and_optional_by_default(pool: Any, redis_url: str) -> None:
     async with notifier(pool, redis_url, ticket_s=0.05) as brief, notifier(pool, redis_url) as other:
         await brief.source.both([Story("t3").accepted()])

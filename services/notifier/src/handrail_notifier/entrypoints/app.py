@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from handrail_notifier.entrypoints.door import Door, framework_problem
+from handrail_notifier.entrypoints.door import Door, client_left, framework_problem
 from handrail_runtime import health
 from handrail_runtime.cors import Cors
 
@@ -45,5 +45,10 @@ def create_app(
     return Starlette(
         routes=routes,
         middleware=[Middleware(Door, allowed=allowed, cors=cors)],
-        exception_handlers={404: framework_problem, 405: framework_problem, 500: framework_problem},
+        exception_handlers={
+            404: framework_problem,
+            405: framework_problem,
+            500: framework_problem,
+            ClientDisconnect: client_left,
+        },
     )

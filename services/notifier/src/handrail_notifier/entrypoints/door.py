@@ -107,6 +107,11 @@ def _adding(send: Send, headers: RawHeaders) -> Send:
     return sent
 
 
+async def client_left(request: Request, error: Exception) -> Response:
+    """A client that has left while it was sending: nobody hears this, and it is no fault of ours."""
+    return Response(status_code=499)
+
+
 async def framework_problem(request: Request, error: Exception) -> Response:
     """What the framework itself refuses, in our form."""
     status = getattr(error, "status_code", 500)

@@ -17,6 +17,8 @@ from handrail_gateway.application.ports import Answer
 
 JSON, PROBLEM = "application/json", "application/problem+json"
 RETRY_AFTER_S = 2
+GONE = 499
+"""How a request is counted that ended without an answer."""
 _CUT = re.compile("%[0-9A-F]?$")
 LONGEST_PATH = 400
 
@@ -96,6 +98,11 @@ async def on_store_fault(request: Request, error: Exception) -> Response:
     """Handler of StoreFault."""
     assert isinstance(error, StoreFault)
     return store_fault(request.url.path, error)
+
+
+async def on_gone(request: Request, error: Exception) -> Response:
+    """Handler of a client that has left while it was sending: nobody hears this, and it is no fault of ours."""
+    return Response(status_code=GONE)
 
 
 async def on_bug(request: Request, error: Exception) -> Response:

@@ -9,7 +9,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match
 
@@ -56,6 +56,7 @@ def application(use: UseCases, *, partitions: int, console_folder: Path = consol
             Refusal: answers.on_refusal,
             StoreFault: answers.on_store_fault,
             HTTPException: _on_framework_error,
+            ClientDisconnect: answers.on_gone,
             Exception: answers.on_bug,
         },
     )

@@ -56,7 +56,7 @@ class Door:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        status = 499
+        status = answers.GONE
         inner: Scope = scope
         origin: str | None = None
 
