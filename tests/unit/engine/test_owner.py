@@ -66,6 +66,14 @@ def test_on_a_lost_bus_unclaimed_attempts_and_unreturned_dead_letters_are_sent_a
     assert s.pause["node_id"] == "d"
 
 
+def test_what_waits_for_room_keeps_its_place_under_the_next_owner() -> None:
+    s = Saga(node("x"), node("later", "x") | {"agent": "ann"}, node("sooner") | {"agent": "ann"}, room={"ann": 0})
+    s.ok("x")
+    assert list(s.state.crowded["ann/act"]) == ["sooner", "later"]
+    s.owner_changes()
+    assert list(s.state.crowded["ann/act"]) == ["sooner", "later"]
+
+
 def test_a_lost_bus_adds_no_row_and_can_be_adopted_twice() -> None:
     s = Saga(node("a"))
     before = s.state.facts()

@@ -55,15 +55,19 @@ def crowd(s: WorkflowState, node: NodeState, now_ms: int) -> None:
 
 
 def recrowd(s: WorkflowState, now_ms: int, *, retries: bool = False) -> None:
-    """Notes again, in a state folded from the journal, what could begin and so must have found no room; with `retries` also
-    those whose wait is over."""
+    """Notes again, in a state folded from the journal, what could begin and so must have found no room, in the order in which it
+    could; with `retries` also those whose wait is over, behind these."""
     if s.held or s.ended:
         return
+    waiting: list[tuple[bool, int, int, NodeState]] = []
     for node in s.nodes.values():
         ready = node.state is NodeStatus.PENDING and not node.waiting
         due = retries and node.state is NodeStatus.RETRYING and node.retry_ms is not None and node.retry_ms <= now_ms
         if (ready or due) and not s.leaves(node):
-            crowd(s, node, now_ms)
+            since = max((s.nodes[d].ended_seq for d in node.spec.depends_on), default=0)
+            waiting.append((due, since, node.index, node))
+    for *_, node in sorted(waiting, key=lambda w: w[:3]):
+        crowd(s, node, now_ms)
 
 
 def look_again(s: WorkflowState, now_ms: int) -> None:
