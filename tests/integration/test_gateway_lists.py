@@ -612,6 +612,36 @@ async def test_quarantine_is_listed_discarded_and_told_apart(rig: Rig) -> None:
         await refused(rig.post(f"/quarantine/{bad}/replay"), 404, "quarantine-not-found")
 
 
+@pytest.mark.parametrize("what", ["dead letter", "record"])
+async def test_a_discard_waits_for_whoever_is_ending_the_same_without_holding_him_up(rig: Rig, what: str) -> None:
+    """A batch has the pause (or the workflow) and comes to its letter (or its record) next."""
+    trace_id, pause_id = await rig.paused(resolutions=[*RESOLUTIONS, RETRY])
+    if what == "dead letter":
+        id_ = await letter(rig, trace_id, pause_id)
+        first = ("SELECT FROM handrail.pause WHERE pause_id = $1 FOR UPDATE", pause_id)
+        then = ("UPDATE handrail.dead_letter SET closed_by = NULL WHERE dead_letter_id = $1", id_)
+        path = f"/dead-letters/{id_}/discard"
+    else:
+        await rig.db.execute("UPDATE handrail.workflow SET parked_reason = 'x' WHERE trace_id = $1", trace_id)
+        id_ = await quarantine(rig, b"{}", kind="parked", trace_id=trace_id)
+        first = ("UPDATE handrail.workflow SET updated_at = handrail.clock() WHERE trace_id = $1", trace_id)
+        then = ("UPDATE handrail.quarantine SET closed_by = NULL WHERE id = $1", id_)
+        path = f"/quarantine/{id_}/discard"
+    async with rig.db.acquire() as batch, batch.transaction():
+        await batch.execute("SET LOCAL lock_timeout = '300ms'")
+        await batch.execute(*first)
+        discard = asyncio.create_task(rig.post(path))
+
+        async def waits() -> bool:
+            return await rig.db.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+
+        await wait_until(waits, description="the discard waits")
+        await batch.execute(*then)
+    assert (await discard).status_code == 202
+
+
 async def test_feedback_has_a_line_per_decision(rig: Rig) -> None:
     risk = {"rule_id": "money-over-100", "policy_version": 3, "score": 0.4, "decide": "always"}
     proposed = {"action": "transfer", "args": {"to": "Alice", "amount": 500}}

@@ -171,7 +171,15 @@ async def dead_letters(
 
 
 async def dead_letter(connection: AnyConnection, tenant: str, dead_letter_id: str, *, lock: bool = False) -> Any:
-    """One dead letter, or None; with `lock` held until the transaction ends."""
+    """One dead letter, or None; with `lock` held until the transaction ends, and before it the pause that it opened: in the order
+    of whoever applies decisions."""
+    if lock:
+        await connection.execute(
+            "SELECT FROM handrail.pause WHERE pause_id = (SELECT pause_id FROM handrail.dead_letter"
+            " WHERE tenant = $1 AND dead_letter_id = $2) FOR UPDATE",
+            tenant,
+            dead_letter_id,
+        )
     return await connection.fetchrow(
         f"{_LETTER} WHERE tenant = $1 AND dead_letter_id = $2" + (" FOR UPDATE" if lock else ""),
         tenant,

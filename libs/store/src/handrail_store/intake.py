@@ -302,6 +302,17 @@ async def close_quarantined(
     )
 
 
+async def hold_parked(connection: AnyConnection, tenant: str, record_id: int) -> None:
+    """Holds the row of the workflow that a record of kind `parked` belongs to, until the transaction ends. To be asked for before
+    the record: in the order of whoever gives workflows up."""
+    await connection.execute(
+        "SELECT FROM handrail.workflow WHERE tenant = $1 AND trace_id = (SELECT trace_id FROM handrail.quarantine"
+        " WHERE tenant = $1 AND id = $2 AND kind = 'parked') FOR UPDATE",
+        tenant,
+        record_id,
+    )
+
+
 async def unpark(connection: AnyConnection, tenant: str, record_id: int) -> None:
     """Lets the workflow go on that an open record of kind `parked` belongs to; nothing for any other. Idempotent."""
     await connection.execute(

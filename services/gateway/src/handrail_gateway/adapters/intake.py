@@ -222,6 +222,10 @@ class PostgresTransaction:
         """See the port."""
         return await desk.quarantined_record(self._connection, tenant, record_id, lock=True)
 
+    async def hold_parked(self, tenant: str, record_id: int) -> None:
+        """See the port."""
+        await intake.hold_parked(self._connection, tenant, record_id)
+
     async def unpark(self, tenant: str, record_id: int) -> None:
         """See the port."""
         await intake.unpark(self._connection, tenant, record_id)

@@ -217,6 +217,10 @@ class Transaction(Protocol):
         """The quarantined record as a row, held until the transaction ends, or None."""
         ...
 
+    async def hold_parked(self, tenant: str, record_id: int) -> None:
+        """Holds the row of the workflow that this record may have parked; to be asked for before the record itself."""
+        ...
+
     async def unpark(self, tenant: str, record_id: int) -> None:
         """The workflow that an open quarantined record has parked goes on; nothing for any other record."""
         ...

@@ -58,6 +58,7 @@ class Quarantine:
         given up. What was lost with an agent's answer is found out as if it had never come: by the attempt's lease."""
 
         async def work(transaction: Transaction) -> Answer:
+            await transaction.hold_parked(caller.tenant, record_id)
             record = await _open(transaction, caller.tenant, record_id)
             parked = await _parked_by(transaction, caller.tenant, record)
             if request.give_up:
