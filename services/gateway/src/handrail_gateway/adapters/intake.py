@@ -218,13 +218,11 @@ class PostgresTransaction:
         """See the port."""
         await intake.copy_payloads(self._connection, tenant, of, to, digests)
 
-    async def quarantined(self, tenant: str, record_id: int) -> Any:
+    async def quarantined(self, tenant: str, record_id: int, *, workflow_too: bool = False) -> Any:
         """See the port."""
+        if workflow_too:
+            await intake.hold_parked(self._connection, tenant, record_id)
         return await desk.quarantined_record(self._connection, tenant, record_id, lock=True)
-
-    async def hold_parked(self, tenant: str, record_id: int) -> None:
-        """See the port."""
-        await intake.hold_parked(self._connection, tenant, record_id)
 
     async def unpark(self, tenant: str, record_id: int) -> None:
         """See the port."""

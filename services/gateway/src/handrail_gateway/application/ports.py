@@ -213,12 +213,8 @@ class Transaction(Protocol):
         """Stores what workflow `of` has under these digests for workflow `to`, too."""
         ...
 
-    async def quarantined(self, tenant: str, record_id: int) -> Any:
-        """The quarantined record as a row, held until the transaction ends, or None."""
-        ...
-
-    async def hold_parked(self, tenant: str, record_id: int) -> None:
-        """Holds the row of the workflow that this record may have parked; to be asked for before the record itself."""
+    async def quarantined(self, tenant: str, record_id: int, *, workflow_too: bool = False) -> Any:
+        """The quarantined record as a row, held until the transaction ends, or None; `workflow_too`: behind the workflow it parked."""
         ...
 
     async def unpark(self, tenant: str, record_id: int) -> None:

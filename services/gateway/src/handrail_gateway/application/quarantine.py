@@ -58,8 +58,7 @@ class Quarantine:
         given up. What was lost with an agent's answer is found out as if it had never come: by the attempt's lease."""
 
         async def work(transaction: Transaction) -> Answer:
-            await transaction.hold_parked(caller.tenant, record_id)
-            record = await _open(transaction, caller.tenant, record_id)
+            record = await _open(transaction, caller.tenant, record_id, workflow_too=True)
             parked = await _parked_by(transaction, caller.tenant, record)
             if request.give_up:
                 if parked is None:
@@ -117,8 +116,8 @@ def _place(record: Any, headers: list[tuple[str, str]], partitions: int) -> int:
     return record["partition"]
 
 
-async def _open(transaction: Transaction, tenant: str, record_id: int) -> Any:
-    record = await transaction.quarantined(tenant, record_id)
+async def _open(transaction: Transaction, tenant: str, record_id: int, *, workflow_too: bool = False) -> Any:
+    record = await transaction.quarantined(tenant, record_id, workflow_too=workflow_too)
     if record is None:
         raise not_found(str(record_id))
     if record["state"] != "open":
