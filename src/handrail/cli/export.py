@@ -47,7 +47,8 @@ def feedback(
         typer.Option(
             "--since",
             metavar="TIME",
-            help="Only decisions since then, as 2026-01-31T00:00:00Z.",
+            help="Only decisions since then, as 2026-01-31T00:00:00Z. Begin some minutes before the last export: one that"
+            " was committed late is older than what that showed. Lines are known by their decision_id.",
             show_default="the first",
         ),
     ] = None,

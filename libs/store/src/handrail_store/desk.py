@@ -223,7 +223,8 @@ async def decisions(
     kinds: Sequence[str] = (),
 ) -> AsyncIterator[Any]:
     """Every decision that there was at the first step, with its pause and workflow as they stand when it is read, oldest first.
-    Each portion is one statement on a connection of its own: none is held while the caller takes its time."""
+    Each portion is one statement on a connection of its own: none is held while the caller takes its time. A decision that is
+    committed after a younger one may be in none of the steps; it is there for who asks again with a `since` before it."""
     arguments: list[Any] = [tenant, _PORTION]
 
     def bind(value: Any) -> str:

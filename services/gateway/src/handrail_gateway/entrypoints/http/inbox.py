@@ -144,7 +144,8 @@ def add_routes(router: APIRouter, use: UseCases) -> None:
             "Every decision, one line each, oldest first",
             answer=Feedback,
             query={
-                "since": "An RFC 3339 time with a zone.",
+                "since": "An RFC 3339 time with a zone: decisions made since then. One shows once it is committed, which may be after"
+                " younger ones: whoever collects again begins some minutes before, and knows a line by its `decision_id`.",
                 "blueprint": "Workflows of this blueprint.",
                 "kind": "One or more kinds of pauses, separated by commas.",
                 "outcome": "One or more outcomes, separated by commas.",
