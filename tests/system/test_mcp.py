@@ -242,6 +242,18 @@ async def test_the_examples_run_as_they_stand(
         assert answer == "My colleague says: It is settled."
 
 
+async def test_an_agent_outside_gets_a_person_however_long_and_odd_the_conversation_is(url: str) -> None:
+    said: list[dict[str, Any]] = [{"role": "user", "text": "old", "at": "yesterday"}] * 2_000
+    said += [{"role": "user", "text": "x" * 30_000}, {"role": "tool", "text": "a\0b", "more": 1}]
+    async with HandrailClient(url, actor="shop-bot") as client:
+        handover = Handover(client, metadata={"wei": 10**20, "ratio": float("nan"), "order": "\ud800"})
+        await handover.escalate(" ", summary="s" * 5_000, transcript=said)
+        pause = (await client.get_pause(str(handover.pause_id))).model_dump(mode="json")
+    assert pause["failure_reason"] == "s" * 4_000
+    assert [line["text"][:5] for line in pause["transcript"]][-2:] == ["xxxxx", "a\ufffdb"]
+    assert pause["context_snapshot"] == {"wei": str(10**20), "ratio": None, "order": "?"}
+
+
 async def test_a_graph_that_comes_to_a_person_twice_asks_twice(url: str) -> None:
     """In one thread, with the same words: the first answer is not the second."""
 

@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from handrail_contracts.plan import ResolutionKind
+from handrail_contracts.tasks import Escalation
 from handrail_sdk.client import Client
 from handrail_sdk.client_errors import Problem
-from handrail_sdk.failures import jsonable
+from handrail_sdk.failures import as_text, jsonable
+from handrail_sdk.shortened import shortened
 
 POLL_S = 1.0
 
@@ -70,13 +72,22 @@ class Handover:
         idempotency_key: str | None = None,
     ) -> HandedOver:
         """Asks for a person and answers how to end the run (raise it, or say its `message`). The same `idempotency_key` again
-        opens nothing new. Raises ClientError."""
+        opens nothing new. Of a conversation that is too long the newest lines are sent. Raises ClientError."""
+        asked = shortened(
+            Escalation(
+                reason=as_text(reason).strip() or as_text(summary),
+                summary=as_text(summary),
+                transcript=[jsonable(dict(line)) for line in transcript],
+                metadata=jsonable({**self._metadata, **(metadata or {})}),
+                handover_message=self.message,
+            )
+        )
         opened = await self._client.escalate(
-            reason,
-            summary=summary,
-            transcript=[jsonable(dict(line)) for line in transcript],
-            metadata=jsonable({**self._metadata, **(metadata or {})}),
-            handover_message=self.message,
+            asked.reason,
+            summary=asked.summary,
+            transcript=asked.transcript,
+            metadata=asked.metadata,
+            handover_message=asked.handover_message,
             callback_url=self._callback_url,
             idempotency_key=idempotency_key,
         )

@@ -11,13 +11,13 @@ from typing import Any
 import structlog
 from pydantic_core import ValidationError, to_json
 
-from handrail_agents.runtime.shortened import shortened
 from handrail_contracts.codec import encode
 from handrail_contracts.model import Json
 from handrail_contracts.plan import EffectClass
 from handrail_contracts.tasks import MAX_RESULT_BYTES, Failure, Outcome, Result, Task, TaskKind
 from handrail_sdk.context import Context
 from handrail_sdk.failures import INVALID_RESULT, SECOND_PROPOSAL, Escalated, Fail, Proposed, first_fault
+from handrail_sdk.shortened import shortened
 from handrail_sdk.task import TaskDefinition
 
 PLANNER = ("planner", "plan")
