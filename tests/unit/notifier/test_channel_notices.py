@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from handrail_notifier.outbound import card
+from handrail_notifier.outbound.marked import without_marked
 from handrail_notifier.outbound.notices import DELAYS_S, MAX_BODY_BYTES, Kind, Notice, delay_s, webhook_body, words
 from handrail_notifier.outbound.settings import ChannelSettings
 from handrail_runtime.settings import load
@@ -148,7 +149,7 @@ def test_what_would_be_done_stands_beside_an_agents_words_for_it() -> None:
     "gate",
     [
         _gate({"text": "x" * card.EVIDENCE_CHARS}),
-        _gate({"iban": "DE00SECRET", "to": {"card": "4000SECRET"}}, redact=["args.iban", "args.to.card"]),
+        _gate({"iban": "[redacted]"}, redact=["args.iban"]),
         {**_gate({"amount": 1}), "available_resolutions": [_gate({})["available_resolutions"][0]]},
     ],
 )
@@ -156,7 +157,28 @@ def test_what_is_not_seen_whole_is_approved_where_it_is(gate: dict[str, Any]) ->
     message = card.opened(gate, KEY, LINK)
     approve, *_ = next(b for b in message["blocks"] if b["type"] == "actions")["elements"]
     assert approve["url"] == LINK and "value" not in approve
-    assert "SECRET" not in json.dumps(message)
+
+
+def test_marked_arguments_do_not_leave_by_any_channel() -> None:
+    args = {"iban": "DE00SECRET", "to": {"card": 40001234, "name": "Ada"}, "amount": 5}
+    proposed = {
+        "redact": ["args.iban", "args.to.card"],
+        "summary": "Pay 5 to DE00SECRET",
+        "diff": {"after": {"c": 40001234}},
+    }
+    asked = {**_gate(args, **proposed), "failure_reason": "Pay 5 to DE00SECRET needs approval", "trace_id": "t40001234"}
+    edited = {"iban": "GB11SECRET", "to": {"card": 40005678, "name": "Ada"}, "amount": 4}
+    resolved = {**RESOLVED, "input": edited, "comment": "not DE00SECRET but GB11SECRET, card 40005678"}
+    for body in ({"event": asked}, {"event": resolved, "pause": asked}, {"event": resolved, "pause": PAUSE}):
+        told = without_marked(body)
+        marked = body.get("pause", body["event"]) is asked
+        assert (told == body) is not marked
+        shown = json.dumps(
+            {**told, "event": {**told["event"], "trace_id": ""}, "pause": {**told.get("pause", {}), "trace_id": ""}}
+        )
+        assert all((secret in shown) is not marked or secret not in json.dumps(body) for secret in ("SECRET", "4000"))
+        assert '"name": "Ada"' in shown or body["event"] is resolved
+    assert without_marked({"event": asked})["event"]["trace_id"] == "t40001234", "what leads back to it stays"
 
 
 def test_slacks_limits_are_kept() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from handrail_notifier.outbound.notices import outcome
@@ -90,18 +90,7 @@ def _story(event: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _to_be_done(proposed: Mapping[str, Any]) -> str:
-    """Action and arguments; those that are marked do not leave the system."""
-    return f"{proposed.get('action')} {_json(_unmarked(proposed.get('args') or {}, proposed.get('redact') or ()))}"
-
-
-def _unmarked(args: Any, marks: Sequence[str]) -> Any:
-    paths = {mark.split(".", 1)[1] for mark in marks if "." in mark}
-    if not isinstance(args, dict):
-        return args
-    return {
-        k: "[redacted]" if k in paths else _unmarked(v, [p for p in paths if p.startswith(f"{k}.")])
-        for k, v in args.items()
-    }
+    return f"{proposed.get('action')} {_json(proposed.get('args') or {})}"
 
 
 def _seen_whole(event: Mapping[str, Any]) -> bool:

@@ -13,6 +13,7 @@ import asyncpg
 from pydantic_core import from_json, to_json
 
 from handrail_notifier.application.ports import Unavailable
+from handrail_notifier.outbound.marked import without_marked
 from handrail_notifier.outbound.notices import Kind, Notice
 
 LEASE_S = 60
@@ -140,10 +141,10 @@ class Queue:
                 Kind(row["kind"]),
                 row["trace_id"],
                 row["pause_id"],
-                from_json(row["body"]),
+                without_marked(from_json(row["body"])),
                 row["attempts"],
                 _json(row["answer"]),
-                _json(row["closed"]),
+                without_marked(_json(row["closed"])) if row["closed"] is not None else None,
                 _json(row["reached"]) or (),
             )
             for row in rows
@@ -179,7 +180,7 @@ class Queue:
     async def how_it_ended(self, channel: str, pause_id: str) -> dict[str, Any] | None:
         """`{event, pause}` of a pause that is over, once the channel is to be told."""
         rows = await self._fetch(_HOW_IT_ENDED, self._tenant, channel, pause_id)
-        return from_json(rows[0]["body"]) if rows else None
+        return dict(without_marked(from_json(rows[0]["body"]))) if rows else None
 
     async def _fetch(self, sql: str, *args: Any) -> list[Any]:
         try:
