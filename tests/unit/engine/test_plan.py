@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from random import Random
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handrail_contracts.plan import Plan
-from handrail_engine.plan import compile_plan, topological, validate
+from handrail_engine.plan import MOST_PROBLEMS, compile_plan, topological, validate
 from unit.engine.plans import random_plan
 from unit.engine.saga import AnyAgent, node
 
@@ -221,3 +222,17 @@ def test_every_compiled_plan_is_in_topological_order(seed: int) -> None:
         assert seen.issuperset(n.get("depends_on", ()))
         seen.add(n["id"])
     assert len(topological(plan.nodes)) == len(plan.nodes)
+
+
+def test_a_long_name_is_quoted_short_and_not_once_for_all_that_it_holds() -> None:
+    """The pointers of one plan of a few megabytes took more memory than a machine has."""
+    inside: dict[str, Any] = {str(i): {"$from": "nodes.zz.output"} for i in range(5_000)}
+    plan = Plan.model_validate({"nodes": [node("a", inputs={"k" * 100_000: {**inside, "good": [1, {"x": 2}]}})]})
+    tracemalloc.start()
+    found = validate(plan, AnyAgent())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    wrong = [p for p in found if p.code == "invalid-reference"]
+    assert 0 < len(wrong) <= MOST_PROBLEMS
+    assert wrong[0].pointer.startswith(f"/nodes/0/inputs/{'k' * 80}…/")
+    assert peak < 20_000_000

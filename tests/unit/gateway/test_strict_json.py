@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -177,3 +179,30 @@ def test_no_bytes_raise_anything_but_a_refusal(body: bytes) -> None:
         parse(body)
     except Refusal as refusal:
         assert refusal.status in (400, 422)
+
+
+LONG = "k" * 100_000
+
+
+def peak_bytes(work: Callable[[], object]) -> int:
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("fault", ['"\\u0000"', '"\\ud800"', "1e999", '{"a": 1, "a": 2}'])
+def test_a_long_name_is_quoted_short_and_not_once_for_all_that_it_holds(fault: str) -> None:
+    inside = ",".join(f'"{i}": {{}}' for i in range(1_000))
+    body = f'{{"{LONG}": {{"z": {fault}, {inside}}}}}'.encode()
+
+    def reading() -> None:
+        with pytest.raises(Refusal) as caught:
+            parse(body)
+        for error in caught.value.errors or ():
+            assert error["pointer"].startswith(f"/{'k' * 80}…/")
+            assert len(error["pointer"]) < 100
+
+    assert peak_bytes(reading) < 20 * len(body)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 from handrail_contracts.pauses import DEFAULT_RESOLUTIONS, PauseKind, misfit
@@ -29,6 +30,7 @@ Registry = Mapping[tuple[str, str], Mapping[str, Any]]
 """(agent, action) -> manifest, as table `agent` holds it."""
 
 
+MOST_PROBLEMS = 1_000
 DECLARED_BYTES = 24 * 1024
 """So much a node may declare of its buttons, of its gate, of the context of its pauses."""
 
@@ -50,7 +52,7 @@ def validate(
     known: Collection[str] = frozenset[str](),
     again: Collection[str] = frozenset[str](),
 ) -> list[PlanProblem]:
-    """Every fault of the plan, in document order within its kind; empty when it may run.
+    """Every fault of the plan, `MOST_PROBLEMS` at most, in document order within its kind; empty when it may run.
 
     `registry` names the agents ever seen. `input_schema` lets references to unknown top-level inputs be refused when it
     allows no additional properties. `known` are nodes of a running workflow that this plan is added to: its nodes may
@@ -74,7 +76,8 @@ def validate(
         problems.extend(_cycle(plan))
     if problems:
         return problems
-    return [*_agents(plan, registry), *_policies(plan, registry), *_references(plan, input_schema, known)]
+    found = (_agents(plan, registry), _policies(plan, registry), _references(plan, input_schema, known))
+    return list(islice(chain.from_iterable(found), MOST_PROBLEMS))
 
 
 def _duplicates(plan: Plan, known: Collection[str], again: Collection[str]) -> Iterator[PlanProblem]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from handrail_contracts.ids import DIGEST, TRACE_ID
-from handrail_contracts.pointers import escaped
+from handrail_contracts.pointers import Trail, told_of
 
 FROM = "$from"
 REF, PATH, FIELDS = "$ref", "path", "fields"
@@ -57,16 +57,16 @@ def parse(text: Any, node_ids: Collection[str]) -> Reference:
 
 def walk(value: Any, pointer: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
     """All references inside a JSON value, each with its JSON pointer. Iterative, so depth costs nothing."""
-    stack: list[tuple[str, Any]] = [(pointer, value)]
+    stack: list[tuple[Trail, Any]] = [(None, value)]
     while stack:
-        at, v = stack.pop()
+        trail, v = stack.pop()
         if isinstance(v, dict):
             if FROM in v and set(v) <= {FROM, "default"}:
-                yield at, v
+                yield told_of(trail, pointer), v
             else:
-                stack.extend((f"{at}/{escaped(k)}", x) for k, x in v.items())
+                stack.extend(((trail, k), x) for k, x in v.items())
         elif isinstance(v, list):
-            stack.extend((f"{at}/{i}", x) for i, x in enumerate(v))
+            stack.extend(((trail, i), x) for i, x in enumerate(v))
 
 
 def references(value: Any) -> Iterator[Mapping[str, Any]]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from handrail_contracts.plan import Gate
-from handrail_contracts.pointers import escaped
+from handrail_contracts.pointers import told
 from handrail_contracts.policy import ARGS
 from handrail_engine.references import FROM, walk
 
@@ -59,7 +59,7 @@ def gate_problem(gate: Gate) -> tuple[str, str] | None:
                         f"Expected args.<path>, input.<path> or nodes.<id>.output.<path>, but found {str(text)[:80]!r}.",
                     )
             for name, value in values.items():
-                if (wrong := _sum_problem(value, f"/diff/{side}/{escaped(name)}")) is not None:
+                if (wrong := _sum_problem(value, f"/diff/{side}/{told(name)}")) is not None:
                     return wrong
     return None
 

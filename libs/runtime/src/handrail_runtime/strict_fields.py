@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from handrail_contracts.patterns import WORDS
-from handrail_contracts.pointers import escaped
+from handrail_contracts.pointers import told
 from handrail_contracts.problems import quote
 
 M = TypeVar("M", bound=BaseModel)
@@ -103,11 +103,11 @@ def pointer(value: Any, loc: Iterable[str | int], *, missing: bool = False) -> s
     parts = list(loc)
     for i, part in enumerate(parts):
         if isinstance(at, dict) and part in at:
-            at, found = at[part], f"{found}/{escaped(str(part))}"
+            at, found = at[part], f"{found}/{told(part)}"
         elif isinstance(at, list) and isinstance(part, int) and part < len(at):
             at, found = at[part], f"{found}/{part}"
         elif missing and i == len(parts) - 1 and isinstance(part, str):
-            found = f"{found}/{escaped(part)}"
+            found = f"{found}/{told(part)}"
     return found
 
 

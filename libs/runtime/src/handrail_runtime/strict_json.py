@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import orjson
 
-from handrail_contracts.pointers import escaped
+from handrail_contracts.pointers import Trail, told_of
 from handrail_contracts.problems import quote
 
 MAX_DEPTH = 64
@@ -127,15 +127,16 @@ class _Reading:
 def _reread(text: str) -> Any:
     reading = _Reading()
     value = reading.decode(text)
-    for pointer, found in _walk(value) if reading.marked else ():
+    for trail, found in _walk(value) if reading.marked else ():
         if isinstance(found, _Twice):
-            at = f"{pointer}/{escaped(found.key)}"
+            at = told_of((trail, found.key))
             raise BadJson(
                 "duplicate-key",
                 f"Expected each key once, but {quote(found.key)} stands twice at {quote(at)}. Keep one.",
                 errors=[{"pointer": at, "code": "duplicate-key", "message": "This key stands twice."}],
             )
         if isinstance(found, _OutOfRange):
+            pointer = told_of(trail)
             raise BadJson(
                 "number-out-of-range",
                 f"Expected a finite number, and integers up to 2^53, but found {quote(found.text)} at {quote(pointer)}."
@@ -145,14 +146,14 @@ def _reread(text: str) -> Any:
     return value
 
 
-def _walk(value: Any) -> list[tuple[str, Any]]:
-    """(pointer, value) of everything, the outermost first."""
-    found: list[tuple[str, Any]] = [("", value)]
-    for pointer, v in found:
+def _walk(value: Any) -> list[tuple[Trail, Any]]:
+    """(trail, value) of everything, the outermost first."""
+    found: list[tuple[Trail, Any]] = [(None, value)]
+    for trail, v in found:
         if isinstance(v, dict):
-            found.extend((f"{pointer}/{escaped(k)}", x) for k, x in v.items() if not isinstance(x, str))
+            found.extend(((trail, k), x) for k, x in v.items() if not isinstance(x, str))
         elif isinstance(v, list):
-            found.extend((f"{pointer}/{i}", x) for i, x in enumerate(v) if not isinstance(x, str))
+            found.extend(((trail, i), x) for i, x in enumerate(v) if not isinstance(x, str))
     return found
 
 
@@ -187,18 +188,18 @@ def _refuse_nul(value: Any) -> None:
 
 
 def _refuse_text(value: Any, bad: Callable[[str], bool], what: str) -> None:
-    stack: list[tuple[str, Any]] = [("", value)]
+    stack: list[tuple[Trail, Any]] = [(None, value)]
     while stack:
-        pointer, v = stack.pop()
+        trail, v = stack.pop()
         if isinstance(v, str) and bad(v):
-            _invalid_text(pointer, what)
+            _invalid_text(told_of(trail), what)
         elif isinstance(v, dict):
             for key, x in v.items():
                 if bad(key):
-                    _invalid_text(pointer, what)
-                stack.append((f"{pointer}/{escaped(key)}", x))
+                    _invalid_text(told_of(trail), what)
+                stack.append(((trail, key), x))
         elif isinstance(v, list):
-            stack.extend((f"{pointer}/{i}", x) for i, x in enumerate(v))
+            stack.extend(((trail, i), x) for i, x in enumerate(v))
 
 
 def _invalid_text(pointer: str, what: str) -> NoReturn:

@@ -10,7 +10,7 @@ import jsonschema_rs
 import orjson
 
 from handrail_contracts.pauses import SHORTHANDS
-from handrail_contracts.pointers import escaped
+from handrail_contracts.pointers import told
 from handrail_gateway.application.faults import quote
 
 MAX_ERRORS = 50
@@ -53,13 +53,13 @@ def faults(schema: Mapping[str, Any], value: Any, at: str = "") -> list[dict[str
 
 
 def _shown(error: jsonschema_rs.ValidationError, at: str) -> list[dict[str, str]]:
-    pointer = at + "".join(f"/{escaped(part)}" for part in error.instance_path)
+    pointer = at + "".join(f"/{told(part)}" for part in error.instance_path)
     keyword = error.kind.name
     match error.kind:
         case jsonschema_rs.ValidationErrorKind.Required(property=name):
-            return [{"pointer": f"{pointer}/{escaped(name)}", "code": keyword, "message": "Required, but missing."}]
+            return [{"pointer": f"{pointer}/{told(name)}", "code": keyword, "message": "Required, but missing."}]
         case jsonschema_rs.ValidationErrorKind.AdditionalProperties(unexpected=names):
-            return [{"pointer": f"{pointer}/{escaped(n)}", "code": keyword, "message": "Not allowed."} for n in names]
+            return [{"pointer": f"{pointer}/{told(n)}", "code": keyword, "message": "Not allowed."} for n in names]
         case _:
             scalar = not isinstance(error.instance, dict | list)
             what = f", but found {quote(error.instance)}" if scalar else ""
@@ -96,4 +96,4 @@ def _validator(key: bytes) -> jsonschema_rs.Draft202012Validator:
     except (ValueError, jsonschema_rs.ReferencingError) as e:
         path = getattr(e, "instance_path", ())
         message = str(getattr(e, "message", e)).splitlines()[0][:200]
-        raise BadSchema(message, "".join(f"/{escaped(part)}" for part in path)) from None
+        raise BadSchema(message, "".join(f"/{told(part)}" for part in path)) from None

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from handrail_contracts.pointers import escaped
+from handrail_contracts.pointers import told
 from handrail_engine import references
 from handrail_gateway.application import schemas
 from handrail_gateway.application.faults import quote
@@ -32,7 +32,7 @@ class Substitutes:
         found = schemas.faults(promised, output, at) if promised else []
         for reader, path in self._read.get(node_id, ()):
             if references.dig(output, path) is references.MISSING:
-                pointer = at + "".join(f"/{escaped(part)}" for part in path)
+                pointer = at + "".join(f"/{told(part)}" for part in path)
                 message = f"Node {quote(reader)} reads this and cannot live without it."
                 found.append({"pointer": pointer, "code": "read-by-dependant", "message": message})
         return found[: schemas.MAX_ERRORS]
