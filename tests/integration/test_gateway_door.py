@@ -21,6 +21,7 @@ from handrail_contracts.problems import PROBLEMS, Problem
 from handrail_contracts.topics import TOPICS
 from handrail_gateway.entrypoints.http import console
 from handrail_gateway.entrypoints.http.published import MODELS
+from handrail_runtime import http_head
 
 MIB = 1024 * 1024
 
@@ -337,6 +338,45 @@ async def test_a_bug_is_a_500_that_tells_nothing(rig: Rig, monkeypatch: pytest.M
     assert "secret" not in answer.text
     assert "Traceback" not in answer.text
     assert problem["instance"] == "/agents"
+
+
+async def test_a_head_that_does_not_come_holds_no_connection(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_head, "SLOWEST_HEAD_S", 0.3)
+    whole = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+    async def said(sent: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
+        writer.write(sent)
+        async with asyncio.timeout(20):
+            answered = await reader.read()
+        writer.close()
+        return answered
+
+    assert await said(b"") == b""
+    assert await said(b"\r\n") == b""
+    for begun in (b"GET /workf", b"GET /workflows HTTP/1.1\r\nHost: localhost\r\nX: "):
+        refused_ = await said(begun)
+        assert refused_.startswith(b"HTTP/1.1 408 ")
+        problem_of(refused_.partition(b"\r\n\r\n")[2], "request-timeout")
+    after_one = await said(whole + b"GET /healthz HT")
+    assert after_one.startswith(b"HTTP/1.1 200 OK")
+    assert b"HTTP/1.1 408 " in after_one
+
+
+async def test_a_request_that_takes_longer_than_its_head_may_is_answered(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_head, "SLOWEST_HEAD_S", 0.2)
+    body = b'{"intent": "nothing of that"}'
+    reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
+    writer.write(b"POST /workflows HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
+    writer.write(b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body))
+    for at in range(0, len(body), 5):
+        writer.write(body[at : at + 5])
+        await writer.drain()
+        await asyncio.sleep(0.1)  # a slow client, not a wait for anything
+    assert (await reader.read()).startswith(b"HTTP/1.1 422 ")
+    writer.close()
 
 
 async def test_who_leaves_while_he_sends_is_no_fault_of_ours(rig: Rig, capfd: pytest.CaptureFixture[str]) -> None:

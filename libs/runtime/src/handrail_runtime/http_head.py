@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ else:
     _Protocol = object  # the services that serve HTTP bring uvicorn; the others do not need it
 
 MAX_HEAD_BYTES = 64 * 1024
+SLOWEST_HEAD_S = 30.0
+"""So long a client may take for the head of a request, from its first byte, or from the connection for the first one."""
 _LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,40}) (/[\x21-\x7e]{0,2000}) HTTP/1\.[01]\r?\n")
 _USUAL = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
 
@@ -24,11 +27,29 @@ class BoundedHead(_Protocol):
 
     _head_bytes = 0
     _newest = b""
+    _begun = False
+    _patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """A client is there."""
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone."""
+        self._wait_no_more()
+        super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
         """A new request begins."""
-        self._head_bytes = 0
+        self._head_bytes, self._begun = 0, True
         super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Its head is there."""
+        self._begun = False
+        self._wait_no_more()
+        super().on_headers_complete()
 
     def on_url(self, url: bytes) -> None:
         """A part of the request target."""
@@ -49,6 +70,32 @@ class BoundedHead(_Protocol):
         """Bytes of requests; the newest stay at hand, for whoever has to say what could not be read."""
         self._newest = data
         super().data_received(data)
+        if self._patience is None and (self._begun or self._idle):
+            self._wait()
+
+    @property
+    def _idle(self) -> bool:
+        # uvicorn has None there until the first request, whatever it says.
+        return self.cycle is None or self.cycle.response_complete  # pyright: ignore[reportUnnecessaryComparison]
+
+    def _wait(self) -> None:
+        # uvicorn bounds how long a connection says nothing after an answer, not how long a head takes.
+        self._patience = self.loop.call_later(SLOWEST_HEAD_S, self._give_up)
+
+    def _wait_no_more(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _give_up(self) -> None:
+        self._patience = None
+        if not self._idle:
+            self._wait()  # another request is being answered: its answer comes first
+            return
+        if self._begun and not self.transport.is_closing():
+            detail = f"Expected the whole head of a request within {SLOWEST_HEAD_S:g} s, but it is still coming."
+            self._refuse(408, b"Request Timeout", problem("request-timeout", detail, instance="/"))
+        self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         """What cannot be parsed is answered as a problem, too; a method that nobody knows is one that is not allowed."""
