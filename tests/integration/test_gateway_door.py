@@ -340,6 +340,18 @@ async def test_a_bug_is_a_500_that_tells_nothing(rig: Rig, monkeypatch: pytest.M
     assert problem["instance"] == "/agents"
 
 
+async def test_what_is_at_no_address_is_quoted_short(rig: Rig) -> None:
+    for method, path in (
+        ("GET", "/" + "x" * 30_000),
+        ("GET", "/workflows/x/" + "%E2%80%AE" * 3_000),
+        ("PUT", "/a b<script>"),
+    ):
+        answer = await rig.client.request(method, path)
+        assert answer.status_code == 404
+        assert len(answer.content) < 1_000
+        assert "<" not in answer.json()["instance"]
+
+
 async def test_a_head_that_does_not_come_holds_no_connection(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_head, "SLOWEST_HEAD_S", 0.3)
     whole = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -75,19 +75,20 @@ def behind_door(
 async def _on_framework_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.url.path
+    instance = answers.instance(path)
     if error.status_code == 405:
         allowed = ", ".join(_allowed(request))
         detail = f"Expected one of the methods {allowed}, but found {quote(request.method)}."
-        body = problem("method-not-allowed", detail, instance=path)
+        body = problem("method-not-allowed", detail, instance=instance)
         return answers.problem_response(405, body, headers={"Allow": allowed})
     if error.status_code == 404:
         detail = f"Expected an address of this API, but there is nothing at {quote(path)}. See /openapi.json."
-        return answers.problem_response(404, problem("not-found", detail, instance=path))
+        return answers.problem_response(404, problem("not-found", detail, instance=instance))
     if error.status_code < 500:
         return answers.problem_response(
-            400, problem("malformed-request", "Expected a request that can be read.", instance=path)
+            400, problem("malformed-request", "Expected a request that can be read.", instance=instance)
         )
-    return answers.problem_response(500, problem("internal", "Something failed on our side.", instance=path))
+    return answers.problem_response(500, problem("internal", "Something failed on our side.", instance=instance))
 
 
 def _allowed(request: Request) -> list[str]:
