@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from handrail_contracts.marked import redacted
 from handrail_contracts.model import ms_of
 from handrail_contracts.policy import Decide, Policy, action_digest
-from handrail_engine.policies import Facts, Policies, Verdict, judge, redacted
+from handrail_engine.policies import Facts, Policies, Verdict, judge
 
 NOW = 1_800_000_000_000
 TRANSFER: dict[str, Any] = {"blueprint": None, "agent": "bank", "action": "transfer", "reversible": False}

@@ -7,5 +7,6 @@
 | `plan.py` `blueprint.py` | how a DAG and a blueprint are written down |
 | `commands.py` `tasks.py` `events.py` `pauses.py` | the messages |
 | `view.py` | the one reducer: events to the state that clients see |
+| `marked.py` | what does not leave of what an agent proposes |
 | `answers.py` `problems.py` `patterns.py` | what the HTTP API answers, its problem codes, and patterns in words |
 """

@@ -7,10 +7,11 @@ person is asked, whatever weaker rules say. `never` and `unless` need certainty:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from handrail_contracts.marked import redacted
 from handrail_contracts.model import ms_of
 from handrail_contracts.policy import ARGS, ORDERED, SCORES, STRENGTH, Decide, Policy, Tests, tests_of
 from handrail_engine.references import MISSING, dig
@@ -23,8 +24,6 @@ CONFIRM_RULE = "requires-confirmation"
 UNREADABLE_RULE = "unreadable-policy"
 """Rules of our own: a gate that always asks, content from outside, a gate that no policy covers, an agent that asks, a model
 that asks, a policy that cannot be read."""
-
-REDACTED = "[redacted]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,20 +295,3 @@ def _same(a: Any, b: Any) -> bool:
 def _sentence(r: _Rule) -> str:
     tests = (f"{fact} {op} {want}" for fact, op, want in r.tests if fact not in ("agent", "action"))
     return f"rule {r.id}: {', '.join(tests) or 'this action'}"
-
-
-def redacted(args: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
-    """A copy of the arguments in which what stands at these paths (`args.<path>`) is only a mark."""
-    copy: dict[str, Any] = dict(args)
-    for path in paths:
-        at: Any = copy
-        *inner, last = path[len(ARGS) :].split(".")
-        for part in inner:
-            if not isinstance(at, dict) or not isinstance(at.get(part), dict):
-                at = None
-                break
-            at[part] = dict(at[part])
-            at = at[part]
-        if isinstance(at, dict) and last in at:
-            at[last] = REDACTED
-    return copy

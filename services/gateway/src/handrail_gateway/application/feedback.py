@@ -9,12 +9,11 @@ from typing import Any
 
 import orjson
 
+from handrail_contracts.marked import marks, redacted, scrubbed, secrets
 from handrail_contracts.pauses import ResolutionOutcome
 from handrail_contracts.plan import ResolutionKind
 from handrail_contracts.pointers import escaped
-from handrail_engine.policies import redacted
 from handrail_gateway.application import training
-from handrail_gateway.application.marked import marks, scrubbed, secrets
 from handrail_gateway.application.ports import Row, Views
 from handrail_gateway.application.times import rfc3339
 

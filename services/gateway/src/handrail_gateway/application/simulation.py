@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from handrail_contracts.marked import marks, redacted
 from handrail_contracts.pauses import PauseKind
 from handrail_contracts.policy import Decide, Policy
 from handrail_engine.policies import (
@@ -25,11 +26,9 @@ from handrail_engine.policies import (
     Facts,
     Policies,
     judge,
-    redacted,
 )
 from handrail_gateway.application import feedback
 from handrail_gateway.application.approvals import facts_of
-from handrail_gateway.application.marked import marks
 from handrail_gateway.application.ports import Views
 from handrail_gateway.application.times import rfc3339
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from handrail_gateway.application.marked import scrubbed, secrets
+from handrail_contracts.marked import scrubbed, secrets
 
 _SILENT = frozenset({"expired", "superseded", "cancelled"})
 
