@@ -54,6 +54,12 @@ def test_levels_below_the_threshold_and_chatty_libraries_are_silent(capsys: pyte
     assert [line["event"] for line in _lines(capsys)] == ["seen"]
 
 
+def test_an_address_that_a_library_cannot_read_is_not_written_down(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("notifier", "debug", as_json=True)
+    logging.getLogger("apprise").error("Unparseable URL %s", "tgramm://123:SECRET/chat")
+    assert _lines(capsys) == []
+
+
 def test_control_characters_bytes_and_exceptions_stay_within_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     configure("gateway", as_json=True)
     try:

@@ -14,6 +14,7 @@ import structlog
 
 _QUIET = {
     "aiokafka": logging.WARNING,
+    "apprise": logging.CRITICAL,  # it writes down addresses that it cannot read, and those hold tokens
     "asyncio": logging.WARNING,
     "httpx2": logging.WARNING,
     "uvicorn.access": logging.WARNING,
