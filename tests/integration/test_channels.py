@@ -45,9 +45,9 @@ def hooks(played: Serving, **more: Any) -> Webhooks:
     )
 
 
-async def pause(pool: Any, pause_id: str, trace_id: str = "t") -> None:
+async def pause(pool: Any, pause_id: str, trace_id: str = "t", **more: Any) -> None:
     """What the orchestrator writes when a pause opens."""
-    data = {**PAUSE, "pause_id": pause_id, "trace_id": trace_id}
+    data = {**PAUSE, "pause_id": pause_id, "trace_id": trace_id, **more}
     await pool.execute(
         "INSERT INTO handrail.pause (pause_id, trace_id, seq, kind, data, opened_at) VALUES ($1, $2, 17, 'failure', $3, now())",
         pause_id,
@@ -100,6 +100,24 @@ async def test_a_pause_is_told_once_on_each_channel_however_often_it_is_fed(pool
     assert len(ids) == len(set(ids)) == 40
     assert await queue.claim(["slack", "email"], 10) == [], "claimed ones are nobody else's"
     assert await queue.feed(["text"]) == 20, "a channel that is opened later hears of what is open"
+
+
+async def test_marked_arguments_are_in_nothing_that_a_channel_is_given(pool: Any) -> None:
+    queue = Queue(pool, "default")
+    born = await workflow(pool)
+    proposed = {"action": "pay", "args": {"iban": "DE00SECRET"}, "summary": "Pay DE00SECRET", "redact": ["args.iban"]}
+    await pause(pool, "p1", kind="gate", proposed_action=proposed)
+    await queue.feed(["slack", HOOK, "email"])
+    opened = await queue.claim(["slack", HOOK], 10)
+    await event(pool, born, 18, {**RESOLVED, "pause_id": "p1", "comment": "DE00SECRET is right"})
+    await pool.execute("UPDATE handrail.pause SET state = 'decided', closed_at = now() WHERE pause_id = 'p1'")
+    await queue.feed(["slack", HOOK, "email"])
+    ended = await queue.claim(["slack", HOOK], 10)
+    late = await queue.claim(["email"], 10)
+    assert any(n.closed is not None for n in late), "it was over before it was told"
+    given = [*opened, *ended, *late, await queue.how_it_ended("slack", "p1")]
+    assert (len(opened), len(ended), given[-1] is None) == (2, 2, False)
+    assert "SECRET" not in repr(given) and repr(given).count("[redacted]") >= len(given)
 
 
 async def test_what_follows_a_notice_is_read_off_the_tables(pool: Any) -> None:
