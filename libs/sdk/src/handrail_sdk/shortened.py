@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from handrail_contracts.model import Json, ms_of
+from handrail_contracts.model import Json, time_of
 from handrail_contracts.tasks import Escalation
 from handrail_sdk.failures import as_text
 
@@ -45,12 +45,8 @@ def _clean(value: object) -> str:
 
 def _line(line: dict[str, Any]) -> dict[str, Any]:
     said = {"role": _clean(line.get("role"))[:64] or "user", "text": _clean(line.get("text", line.get("content")))}
-    try:
-        at = str(line.get("at") or "")
-        ms_of(at)
-    except (ValueError, OverflowError):
-        at = ""
-    return {**said, "text": said["text"][:TEXT_CHARS], **({"at": at} if at else {})}
+    at = str(line.get("at") or "")
+    return {**said, "text": said["text"][:TEXT_CHARS], **({"at": at} if time_of(at) is not None else {})}
 
 
 def _metadata(metadata: dict[str, Any]) -> dict[str, Any]:
